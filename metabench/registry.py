@@ -1,0 +1,92 @@
+"""Finds plug-ins. Built-ins are the modules of a folder, outsiders come through entry points; nothing is imported
+before it is asked for by name.
+
+A plug-in module holds one public class whose ``name`` equals the module's name; that is all the wiring there is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from functools import cache
+from importlib.metadata import entry_points
+
+from metabench.errors import MetabenchError, UsageError
+
+#: kind of plug-in → the package that holds the built-ins (and the entry-point group of the same name)
+KINDS = {
+    "workloads": "metabench.workloads",
+    "metamodels": "metabench.metamodels",
+    "baselines": "metabench.baselines",
+    "sources": "metabench.sources",
+}
+#: modules of those packages that are not plug-ins
+_SUPPORT = {"base", "common"}
+
+
+def suggest(name: str, known: list[str], what: str) -> UsageError:
+    """A UsageError for an unknown name, with the nearest known one."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+    return UsageError(f"unknown {what} {name!r}; {hint}")
+
+
+@cache
+def _builtin(kind: str) -> dict[str, str]:
+    package = importlib.import_module(KINDS[kind])
+    return {
+        m.name: f"{KINDS[kind]}.{m.name}"
+        for m in pkgutil.iter_modules(package.__path__)
+        if not m.name.startswith("_") and m.name not in _SUPPORT
+    }
+
+
+def _outside(kind: str) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for point in entry_points(group=f"metabench.{kind}"):
+        if point.name in _builtin(kind) or point.name in found:
+            raise MetabenchError(f"two {kind} are called {point.name!r}; the second comes from {point.value}")
+        found[point.name] = point
+    return found
+
+
+def names(kind: str) -> list[str]:
+    """Names of all plug-ins of a kind, sorted, without importing any of them."""
+    return sorted({*_builtin(kind), *_outside(kind)})
+
+
+def load(kind: str, name: str) -> type:
+    """The plug-in class called ``name``.
+
+    Raises UsageError (with the nearest known name) when there is none, MetabenchError when it cannot be imported.
+    """
+    singular = kind.removesuffix("s")
+    if name in _builtin(kind):
+        return plugin_class(importlib.import_module(_builtin(kind)[name]), name)
+    outside = _outside(kind)
+    if name not in outside:
+        raise suggest(name, names(kind), singular)
+    try:
+        return outside[name].load()  # type: ignore[attr-defined]
+    except Exception as error:
+        raise MetabenchError(f"{singular} {name!r} cannot be loaded: {error}") from error
+
+
+def plugin_class(module, name: str) -> type:
+    """The one public class of ``module`` whose ``name`` attribute is ``name``."""
+    for _, cls in inspect.getmembers(module, inspect.isclass):
+        if cls.__module__ == module.__name__ and vars(cls).get("name") == name:
+            return cls
+    raise MetabenchError(f"module {module.__name__} defines no class with name = {name!r}")
+
+
+def create(kind: str, name: str, **settings):
+    """An instance of a plug-in. Raises UsageError when a setting is not one of its constructor's."""
+    cls = load(kind, name)
+    try:
+        inspect.signature(cls).bind(**settings)
+    except TypeError as error:
+        raise UsageError(f"{kind.removesuffix('s')} {name!r}: {error}") from None
+    return cls(**settings)

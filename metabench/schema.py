@@ -1,0 +1,102 @@
+"""The Arrow schema of every table: the single source of columns and of what they mean.
+
+Every file carries ``metabench.schema_version`` in its Arrow metadata; a file of another version is refused.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+SCHEMA_VERSION = "1"
+#: changes whenever the numbers that a run produces may change; part of every ``run_id``
+NUMERICS_VERSION = "1"
+
+_META = {b"metabench.schema_version": SCHEMA_VERSION.encode()}
+
+
+def _field(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
+    return pa.field(name, kind, metadata={"description": meaning})
+
+
+_name = pa.dictionary(pa.int32(), pa.string())
+_curve = pa.list_(pa.float32())
+
+RUNS = pa.schema(
+    [
+        _field("run_id", pa.int64(), "stable hash of task, configuration, seed and numerics version"),
+        _field("task_id", _name, "task, as in tasks.parquet"),
+        _field("config_id", pa.int32(), "row of configs/<workload>.parquet"),
+        _field("seed", pa.int16(), "seed of weights, data order, masks and (small data sets) of the split"),
+        _field("status", _name, "ok, diverged (a loss stopped being finite; the curve so far is kept) or failed"),
+        _field("error", pa.string(), "why a run failed; null otherwise"),
+        _field("epochs", pa.list_(pa.int16()), "checkpoints: completed passes over the training rows"),
+        _field("train_loss", _curve, "mean loss per training row at each checkpoint (no regularisation)"),
+        _field("valid_loss", _curve, "mean loss per validation row"),
+        _field("test_loss", _curve, "mean loss per test row"),
+        _field("valid_score", _curve, "the task's metric on the validation rows"),
+        _field("test_score", _curve, "the task's metric on the test rows"),
+        _field("params", pa.int64(), "trainable parameters"),
+        _field("flops", pa.int64(), "floating-point operations of the whole training (forward and backward)"),
+        _field("seconds", pa.float32(), "the run's share of its cohort's wall time"),
+        _field("device", _name, "kind of processor"),
+        _field("engine", _name, "backend, numerics version and library version"),
+        _field("cohort", pa.int64(), "hash of the chunk of work the run belonged to"),
+    ],
+    metadata=_META,
+)
+
+#: what a task is; its task features follow as float64 columns called ``feature_<name>``
+TASKS = pa.schema(
+    [
+        _field("task_id", pa.string(), "<workload>-<dataset>"),
+        _field("dataset", pa.string(), "data set"),
+        _field("family", pa.string(), "data sets of one family share rows and never stand on both sides of a split"),
+        _field("source", pa.string(), "source that provides the data set"),
+        _field("modality", pa.string(), "tabular, image, series, audio or text"),
+        _field("workload", pa.string(), "what is trained"),
+        _field("kind", pa.string(), "classification or regression"),
+        _field("metric", pa.string(), "accuracy, balanced_accuracy or r2"),
+        _field("direction", pa.string(), "max or min: which way the metric improves"),
+        _field("n_rows", pa.int64(), "rows of the data set"),
+        _field("n_train", pa.int32(), "training rows (after the cap)"),
+        _field("n_valid", pa.int32(), "validation rows"),
+        _field("n_test", pa.int32(), "test rows"),
+        _field("n_features", pa.int32(), "network inputs after preprocessing"),
+        _field("n_classes", pa.int32(), "classes; 0 for regression"),
+        _field("n_splits", pa.int16(), "splits the seed picks from (seed modulo n_splits)"),
+        _field("split_hashes", pa.list_(pa.string()), "sha256 of the row assignment of each split"),
+        _field("chance", pa.float64(), "score of the best constant prediction on the first split's test rows"),
+        _field("licence", pa.string(), "licence of the data set"),
+        _field("url", pa.string(), "where the data set comes from; empty for bundled ones"),
+    ],
+    metadata=_META,
+)
+
+
+def tasks_schema(features: list[str]) -> pa.Schema:
+    """TASKS followed by one float64 column per task feature."""
+    extra = [pa.field(f"feature_{name}", pa.float64()) for name in features]
+    return pa.schema([*TASKS, *extra], metadata=_META)
+
+
+def configs_schema(space) -> pa.Schema:
+    """``config_id`` followed by one typed column per hyperparameter of a :class:`metabench.space.Space`."""
+    types = {"float64": pa.float64(), "Int64": pa.int64(), "object": pa.string()}
+    columns = [pa.field(name, types[p.dtype]) for name, p in space.items()]
+    head = _field("config_id", pa.int32(), "identity of the configuration, shared by all tasks")
+    return pa.schema([head, *columns], metadata=_META)
+
+
+#: one row per cell of an evaluation: a method, from a start, on a task, with a search seed
+TRACES = pa.schema(
+    [
+        _field("method", pa.string(), "searcher"),
+        _field("start", pa.string(), "own, random5 or portfolio3: where the first trials come from"),
+        _field("task_id", pa.string(), "held-out task"),
+        _field("seed", pa.int16(), "search seed"),
+        _field("config_ids", pa.list_(pa.int32()), "configurations in the order they were tried; none twice"),
+        _field("overhead", pa.list_(pa.float32()), "seconds the method thought before each of them"),
+        _field("cell", pa.string(), "sha256 of everything that determines the cell"),
+    ],
+    metadata=_META,
+)

@@ -1,0 +1,58 @@
+"""What a workload is: the network, its search space, its loss; one file each, found by its name."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from metabench.space import Choice, Float, Int, Ordinal, Space, when
+
+#: hyperparameters that every gradient-trained workload shares
+COMMON = Space(
+    optimizer=Choice(
+        "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "lion", default="adamw"
+    ),
+    learning_rate=Float(1e-4, 1.0, log=True, default=1e-3),
+    momentum=Float(0.5, 0.99, reverse=True, default=0.9, when=when("optimizer", "momentum", "nesterov")),
+    beta1=Float(0.5, 0.99, reverse=True, default=0.9, when=when("optimizer", "adam", "adamw", "lion")),
+    beta2=Float(0.9, 0.9999, reverse=True, default=0.999, when=when("optimizer", "adam", "adamw", "rmsprop", "lion")),
+    weight_decay=Float(1e-6, 1e-1, log=True, default=1e-4),
+    batch_size=Ordinal(16, 32, 64, 128, 256, default=64),
+    schedule=Choice("constant", "step", "exponential", "cosine", "one_cycle", default="cosine"),
+    warmup=Float(0.0, 0.2, default=0.05),
+    clip=Choice("none", "norm", default="none"),
+    clip_norm=Float(0.1, 10.0, log=True, default=1.0, when=when("clip", "norm")),
+)
+
+
+class Workload:
+    """Base of every workload. A subclass in ``metabench/workloads/<name>.py`` is all there is to adding one.
+
+    ``build`` is the definition of truth: a plain ``torch.nn.Module`` trained by an ordinary loop (the sequential
+    oracle). ``cohort`` is the same network over a leading run axis; the contract test compares the two.
+    """
+
+    name: ClassVar[str]
+    space: ClassVar[Space]
+    #: kinds of task it trains on
+    kinds: ClassVar[tuple[str, ...]] = ("classification", "regression")
+    #: modalities it trains on
+    modalities: ClassVar[tuple[str, ...]] = ("tabular",)
+
+    def build(self, arrays, config: dict[str, Any], seed: int):
+        """The plain network of one configuration, its weights initialised from the seed's hashed stream."""
+        raise NotImplementedError
+
+    def cohort(self, arrays, configs, seeds):
+        """The networks of several configurations over a run axis (see :mod:`metabench.training.batched`)."""
+        raise NotImplementedError
+
+    def params(self, arrays, config: dict[str, Any]) -> int:
+        """Trainable parameters."""
+        raise NotImplementedError
+
+    def flops(self, arrays, config: dict[str, Any], epochs: int) -> int:
+        """Floating-point operations of the whole training: forward and backward, evaluation not counted."""
+        raise NotImplementedError
+
+
+__all__ = ["COMMON", "Choice", "Float", "Int", "Ordinal", "Space", "Workload", "when"]
