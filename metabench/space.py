@@ -1,7 +1,7 @@
-"""Search spaces: typed, mixed and conditional; whole tables of configurations are sampled, encoded and decoded at once.
+"""Search spaces: typed, mixed and conditional; whole tables of configurations are sampled and encoded at once.
 
-A *configuration table* is a ``pandas.DataFrame`` with one typed column per hyperparameter in its native unit; a value is
-missing where the hyperparameter is inactive. A *configuration* is one row of it as a ``dict``.
+A *configuration table* is a ``pandas.DataFrame`` with one typed column per hyperparameter in its native unit; a
+value is missing where the hyperparameter is inactive. A *configuration* is one row of it as a ``dict``.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ class Space(Mapping[str, Parameter]):
         return out
 
     def to_unit(self, configs: pd.DataFrame) -> np.ndarray:
-        """Configuration table → [n, len(self)] float64 in the unit cube, one column per hyperparameter, NaN if inactive.
+        """Configuration table → float64 [n, len(self)] in the unit cube, a column per hyperparameter, NaN if inactive.
 
         Raises UsageError when a column is absent or an option is unknown.
         """

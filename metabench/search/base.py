@@ -152,7 +152,7 @@ class MetaTrain:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predicted utilities of candidates (larger is better, the method's own scale): mean and std, float64 [candidates]."""
+    """Predicted utilities (larger is better, the method's own scale): mean and std, float64 [candidates]."""
 
     mean: np.ndarray
     std: np.ndarray
