@@ -1,0 +1,141 @@
+"""The house stands: a module imports only from rows above its own, and the heavy libraries stay where they belong."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import metabench
+
+ROOT = Path(metabench.__file__).parent
+#: top to bottom; a module imports from its own row and from those above it
+ROWS = [
+    "errors", "schema", "space", "registry", "sources", "tasks", "workloads", "training", "table", "generate", "search",
+    "baselines", "metamodels", "evaluate", "scores", "leaderboard", "interop", "testing", "benchmark", "cli",
+]  # fmt: skip
+#: rows that never import others although these stand above them; live training will be the one door
+FORBIDDEN = {row: {"workloads", "training", "generate"} for row in ("search", "baselines", "metamodels")}
+#: modules that can run code found in data
+UNSAFE = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def row_of(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def executed(tree: ast.AST):
+    """Every node that can run: all but the bodies of ``if TYPE_CHECKING``."""
+    for child in ast.iter_child_nodes(tree):
+        if not is_type_checking(child):
+            yield child
+            yield from executed(child)
+
+
+def imports(source: str, package: tuple[str, ...]) -> list[tuple[int, str]]:
+    """(line, absolute dotted name) of every import in a module of ``package``, those inside functions included."""
+    found = []
+    for node in executed(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = list(package[: len(package) - node.level + 1]) if node.level else []
+            base += node.module.split(".") if node.module else []
+            found += [(node.lineno, ".".join([*base, alias.name])) for alias in node.names]
+    return found
+
+
+def imports_of(path: Path) -> list[tuple[int, str]]:
+    return imports(path.read_text(), ("metabench", *path.relative_to(ROOT).parent.parts))
+
+
+def violations(row: str, found: list[tuple[int, str]]) -> list[str]:
+    out = []
+    for line, name in found:
+        parts = name.split(".")
+        if parts[0] != "metabench" or len(parts) == 1 or parts[1].startswith("__"):
+            continue
+        if ROWS.index(parts[1]) > ROWS.index(row):
+            out.append(f"line {line}: {row} imports {name}, which stands below it")
+        if parts[1] in FORBIDDEN.get(row, ()):
+            out.append(f"line {line}: {row} must not import {name}")
+    return out
+
+
+def test_the_check_itself_sees_every_form_of_import():
+    source = """
+import metabench.cli
+from metabench import scores, __version__
+from ..training import curves
+from . import base
+def late():
+    from metabench.workloads.base import COMMON
+if TYPE_CHECKING:
+    from metabench.leaderboard.board import Board
+"""
+    found = imports(source, ("metabench", "baselines"))
+    assert [name for _, name in found] == [
+        "metabench.cli", "metabench.scores", "metabench.__version__", "metabench.training.curves",
+        "metabench.baselines.base", "metabench.workloads.base.COMMON",
+    ]  # fmt: skip
+    assert [line.split(":")[0] for line in violations("baselines", found)] == ["line 2", "line 3", "line 4", "line 7"]
+
+
+def test_every_module_has_a_row():
+    assert {row_of(path) for path in FILES} - set(ROWS) <= {"__init__", "__main__"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_upwards(path):
+    if row_of(path) not in ROWS:
+        pytest.skip("the package's own face loads lazily")
+    assert violations(row_of(path), imports_of(path)) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_code_is_loaded_from_data(path):
+    assert [(line, name) for line, name in imports_of(path) if name.split(".")[0] in UNSAFE] == []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            assert ast.unparse(node.func) not in {"torch.load", "eval", "exec", "pd.read_pickle"}, f"line {node.lineno}"
+            unsafe = [k for k in node.keywords if k.arg == "allow_pickle" and ast.unparse(k.value) != "False"]
+            assert not unsafe, f"line {node.lineno}"
+
+
+def loaded(row: str, heavy: set[str]) -> set[str]:
+    """Which of ``heavy`` a fresh interpreter has loaded after importing every module of a row."""
+    names = [
+        ".".join(("metabench", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+        for path in FILES
+        if row_of(path) == row
+    ]
+    code = f"import sys, importlib\nfor n in {names!r}: importlib.import_module(n)\nprint(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return heavy & set(run.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("row", "heavy"),
+    [
+        ("scores", {"torch", "xgboost", "sklearn"}),
+        ("leaderboard", {"torch", "xgboost"}),
+        ("generate", {"xgboost"}),
+        ("table", {"torch", "xgboost"}),
+        ("space", {"torch", "xgboost", "sklearn", "scipy"}),
+        ("registry", {"torch", "xgboost", "sklearn", "scipy", "pandas", "numpy"}),
+    ],
+)
+def test_heavy_libraries_stay_out(row, heavy):
+    assert loaded(row, heavy) == set()
+
+
+def test_importing_the_package_is_light():
+    code = "import sys, metabench; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"torch", "xgboost", "sklearn", "scipy", "pandas", "pyarrow", "numpy"} & set(run.stdout.split()) == set()
