@@ -1,0 +1,227 @@
+"""The resident backend: a whole training run in one call of compiled code, its weights and optimizer state in cache.
+
+The kernel is C++ that we ship as source, compiled once with the system's compiler, cached by a hash of everything that
+determines the binary, and loaded through ctypes. Its arithmetic is the same on every instruction set (see simd.h), so
+curves agree to the last bit between machines that can run it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from metabench.errors import MetabenchError
+from metabench.schema import NUMERICS_VERSION
+from metabench.tasks.task import Arrays
+from metabench.training.curves import Curves
+from metabench.training.schedules import learning_rates
+
+_HERE = Path(__file__).parent
+#: no -ffast-math: NaN must stay NaN; no contraction: only what is written as fma is fused
+_FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-shared", "-fPIC")
+
+ACTIVATIONS = ("relu", "tanh", "gelu", "silu")
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "lion")
+METRICS = ("accuracy", "balanced_accuracy", "r2")
+
+
+class _Split(ctypes.Structure):
+    _fields_ = [("x", ctypes.c_void_p), ("label", ctypes.c_void_p), ("target", ctypes.c_void_p), ("rows", ctypes.c_int32)]
+
+
+class _Data(ctypes.Structure):
+    _fields_ = [
+        *((name, _Split) for name in ("train", "valid", "test")),
+        *((name, ctypes.c_int32) for name in ("features", "classes", "metric")),
+    ]
+
+
+class _Config(ctypes.Structure):
+    _fields_ = [
+        *(
+            (name, ctypes.c_int32)
+            for name in ("width", "depth", "activation", "norm", "optimizer", "batch", "clip", "epochs")
+        ),
+        *((name, ctypes.c_uint32) for name in ("seed", "drop")),
+        *((name, ctypes.c_float) for name in ("drop_scale", "noise", "smoothing", "init_scale")),
+        *((name, ctypes.c_double) for name in ("weight_decay", "momentum", "beta1", "beta2", "clip_norm")),
+    ]
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: METABENCH_CACHE, or the user's cache folder."""
+    root = os.environ.get("METABENCH_CACHE")
+    if root:
+        return Path(root) / "kernels"
+    import pooch
+
+    return Path(pooch.os_cache("metabench")) / "kernels"
+
+
+def compiler() -> str | None:
+    """The system's C++ compiler: CXX, else the first of c++, g++, clang++ on the path."""
+    chosen = os.environ.get("CXX")
+    return shutil.which(chosen) if chosen else next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+
+
+def _processor_flags() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
+def build(source: str = "mlp.cpp", extra: tuple[str, ...] = ("-march=native",)) -> Path:
+    """Compile a kernel unless it is in the cache. Raises MetabenchError when it cannot be built."""
+    cxx = compiler()
+    if cxx is None:
+        raise MetabenchError("no C++ compiler (looked for c++, g++, clang++; set CXX to name one)")
+    version = subprocess.run([cxx, "--version"], capture_output=True, text=True, check=False).stdout
+    text = (_HERE / source).read_text() + (_HERE / "simd.h").read_text()
+    identity = "\n".join([text, *_FLAGS, *extra, version, _processor_flags()])
+    target = cache_folder() / f"{Path(source).stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    if target.exists():
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            made = Path(folder) / "kernel.so"
+            command = [cxx, *_FLAGS, *extra, str(_HERE / source), "-o", str(made)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                reason = (done.stderr.strip().splitlines() or ["no message"])[0]
+                raise MetabenchError(f"{cxx} could not compile {source}: {reason}")
+            made.replace(target)
+    except OSError as error:
+        raise MetabenchError(f"compiled kernels cannot be stored in {target.parent}: {error.strerror}") from None
+    return target
+
+
+@cache
+def load(extra: tuple[str, ...] = ("-march=native",)) -> ctypes.CDLL:
+    """The compiled MLP kernel. Raises MetabenchError when it cannot be built or loaded."""
+    try:
+        library = ctypes.CDLL(str(build("mlp.cpp", extra)))
+    except OSError as error:
+        raise MetabenchError(f"the compiled kernel cannot be loaded: {error}") from None
+    library.isa.restype = ctypes.c_char_p
+    return library
+
+
+@cache
+def available() -> str | None:
+    """None when the backend can be used here, else the reason why not."""
+    try:
+        load()
+    except MetabenchError as error:
+        return str(error)
+    return None
+
+
+def supports(workload) -> bool:
+    """Whether there is a kernel for this workload."""
+    return workload.name == "mlp"
+
+
+def _pack(x: np.ndarray, y: np.ndarray, keep: list) -> _Split:
+    """Rows padded to 16 columns and by 8 rows; ``keep`` holds what C++ points at."""
+    rows, columns = x.shape
+    padded = np.zeros((rows + 8, -(-columns // 16) * 16), dtype=np.float32)
+    padded[:rows, :columns] = x
+    label = y.astype(np.int32)
+    target = y.astype(np.float32)
+    keep += [padded, label, target]
+    return _Split(padded.ctypes.data, label.ctypes.data, target.ctypes.data, rows)
+
+
+def _config(row: dict, seed: int, epochs: int) -> _Config:
+    def value(name: str, default: float = 0.0) -> float:
+        v = row[name]
+        return default if pd.isna(v) else float(v)
+
+    dropout = value("dropout")
+    return _Config(
+        width=int(row["width"]),
+        depth=int(row["depth"]),
+        activation=ACTIVATIONS.index(row["activation"]),
+        norm=int(row["norm"] == "layer"),
+        optimizer=OPTIMIZERS.index(row["optimizer"]),
+        batch=int(row["batch_size"]),
+        clip=int(row["clip"] == "norm"),
+        epochs=epochs,
+        seed=seed,
+        drop=int(dropout * 2**24),
+        drop_scale=1.0 / (1.0 - dropout),
+        noise=value("input_noise"),
+        smoothing=value("label_smoothing"),
+        init_scale=value("init_scale", 1.0),
+        weight_decay=value("weight_decay"),
+        momentum=value("momentum"),
+        beta1=value("beta1"),
+        beta2=value("beta2"),
+        clip_norm=value("clip_norm", 1.0),
+    )
+
+
+def run(workload, arrays: Arrays, configs: pd.DataFrame, seeds, checkpoints, *, library=None) -> Curves:
+    """Train run after run on the calling thread; the rest as :func:`metabench.training.run_cohort`."""
+    library = library or load()
+    keep: list[np.ndarray] = []
+    classes = arrays.n_classes if arrays.kind == "classification" else 0
+    data = _Data(
+        _pack(arrays.x_train, arrays.y_train, keep),
+        _pack(arrays.x_valid, arrays.y_valid, keep),
+        _pack(arrays.x_test, arrays.y_test, keep),
+        arrays.n_features, classes, METRICS.index(arrays.metric),
+    )  # fmt: skip
+    epochs = max(checkpoints)
+    at = np.asarray(checkpoints, dtype=np.int32)
+    curves = Curves.empty(len(configs), checkpoints, f"resident-{NUMERICS_VERSION}", processor())
+    rows = configs.to_dict("records")
+    n = len(arrays.x_train)
+    for i, (row, seed) in enumerate(zip(rows, seeds, strict=True)):
+        started = time.perf_counter()
+        config = _config(row, int(seed), epochs)
+        lr = np.ascontiguousarray(learning_rates(row, epochs * (n // min(config.batch, n))), dtype=np.float64)
+        out = np.full((len(at), 5), np.nan, dtype=np.float32)
+        reached = library.train(
+            ctypes.byref(data), ctypes.byref(config), ctypes.c_void_p(lr.ctypes.data),
+            ctypes.c_void_p(at.ctypes.data), ctypes.c_int32(len(at)), ctypes.c_void_p(out.ctypes.data),
+        )  # fmt: skip
+        if reached < 0:
+            curves.status[i], curves.error[i] = "failed", "out of memory"
+            reached = 0
+        elif reached < len(at):
+            curves.status[i] = "diverged"
+        curves.length[i] = reached
+        series = (curves.train_loss, curves.valid_loss, curves.test_loss, curves.valid_score, curves.test_score)
+        for k, values in enumerate(series):
+            values[i, :reached] = out[:reached, k]
+        curves.params[i] = workload.params(arrays, row)
+        curves.flops[i] = workload.flops(arrays, row, epochs)
+        curves.seconds[i] = time.perf_counter() - started
+    return curves
+
+
+@cache
+def processor() -> str:
+    """Kind of processor, as the rows record it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

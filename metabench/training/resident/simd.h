@@ -1,0 +1,166 @@
+// Sixteen float lanes with the same arithmetic everywhere.
+//
+// Every operation is IEEE single precision and every multiply-add is fused, so AVX-512, AVX2 and portable builds give
+// the same bits. Compile with -ffp-contract=off: only what is written as fma is fused.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#if !defined(MB_PORTABLE) && defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__)
+#define MB_ISA "avx512"
+enum { MR = 8, NV = 3 };  // register tile: MR rows by NV vectors of accumulators
+
+struct V { __m512 x; };
+struct U { __m512i x; };
+typedef __mmask16 M;
+
+static inline V load(const float* p) { return {_mm512_load_ps(p)}; }
+static inline void store(float* p, V a) { _mm512_store_ps(p, a.x); }
+static inline V splat(float a) { return {_mm512_set1_ps(a)}; }
+static inline V operator+(V a, V b) { return {_mm512_add_ps(a.x, b.x)}; }
+static inline V operator-(V a, V b) { return {_mm512_sub_ps(a.x, b.x)}; }
+static inline V operator*(V a, V b) { return {_mm512_mul_ps(a.x, b.x)}; }
+static inline V operator/(V a, V b) { return {_mm512_div_ps(a.x, b.x)}; }
+static inline V fma(V a, V b, V c) { return {_mm512_fmadd_ps(a.x, b.x, c.x)}; }
+static inline V root(V a) { return {_mm512_sqrt_ps(a.x)}; }
+static inline M less(V a, V b) { return _mm512_cmp_ps_mask(a.x, b.x, _CMP_LT_OQ); }
+static inline M unordered(V a) { return _mm512_cmp_ps_mask(a.x, a.x, _CMP_UNORD_Q); }
+static inline V select(M m, V a, V b) { return {_mm512_mask_blend_ps(m, b.x, a.x)}; }  // m ? a : b
+static inline U usplat(uint32_t a) { return {_mm512_set1_epi32((int)a)}; }
+static inline U uload(const uint32_t* p) { return {_mm512_load_si512(p)}; }
+static inline U operator+(U a, U b) { return {_mm512_add_epi32(a.x, b.x)}; }
+static inline U operator*(U a, U b) { return {_mm512_mullo_epi32(a.x, b.x)}; }
+static inline U operator^(U a, U b) { return {_mm512_xor_si512(a.x, b.x)}; }
+static inline U operator&(U a, U b) { return {_mm512_and_si512(a.x, b.x)}; }
+template <int n> static inline U shr(U a) { return {_mm512_srli_epi32(a.x, n)}; }
+template <int n> static inline U shl(U a) { return {_mm512_slli_epi32(a.x, n)}; }
+static inline M below(U a, U b) { return _mm512_cmplt_epu32_mask(a.x, b.x); }
+static inline V tofloat(U a) { return {_mm512_cvtepi32_ps(a.x)}; }
+static inline U asbits(V a) { return {_mm512_castps_si512(a.x)}; }
+static inline V asfloat(U a) { return {_mm512_castsi512_ps(a.x)}; }
+
+#elif !defined(MB_PORTABLE) && defined(__AVX2__) && defined(__FMA__)
+#define MB_ISA "avx2"
+enum { MR = 4, NV = 1 };
+
+struct V { __m256 l, h; };
+struct U { __m256i l, h; };
+struct M { __m256 l, h; };
+
+static inline V load(const float* p) { return {_mm256_load_ps(p), _mm256_load_ps(p + 8)}; }
+static inline void store(float* p, V a) { _mm256_store_ps(p, a.l); _mm256_store_ps(p + 8, a.h); }
+static inline V splat(float a) { __m256 v = _mm256_set1_ps(a); return {v, v}; }
+#define MB_BOTH(name, f) static inline V name(V a, V b) { return {f(a.l, b.l), f(a.h, b.h)}; }
+MB_BOTH(operator+, _mm256_add_ps) MB_BOTH(operator-, _mm256_sub_ps)
+MB_BOTH(operator*, _mm256_mul_ps) MB_BOTH(operator/, _mm256_div_ps)
+#undef MB_BOTH
+static inline V fma(V a, V b, V c) { return {_mm256_fmadd_ps(a.l, b.l, c.l), _mm256_fmadd_ps(a.h, b.h, c.h)}; }
+static inline V root(V a) { return {_mm256_sqrt_ps(a.l), _mm256_sqrt_ps(a.h)}; }
+static inline M less(V a, V b) {
+  return {_mm256_cmp_ps(a.l, b.l, _CMP_LT_OQ), _mm256_cmp_ps(a.h, b.h, _CMP_LT_OQ)};
+}
+static inline M unordered(V a) {
+  return {_mm256_cmp_ps(a.l, a.l, _CMP_UNORD_Q), _mm256_cmp_ps(a.h, a.h, _CMP_UNORD_Q)};
+}
+static inline V select(M m, V a, V b) {
+  return {_mm256_blendv_ps(b.l, a.l, m.l), _mm256_blendv_ps(b.h, a.h, m.h)};
+}
+static inline U usplat(uint32_t a) { __m256i v = _mm256_set1_epi32((int)a); return {v, v}; }
+static inline U uload(const uint32_t* p) {
+  return {_mm256_load_si256((const __m256i*)p), _mm256_load_si256((const __m256i*)p + 1)};
+}
+#define MB_BOTH(name, f) static inline U name(U a, U b) { return {f(a.l, b.l), f(a.h, b.h)}; }
+MB_BOTH(operator+, _mm256_add_epi32) MB_BOTH(operator*, _mm256_mullo_epi32)
+MB_BOTH(operator^, _mm256_xor_si256) MB_BOTH(operator&, _mm256_and_si256)
+#undef MB_BOTH
+template <int n> static inline U shr(U a) { return {_mm256_srli_epi32(a.l, n), _mm256_srli_epi32(a.h, n)}; }
+template <int n> static inline U shl(U a) { return {_mm256_slli_epi32(a.l, n), _mm256_slli_epi32(a.h, n)}; }
+static inline M below(U a, U b) {  // operands stay under 2^31 here, so the signed comparison is right
+  return {_mm256_castsi256_ps(_mm256_cmpgt_epi32(b.l, a.l)), _mm256_castsi256_ps(_mm256_cmpgt_epi32(b.h, a.h))};
+}
+static inline V tofloat(U a) { return {_mm256_cvtepi32_ps(a.l), _mm256_cvtepi32_ps(a.h)}; }
+static inline U asbits(V a) { return {_mm256_castps_si256(a.l), _mm256_castps_si256(a.h)}; }
+static inline V asfloat(U a) { return {_mm256_castsi256_ps(a.l), _mm256_castsi256_ps(a.h)}; }
+
+#else
+#define MB_ISA "portable"
+enum { MR = 4, NV = 1 };
+
+struct V { float x[16]; };
+struct U { uint32_t x[16]; };
+struct M { bool x[16]; };
+#define MB_EACH(R, expr) { R r; for (int i = 0; i < 16; i++) r.x[i] = (expr); return r; }
+static inline V load(const float* p) MB_EACH(V, p[i])
+static inline void store(float* p, V a) { for (int i = 0; i < 16; i++) p[i] = a.x[i]; }
+static inline V splat(float a) MB_EACH(V, a)
+static inline V operator+(V a, V b) MB_EACH(V, a.x[i] + b.x[i])
+static inline V operator-(V a, V b) MB_EACH(V, a.x[i] - b.x[i])
+static inline V operator*(V a, V b) MB_EACH(V, a.x[i] * b.x[i])
+static inline V operator/(V a, V b) MB_EACH(V, a.x[i] / b.x[i])
+static inline V fma(V a, V b, V c) MB_EACH(V, std::fmaf(a.x[i], b.x[i], c.x[i]))
+static inline V root(V a) MB_EACH(V, std::sqrt(a.x[i]))
+static inline M less(V a, V b) MB_EACH(M, a.x[i] < b.x[i])
+static inline M unordered(V a) MB_EACH(M, a.x[i] != a.x[i])
+static inline V select(M m, V a, V b) MB_EACH(V, m.x[i] ? a.x[i] : b.x[i])
+static inline U usplat(uint32_t a) MB_EACH(U, a)
+static inline U uload(const uint32_t* p) MB_EACH(U, p[i])
+static inline U operator+(U a, U b) MB_EACH(U, a.x[i] + b.x[i])
+static inline U operator*(U a, U b) MB_EACH(U, a.x[i] * b.x[i])
+static inline U operator^(U a, U b) MB_EACH(U, a.x[i] ^ b.x[i])
+static inline U operator&(U a, U b) MB_EACH(U, a.x[i] & b.x[i])
+template <int n> static inline U shr(U a) MB_EACH(U, a.x[i] >> n)
+template <int n> static inline U shl(U a) MB_EACH(U, a.x[i] << n)
+static inline M below(U a, U b) MB_EACH(M, a.x[i] < b.x[i])
+static inline V tofloat(U a) MB_EACH(V, (float)(int32_t)a.x[i])
+static inline U asbits(V a) { U r; std::memcpy(r.x, a.x, 64); return r; }
+static inline V asfloat(U a) { V r; std::memcpy(r.x, a.x, 64); return r; }
+#undef MB_EACH
+#endif
+
+static inline V neg(V a) { return splat(0.f) - a; }
+
+// Sum of the lanes as a fixed tree, so that every build rounds alike.
+static inline float total(V a) {
+  alignas(64) float x[16];
+  store(x, a);
+  for (int half = 8; half; half >>= 1)
+    for (int i = 0; i < half; i++) x[i] = x[i] + x[i + half];
+  return x[0];
+}
+
+// e^x for |x| up to 86 (clamped beyond), NaN stays NaN; about 1 ulp. Cody–Waite reduction and a degree-6 polynomial.
+static inline V expv(V x) {
+  V c = select(less(x, splat(-86.f)), splat(-86.f), x);
+  c = select(less(splat(86.f), c), splat(86.f), c);
+  const V magic = splat(12582912.f);  // 1.5 * 2^23: adding it rounds to the nearest integer
+  V shifted = fma(c, splat(1.44269504f), magic);
+  V n = shifted - magic;
+  V f = fma(n, splat(-0.693145752f), c);
+  f = fma(n, splat(-1.42860677e-6f), f);
+  V p = splat(1.98756912e-4f);
+  p = fma(p, f, splat(1.39819994e-3f));
+  p = fma(p, f, splat(8.33345205e-3f));
+  p = fma(p, f, splat(4.16657962e-2f));
+  p = fma(p, f, splat(1.66666657e-1f));
+  p = fma(p, f, splat(0.5f));
+  p = fma(f * f, p, f + splat(1.f));
+  V r = asfloat(asbits(p) + shl<23>(asbits(shifted)));  // the low bits of `shifted` hold n
+  return select(unordered(x), x, r);
+}
+
+static inline V tanhv(V x) { return splat(1.f) - splat(2.f) / (expv(x + x) + splat(1.f)); }
+static inline V sigmoidv(V x) { return splat(1.f) / (splat(1.f) + expv(neg(x))); }
+
+// The mixing function of metabench.training.hashing ("lowbias32").
+static inline uint32_t mix(uint32_t x) {
+  x ^= x >> 16; x *= 0x7feb352du; x ^= x >> 15; x *= 0x846ca68bu; x ^= x >> 16;
+  return x;
+}
+static inline U mix(U x) {
+  x = x ^ shr<16>(x); x = x * usplat(0x7feb352du); x = x ^ shr<15>(x); x = x * usplat(0x846ca68bu);
+  return x ^ shr<16>(x);
+}
