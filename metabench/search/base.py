@@ -90,6 +90,9 @@ class MetaTrain:
     ``scores`` is float64 [tasks, configs, seeds], raw validation scores at the last checkpoint; NaN where a run
     diverged or is absent. All source tasks share the configuration table. ``valid`` holds the meta-validation tasks
     (for early stopping, calibration and choosing settings), None when there are none.
+
+    A configuration that diverged is bad; one that was never run is unknown. ``observed`` tells them apart: bool
+    [tasks, configs], False where no run is stored; None says that every cell was run.
     """
 
     space: Space
@@ -99,6 +102,8 @@ class MetaTrain:
     valid: MetaTrain | None = None
     #: mean training seconds, float64 [tasks, configs]
     seconds: np.ndarray | None = None
+    #: was the cell run at all, bool [tasks, configs]; None: all were
+    observed: np.ndarray | None = None
 
     @cached_property
     def encoded(self) -> np.ndarray:
@@ -131,23 +136,31 @@ class MetaTrain:
 
     @cached_property
     def ranks(self) -> np.ndarray:
-        """Ranks within each task, 1 is best, ties averaged, float64 [tasks, configs]; diverged ones share the last."""
-        u = self.utility
-        low = np.where(np.isnan(u), -np.inf, u)
-        return np.stack([stats.rankdata(-row) for row in low]) if len(low) else np.zeros_like(u)
+        """Ranks within each task, 1 is best, ties averaged, float64 [tasks, configs]; diverged ones share the last.
+
+        Cells that were not run (``observed``) are NaN, and the others rank among themselves.
+        """
+        low = np.where(np.isnan(self.utility), -np.inf, self.utility)
+        if self.observed is None:
+            return stats.rankdata(-low, axis=1)
+        ranks = np.full(low.shape, np.nan)
+        for row, run, out in zip(low, self.observed, ranks, strict=True):
+            out[run] = stats.rankdata(-row[run])
+        return ranks
 
     @cached_property
     def normal_scores(self) -> np.ndarray:
         """Φ⁻¹((n − rank + .5)/n): standard-normal targets within each task, larger is better, [tasks, configs]."""
-        n = self.ranks.shape[1]
-        return stats.norm.ppf((n - self.ranks + 0.5) / n)
+        n = np.sum(~np.isnan(self.ranks), axis=1, keepdims=True)
+        return stats.norm.ppf((n - self.ranks + 0.5) / np.maximum(n, 1))
 
     def select(self, tasks: Sequence[int]) -> MetaTrain:
         """The same source with only some of its tasks (positions)."""
         rows = list(tasks)
-        seconds = None if self.seconds is None else self.seconds[rows]
         chosen = [self.tasks[i] for i in rows]
-        return MetaTrain(self.space, self.configs, chosen, self.scores[rows], self.valid, seconds)
+        seconds = None if self.seconds is None else self.seconds[rows]
+        observed = None if self.observed is None else self.observed[rows]
+        return MetaTrain(self.space, self.configs, chosen, self.scores[rows], self.valid, seconds, observed)
 
 
 @dataclass(frozen=True)
