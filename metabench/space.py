@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -51,10 +52,12 @@ class Float:
     dtype = "float64"
 
     def __post_init__(self):
+        if not all(isinstance(b, Real) and math.isfinite(b) for b in (self.low, self.high)):
+            raise UsageError(f"{type(self).__name__}: bounds {self.low!r} and {self.high!r} are not finite numbers")
         if not self.low < self.high:
-            raise UsageError(f"Float: low {self.low} is not under high {self.high}")
+            raise UsageError(f"{type(self).__name__}: low {self.low} is not under high {self.high}")
         if (self.log and self.low <= 0) or (self.reverse and self.high >= 1):
-            raise UsageError("Float: a log scale needs low > 0, a reverse scale needs high < 1")
+            raise UsageError(f"{type(self).__name__}: a log scale needs low > 0, a reverse scale needs high < 1")
 
     def _warp(self, x):
         if self.log:
@@ -77,9 +80,10 @@ class Float:
     def check(self, value: Any) -> Any:
         if isinstance(value, bool | str) or not np.isreal(value) or not math.isfinite(value):
             raise ValueError(f"{value!r} is not a number")
-        if not self.low * (1 - 1e-9) - 1e-12 <= value <= self.high * (1 + 1e-9) + 1e-12:
+        # a bound that went through another unit or text may come back off by its last digit
+        if not self.low - 1e-9 * abs(self.low) <= value <= self.high + 1e-9 * abs(self.high):
             raise ValueError(f"{value!r} lies outside [{self.low}, {self.high}]")
-        return float(value)
+        return float(min(max(value, self.low), self.high))
 
 
 @dataclass(frozen=True)
@@ -88,14 +92,18 @@ class Int(Float):
 
     dtype = "Int64"
 
+    def _edges(self) -> tuple[float, float]:
+        """The ends of the warped scale: half a step outside the bounds, so that these get their full share too."""
+        return self._warp(np.float64(self.low - 0.5)), self._warp(np.float64(self.high + 0.5))
+
+    def to_unit(self, values) -> np.ndarray:
+        low, high = self._edges()
+        return np.clip((self._warp(np.asarray(values, dtype=np.float64)) - low) / (high - low), 0.0, 1.0)
+
     def from_unit(self, u) -> np.ndarray:
-        u = np.asarray(u, dtype=np.float64)
-        if self.log:
-            low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
-            x = np.exp(low + u * (high - low))
-        else:
-            x = self.low - 0.5 + u * (self.high - self.low + 1)
-        return np.clip(np.rint(x), self.low, self.high).astype(np.int64)
+        low, high = self._edges()
+        w = low + np.asarray(u, dtype=np.float64) * (high - low)
+        return np.clip(np.rint(np.exp(w) if self.log else w), self.low, self.high).astype(np.int64)
 
     def check(self, value: Any) -> Any:
         value = super().check(value)
@@ -330,7 +338,7 @@ class Space(Mapping[str, Parameter]):
     def table(self, configs: list[Mapping[str, Any]]) -> pd.DataFrame:
         """A configuration table from a list of configurations, each validated."""
         rows = [self.validate(c) for c in configs]
-        return pd.DataFrame(rows, columns=list(self)).astype({n: p.dtype for n, p in self.items()})
+        return pd.DataFrame({n: pd.Series([row[n] for row in rows], dtype=p.dtype) for n, p in self.items()})
 
     # ---------------------------------------------------------------- exchange
     def to_json(self) -> dict[str, Any]:
@@ -354,6 +362,8 @@ class Space(Mapping[str, Parameter]):
         """The space described by :meth:`to_json`. Raises UsageError on a malformed description."""
         types = {"float": Float, "int": Int, "choice": Choice, "ordinal": Ordinal}
         parameters = {}
+        if not isinstance(description, Mapping):
+            raise UsageError(f"space description: expected an object of hyperparameters, got {type(description).__name__}")
         for name, d in description.items():
             try:
                 w = d.get("when")
@@ -366,7 +376,7 @@ class Space(Mapping[str, Parameter]):
                     parameters[name] = kind(d["low"], d["high"], bool(d["log"]), bool(d["reverse"]), **extra)
                 else:
                     parameters[name] = kind(*d["options"], **extra)
-            except (KeyError, TypeError, AttributeError) as error:
+            except (KeyError, TypeError, AttributeError, UsageError) as error:
                 raise UsageError(f"space description: hyperparameter {name!r} is malformed ({error})") from None
         return cls(parameters)
 
