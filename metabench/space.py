@@ -363,7 +363,8 @@ class Space(Mapping[str, Parameter]):
         types = {"float": Float, "int": Int, "choice": Choice, "ordinal": Ordinal}
         parameters = {}
         if not isinstance(description, Mapping):
-            raise UsageError(f"space description: expected an object of hyperparameters, got {type(description).__name__}")
+            found = type(description).__name__
+            raise UsageError(f"space description: expected an object of hyperparameters, got {found}")
         for name, d in description.items():
             try:
                 w = d.get("when")

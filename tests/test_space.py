@@ -309,9 +309,9 @@ def test_json_gives_the_same_space_back(space):
 def test_malformed_descriptions_are_named(change):
     description = Space(x=Choice("a", "b"), rate=Float(0, 1)).to_json()
     description["rate"] |= change
-    with pytest.raises(UsageError, match="^space description: hyperparameter 'rate' is malformed"):
+    with pytest.raises(UsageError, match=r"^space description: hyperparameter 'rate' is malformed"):
         Space.from_json(description)
-    with pytest.raises(UsageError, match="^space description: hyperparameter 'rate' is malformed"):
+    with pytest.raises(UsageError, match=r"^space description: hyperparameter 'rate' is malformed"):
         Space.from_json({"rate": 3})
 
 
