@@ -1,0 +1,289 @@
+"""What meta-models share: the source table they keep, the way from it to another pool, targets, storage."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from metabench.errors import MetabenchError, UsageError
+from metabench.metamodels._matern import Matern
+from metabench.search.base import History, MetaTrain, Problem, Surrogate
+from metabench.space import Choice, Ordinal, Space
+
+#: format of a saved meta-model; another one is refused
+FORMAT = 1
+
+
+# ---------------------------------------------------------------------------------------------- encoding
+def blocks(source: Space, configs: pd.DataFrame, names: list[str]) -> list[np.ndarray]:
+    """Configurations in the coordinates of the source space: a float64 block [n, columns] per hyperparameter.
+
+    Unlike :meth:`Space.encode` it forgives: numbers outside the source's range are clipped to it, an option that the
+    source does not know has no coordinate (it is equally far from all). Inactive values lie in the middle, and the last
+    column of a block says whether the hyperparameter is active.
+    """
+    out = []
+    for name in names:
+        p, present = source[name], configs[name].notna().to_numpy()
+        values = configs[name].to_numpy()[present]
+        if isinstance(p, Choice):
+            u = np.zeros((len(configs), len(p.options)))
+            u[present] = np.array([[v == option for option in p.options] for v in values]).reshape(len(values), -1)
+        else:
+            u = np.full((len(configs), 1), 0.5)
+            if isinstance(p, Ordinal):
+                steps = np.log(p.options) if p.options[0] > 0 else np.asarray(p.options, dtype=float)
+                x = values.astype(float)
+                x = np.log(np.maximum(x, p.options[0])) if p.options[0] > 0 else x
+                u[present, 0] = np.interp(x, steps, p.to_unit(p.options))
+            else:
+                u[present, 0] = p.to_unit(np.clip(values.astype(float), p.low, p.high))
+        out.append(np.column_stack([u, present]))
+    return out
+
+
+def shared_hyperparameters(source: Space, problem: Problem) -> list[str]:
+    """Hyperparameters of the source that the pool's table has too, in the same kind of type."""
+
+    def same_kind(name: str) -> bool:
+        a, b = source[name], problem.space.get(name, source[name])
+        return isinstance(a, Choice) == isinstance(b, Choice) and (
+            isinstance(a, Choice) or pd.api.types.is_numeric_dtype(problem.candidates[name])
+        )
+
+    return [n for n in source if n in problem.candidates.columns and same_kind(n)]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How values on the source's configurations are carried to a pool of candidates.
+
+    ``rows`` [candidates] is the source row of each candidate, −1 where there is none; ``weights`` [candidates, source
+    rows] interpolates instead (None when every candidate has its row); ``gap`` [candidates] is the share of variance
+    the source leaves unexplained: 0 on a matching row, towards 1 far from all.
+    """
+
+    rows: np.ndarray
+    weights: np.ndarray | None
+    gap: np.ndarray
+
+    def carry(self, values: np.ndarray) -> np.ndarray:
+        """Values [..., source rows] → [..., candidates]."""
+        return values[..., self.rows] if self.weights is None else values @ self.weights.T
+
+
+@dataclass(frozen=True)
+class SourceSpace:
+    """What a fitted model keeps of its source's space: the hyperparameters, the configurations and a kernel on them.
+
+    The kernel has one length scale per hyperparameter, learned from the source tasks (:meth:`Matern.fit`).
+    """
+
+    space: Space
+    configs: pd.DataFrame
+    length_scales: np.ndarray
+
+    @classmethod
+    def fit(cls, source: MetaTrain, targets: np.ndarray, seed: int = 0) -> SourceSpace:
+        """Keep the space of a source and learn the kernel from within-task targets [tasks, configs] (may hold NaN)."""
+        names = list(source.space)
+        kernel = Matern.fit(blocks(source.space, source.configs, names), targets, seed=seed)
+        configs = source.configs[names].reset_index(drop=True)
+        return cls(source.space, configs, kernel.length_scales)
+
+    @cached_property
+    def encoded(self) -> list[np.ndarray]:
+        return blocks(self.space, self.configs, list(self.space))
+
+    def kernel(self, names: list[str]) -> Matern:
+        position = {n: i for i, n in enumerate(self.space)}
+        return Matern(self.length_scales[[position[n] for n in names]])
+
+    def align(self, problem: Problem) -> Alignment:
+        """The way from the source's configurations to the problem's pool.
+
+        A candidate that equals a source row takes its values. Others interpolate by Gaussian-process regression on the
+        hyperparameters that both have (Rasmussen & Williams, 2006, Eq. 2.25–2.26: the weights are the rows of
+        K(X*, X)(K + σ²I)⁻¹, the gap is the predictive variance). Warns in one line when the spaces differ.
+        Raises UsageError when they have nothing in common.
+        """
+        names = shared_hyperparameters(self.space, problem)
+        if not names:
+            raise UsageError("the pool shares no hyperparameter with the source tasks; fit on a table of the same space")
+        pool = blocks(self.space, problem.candidates, names)
+        theirs = [self.encoded[i] for i, n in enumerate(self.space) if n in set(names)]
+        lost, new = [n for n in self.space if n not in names], [n for n in problem.space if n not in names]
+        rows = np.full(len(problem.candidates), -1)
+        if lost or new:
+            parts = [f"lacks {', '.join(lost)}"] * bool(lost) + [f"adds {', '.join(new)}"] * bool(new)
+            message = f"the pool {' and '.join(parts)}; transferring over the hyperparameters it shares with the source"
+            warnings.warn(message, stacklevel=2)
+        if not lost:
+            where = {key: i for i, key in reversed(list(enumerate(_row_keys(self.configs, names))))}
+            rows = np.array([where.get(key, -1) for key in _row_keys(problem.candidates, names)], dtype=int)
+        missing = rows < 0
+        gap = np.zeros(len(rows))
+        if not missing.any():
+            return Alignment(rows, None, gap)
+        weights = np.zeros((len(rows), len(self.configs)))
+        weights[np.flatnonzero(~missing), rows[~missing]] = 1.0
+        kernel = self.kernel(names)
+        weights[missing], gap[missing] = kernel.interpolate(theirs, [b[missing] for b in pool])
+        return Alignment(rows, weights, gap)
+
+    def pool_coordinates(self, problem: Problem) -> np.ndarray:
+        """The pool in coordinates where the kernel has unit length scale, float64 [candidates, columns].
+
+        Hyperparameters that the source lacks get the geometric mean of the known length scales.
+        """
+        names = shared_hyperparameters(self.space, problem)
+        parts = [self.kernel(names).scale(blocks(self.space, problem.candidates, names))]
+        new = [n for n in problem.space if n not in names and n in problem.candidates.columns]
+        if new:
+            typical = np.exp(np.log(self.length_scales).mean())
+            parts.append(Matern(np.full(len(new), typical)).scale(blocks(problem.space, problem.candidates, new)))
+        return np.concatenate(parts, axis=1)
+
+
+def _row_keys(configs: pd.DataFrame, names: list[str]) -> list[tuple]:
+    """Hashable rows in native values; every kind of missing value becomes None, integers and floats compare equal."""
+    columns = []
+    for n in names:
+        values, missing = configs[n].to_numpy(dtype=object), configs[n].isna().to_numpy()
+        columns.append([None if m else v for v, m in zip(values, missing, strict=True)])
+    return list(zip(*columns, strict=True))
+
+
+# ---------------------------------------------------------------------------------------------- targets
+def utilities(problem: Problem, history: History) -> tuple[np.ndarray, np.ndarray]:
+    """Tried positions int [n] and their utilities float64 [n]: larger is better, diverged trials just below the worst.
+
+    With nothing finite all utilities are 0.
+    """
+    positions = np.asarray(history.candidates, dtype=int)
+    y = problem.sign * np.asarray(history.scores, dtype=float)
+    finite = np.isfinite(y)
+    if not finite.any():
+        return positions, np.zeros(len(y))
+    seen = y[finite]
+    return positions, np.where(finite, y, seen.min() - 0.5 * seen.std())
+
+
+def history_scores(y: np.ndarray) -> np.ndarray:
+    """Normal scores within a history, float64 [n]: Φ⁻¹((rank − .5)/n), larger is better, ties averaged."""
+    return stats.norm.ppf((stats.rankdata(y) - 0.5) / max(len(y), 1))
+
+
+def task_features(names: list[str], features: dict[str, float]) -> np.ndarray:
+    """A task's features in the order of ``names``, NaN where it lacks one (or has something infinite)."""
+    values = np.array([features.get(n, np.nan) for n in names], dtype=float)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def complete(targets: np.ndarray) -> np.ndarray:
+    """Targets [tasks, configs] without NaN: a missing cell gets its configuration's mean over the tasks that ran it.
+
+    Normal scores have mean 0 in every task, so configurations differ and tasks do not; one that no task ran gets 0.
+    """
+    seen = ~np.isnan(targets)
+    mean = np.where(seen, targets, 0.0).sum(0) / np.maximum(seen.sum(0), 1)
+    return np.where(seen, targets, mean)
+
+
+def check_source(source: MetaTrain, name: str) -> None:
+    """Raises UsageError when there is nothing to learn from."""
+    if len(source.tasks) == 0 or len(source.configs) == 0:
+        raise UsageError(f"{name}: the source has no tasks; give at least one meta-training task with configurations")
+
+
+# ---------------------------------------------------------------------------------------------- storage
+class MetaModel(Surrogate):
+    """Base of the meta-models here: settings, :meth:`save` and :meth:`load`.
+
+    A subclass names its fitted state: ``arrays`` (numpy arrays, stored in ``state.safetensors``) and ``facts`` (JSON
+    values). The source's space and configurations (``source_``) are stored with them. Nothing is pickled.
+    """
+
+    arrays: ClassVar[tuple[str, ...]] = ()
+    facts: ClassVar[tuple[str, ...]] = ()
+    source_: SourceSpace
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The constructor's settings, in scikit-learn's manner."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def begin(self) -> None:
+        if not hasattr(self, "source_"):
+            raise UsageError(f"{self.name} has not been fitted; call fit(source) or load(folder) first")
+
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Write the fitted model into ``folder`` (made if need be) and return it.
+
+        ``metamodel.json`` is written last, so that a folder without it is an unfinished one.
+        """
+        from safetensors.numpy import save
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {n: np.ascontiguousarray(getattr(self, n)) for n in self.arrays}
+        arrays["source.length_scales"] = self.source_.length_scales
+        write_bytes(folder / "state.safetensors", save(arrays))
+        table = self.source_.configs.astype(object).where(self.source_.configs.notna(), None)
+        description = {
+            "format": FORMAT,
+            "metamodel": self.name,
+            "settings": self.settings,
+            "facts": {n: getattr(self, n) for n in self.facts},
+            "space": self.source_.space.to_json(),
+            "configs": {n: table[n].tolist() for n in table},
+        }
+        write_bytes(folder / "metamodel.json", json.dumps(description, indent=1).encode())
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> Self:
+        """A fitted model from a folder that :meth:`save` wrote. Raises MetabenchError when it is not one."""
+        from safetensors.numpy import load
+
+        folder = Path(folder)
+        try:
+            description = json.loads((folder / "metamodel.json").read_text())
+            arrays = load((folder / "state.safetensors").read_bytes())
+        except FileNotFoundError as error:
+            raise MetabenchError(f"{folder} holds no saved meta-model: {Path(error.filename).name} is absent") from None
+        except Exception as error:
+            raise MetabenchError(f"{folder} cannot be read as a meta-model: {error}") from error
+        if description.get("metamodel") != cls.name or description.get("format") != FORMAT:
+            found = f"{description.get('metamodel')!r} in format {description.get('format')!r}"
+            raise MetabenchError(f"{folder} holds {found}; expected {cls.name!r} in format {FORMAT}")
+        try:
+            model = cls(**description["settings"])
+            space = Space.from_json(description["space"])
+            configs = pd.DataFrame({n: pd.Series(description["configs"][n], dtype=p.dtype) for n, p in space.items()})
+            for n in cls.arrays:
+                setattr(model, n, arrays[n])
+            for n in cls.facts:
+                setattr(model, n, description["facts"][n])
+            model.source_ = SourceSpace(space, configs, arrays["source.length_scales"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise MetabenchError(f"{folder}: the saved {cls.name} is incomplete or malformed ({error})") from None
+        return model
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, then rename it: it is there in full or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_bytes(data)
+    os.replace(part, path)
+
