@@ -119,7 +119,9 @@ class SourceSpace:
         """
         names = shared_hyperparameters(self.space, problem)
         if not names:
-            raise UsageError("the pool shares no hyperparameter with the source tasks; fit on a table of the same space")
+            raise UsageError(
+                "the pool shares no hyperparameter with the source tasks; fit on a table of the same space"
+            )
         pool = blocks(self.space, problem.candidates, names)
         theirs = [self.encoded[i] for i, n in enumerate(self.space) if n in set(names)]
         lost, new = [n for n in self.space if n not in names], [n for n in problem.space if n not in names]
@@ -286,4 +288,3 @@ def write_bytes(path: Path, data: bytes) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.write_bytes(data)
     os.replace(part, path)
-

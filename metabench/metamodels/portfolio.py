@@ -87,7 +87,7 @@ def impute(loss: np.ndarray) -> np.ndarray:
 def greedy_cover(loss: np.ndarray, size: int, weights: np.ndarray | None = None) -> np.ndarray:
     """All configurations of ``loss`` [tasks, configs] in greedy order, int64 [configs].
 
-    Each of the first ``size`` minimises the (weighted) mean over tasks of the least loss so far, ties by mean loss; when
+    Each of the first ``size`` minimises the (weighted) mean over tasks of the least loss so far (ties: mean loss); when
     nothing lowers it the least loss is forgotten. The others follow by mean loss.
     """
     tasks, configs = loss.shape
