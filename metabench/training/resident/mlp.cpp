@@ -71,7 +71,7 @@ void product(const float* a, size_t across, size_t along, int rows, int K, const
 }
 
 // t[j, i] = w[i, j] for i < K (rounded up to 16 columns of t), j < N.
-void transpose(const float* w, size_t ldw, int K, int N, float* t, size_t ldt) {
+__attribute__((noinline)) void transpose(const float* w, size_t ldw, int K, int N, float* t, size_t ldt) {
 #ifdef __AVX512F__
   alignas(64) static const int32_t lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   const __m512i index = _mm512_mullo_epi32(_mm512_load_si512(lanes), _mm512_set1_epi32((int)ldw));
@@ -153,7 +153,7 @@ struct Run {
   const Config& c;
   int batch, padded, layers, outputs;
   Layer layer[8];
-  float *memory, *p, *g, *m, *s, *xb, *dz, *dh, *wt, *mask;
+  float *memory, *p, *g, *m, *s, *xb, *dz, *dh, *wt, *mask, *real;
   size_t n;  // floats in p
   double power1 = 1, power2 = 1;
 
@@ -173,7 +173,7 @@ struct Run {
       n += (size_t)up(y.in, 8) * y.outp + y.outp + (c.norm && l < c.depth ? 2 * y.outp : 0);
     }
     const size_t act = (size_t)rows * widest;
-    size_t floats = 4 * n + (size_t)rows * inp + 2 * act + (size_t)widest * up(hidden, 16) + widest;
+    size_t floats = 4 * n + (size_t)rows * inp + 2 * act + (size_t)widest * up(hidden, 16) + 2 * widest;
     floats += layers * (3 * act + up(rows, 16));
     if (posix_memalign((void**)&memory, 64, floats * sizeof(float))) throw std::bad_alloc();
     memset(memory, 0, floats * sizeof(float));
@@ -181,8 +181,9 @@ struct Run {
     auto take = [&](size_t k) { float* at = next; next += k; return at; };
     p = take(n); g = take(n); m = take(n); s = take(n);
     xb = take((size_t)rows * inp); dz = take(act); dh = take(act);
-    wt = take((size_t)widest * up(hidden, 16)); mask = take(widest);
-    for (int j = 0; j < c.width; j++) mask[j] = 1.f;
+    wt = take((size_t)widest * up(hidden, 16)); mask = take(widest); real = take(widest);
+    for (int j = 0; j < c.width; j++) mask[j] = 1.f;    // true columns of a hidden layer
+    for (int j = 0; j < outputs; j++) real[j] = 1.f;    // and of the output layer
     size_t at = 0;
     for (int l = 0; l < layers; l++) {
       Layer& y = layer[l];
@@ -266,31 +267,31 @@ struct Run {
     }
   }
 
-  // Softmax of one row of logits in place (padding becomes 0); returns the log of the normaliser.
-  float softmax(float* z) {
-    float top = z[0];
-    for (int j = 1; j < outputs; j++) top = z[j] > top ? z[j] : top;
-    for (int j = outputs; j < up(outputs, 16); j++) z[j] = -FLT_MAX;
-    V sum = splat(0.f);
-    for (int j = 0; j < up(outputs, 16); j += 16) {
-      V e = expv(load(z + j) - splat(top));
-      if (j + 16 > outputs) {
-        alignas(64) float lanes[16];
-        store(lanes, e);
-        for (int k = outputs - j; k < 16; k++) lanes[k] = 0.f;
-        e = load(lanes);
-      }
-      store(z + j, e);
-      sum = sum + e;
+  // Softmax of one row of logits in place (padding becomes 0); `top` and `sum` give the log of the normaliser,
+  // top + log(sum). A NaN among the logits makes `sum` NaN.
+  void softmax(float* z, float& top, float& sum) {
+    const int padded = up(outputs, 16);
+    const V least = splat(-FLT_MAX), zero = splat(0.f);
+    top = -FLT_MAX;
+    for (int j = 0; j < padded; j += 16) {
+      V a = select(less(zero, load(real + j)), load(z + j), least);
+      store(z + j, a);
+      const float t = largest(a);
+      top = t > top ? t : top;
     }
-    float s = total(sum);
-    V inverse = splat(1.f / s);
-    for (int j = 0; j < up(outputs, 16); j += 16) store(z + j, load(z + j) * inverse);
-    return std::log((double)s) + top;
+    V all = zero;
+    for (int j = 0; j < padded; j += 16) {
+      V e = expv(load(z + j) - splat(top)) * load(real + j);
+      store(z + j, e);
+      all = all + e;
+    }
+    sum = total(all);
+    const V inverse = splat(1.f / sum);
+    for (int j = 0; j < padded; j += 16) store(z + j, load(z + j) * inverse);
   }
 
   // Output gradient of the batch (mean loss) into dz; false when the loss is not finite.
-  bool output_gradient(const uint32_t* row) {
+  __attribute__((noinline)) bool output_gradient(const uint32_t* row) {
     Layer& y = layer[layers - 1];
     float loss = 0;
     const float scale = 1.f / batch, smooth = outputs > 1 ? c.smoothing / outputs : 0.f;
@@ -299,9 +300,11 @@ struct Run {
       float *z = y.h + (size_t)r * y.outp, *out = dz + (size_t)r * y.outp;
       if (data.classes) {
         const int label = data.train.label[row[r]];
-        const float chosen = z[label], norm = softmax(z);
-        loss += norm - chosen;
-        for (int j = 0; j < outputs; j++) out[j] = (z[j] - smooth) * scale;
+        float chosen = z[label], top, sum;
+        softmax(z, top, sum);
+        loss += sum + top - chosen;  // finite exactly when the cross-entropy is
+        for (int j = 0; j < y.outp; j += 16)
+          store(out + j, (load(z + j) - splat(smooth)) * splat(scale) * load(real + j));
         out[label] -= (1.f - c.smoothing) * scale;
       } else {
         const float e = z[0] - data.train.target[row[r]];
@@ -312,7 +315,7 @@ struct Run {
     return std::isfinite(loss);
   }
 
-  void backward(size_t ldx) {
+  __attribute__((noinline)) void backward(size_t ldx) {
     for (int l = layers - 1; l >= 0; l--) {
       Layer& y = layer[l];
       const float* h = l ? layer[l - 1].h : xb;
@@ -354,7 +357,7 @@ struct Run {
   }
 
   template <int O>
-  void update(double lr) {
+  __attribute__((noinline)) void update(double lr) {
     V factor = splat(1.f);
     if (c.clip) {
       V sum = splat(0.f);
@@ -405,7 +408,7 @@ struct Run {
   }
 
   // Mean loss and score of a split; false when the loss is not finite.
-  bool evaluate(const Split& t, float& loss, float* score) {
+  __attribute__((noinline)) bool evaluate(const Split& t, float& loss, float* score) {
     const size_t ldx = up(data.features, 16);
     Layer& y = layer[layers - 1];
     double sum = 0, mean = 0, spread = 0;
@@ -423,7 +426,9 @@ struct Run {
           correct += hit;
           hits[label] += hit;
           count[label]++;
-          sum += softmax(z) - chosen;
+          float top, norm;
+          softmax(z, top, norm);
+          sum += std::log((double)norm) + top - chosen;
         } else {
           const double e = (double)z[0] - t.target[at + r];
           sum += e * e;
@@ -450,7 +455,7 @@ struct Run {
 };
 
 // Rows 0..n-1 in ascending order of their hashed keys, left in `other` (stable radix sort, three passes of 11 bits).
-void permutation(uint32_t k, int n, uint32_t* order, uint32_t* hash, uint32_t* other, uint32_t* other_hash) {
+__attribute__((noinline)) void permutation(uint32_t k, int n, uint32_t* order, uint32_t* hash, uint32_t* other, uint32_t* other_hash) {
   for (int i = 0; i < n; i++) { order[i] = i; hash[i] = mix(k + (uint32_t)i * GOLDEN); }
   for (int shift = 0; shift < 33; shift += 11) {
     uint32_t start[2049] = {0};

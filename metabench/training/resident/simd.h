@@ -42,6 +42,8 @@ static inline M below(U a, U b) { return _mm512_cmplt_epu32_mask(a.x, b.x); }
 static inline V tofloat(U a) { return {_mm512_cvtepi32_ps(a.x)}; }
 static inline U asbits(V a) { return {_mm512_castps_si512(a.x)}; }
 static inline V asfloat(U a) { return {_mm512_castsi512_ps(a.x)}; }
+static inline __m256 low(V a) { return _mm512_castps512_ps256(a.x); }
+static inline __m256 high(V a) { return _mm512_extractf32x8_ps(a.x, 1); }
 
 #elif !defined(MB_PORTABLE) && defined(__AVX2__) && defined(__FMA__)
 #define MB_ISA "avx2"
@@ -85,6 +87,8 @@ static inline M below(U a, U b) {  // operands stay under 2^31 here, so the sign
 static inline V tofloat(U a) { return {_mm256_cvtepi32_ps(a.l), _mm256_cvtepi32_ps(a.h)}; }
 static inline U asbits(V a) { return {_mm256_castps_si256(a.l), _mm256_castps_si256(a.h)}; }
 static inline V asfloat(U a) { return {_mm256_castsi256_ps(a.l), _mm256_castsi256_ps(a.h)}; }
+static inline __m256 low(V a) { return a.l; }
+static inline __m256 high(V a) { return a.h; }
 
 #else
 #define MB_ISA "portable"
@@ -123,14 +127,30 @@ static inline V asfloat(U a) { V r; std::memcpy(r.x, a.x, 64); return r; }
 
 static inline V neg(V a) { return splat(0.f) - a; }
 
-// Sum of the lanes as a fixed tree, so that every build rounds alike.
+// Lanes folded as a fixed tree (i with i + 8, then i + 4, …), so that every build rounds alike.
+#if defined(__AVX2__) && !defined(MB_PORTABLE)
+#define MB_FOLD(name, op)                                                        \
+  static inline float name(V a) {                                                \
+    __m256 x = _mm256_##op##_ps(low(a), high(a));                                \
+    __m128 y = _mm_##op##_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)); \
+    y = _mm_##op##_ps(y, _mm_movehl_ps(y, y));                                   \
+    return _mm_cvtss_f32(_mm_##op##_ss(y, _mm_movehdup_ps(y)));                  \
+  }
+MB_FOLD(total, add)
+MB_FOLD(largest, max)
+#undef MB_FOLD
+#else
 static inline float total(V a) {
-  alignas(64) float x[16];
-  store(x, a);
   for (int half = 8; half; half >>= 1)
-    for (int i = 0; i < half; i++) x[i] = x[i] + x[i + half];
-  return x[0];
+    for (int i = 0; i < half; i++) a.x[i] = a.x[i] + a.x[i + half];
+  return a.x[0];
 }
+static inline float largest(V a) {
+  for (int half = 8; half; half >>= 1)
+    for (int i = 0; i < half; i++) a.x[i] = a.x[i] > a.x[i + half] ? a.x[i] : a.x[i + half];
+  return a.x[0];
+}
+#endif
 
 // e^x for |x| up to 86 (clamped beyond), NaN stays NaN; about 1 ulp. Cody–Waite reduction and a degree-6 polynomial.
 static inline V expv(V x) {
