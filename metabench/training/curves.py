@@ -40,7 +40,14 @@ class Curves:
         e = np.asarray(checkpoints, dtype=np.int16)
         series = {name: np.full((runs, len(e)), np.nan, dtype=np.float32) for name in SERIES}
         return cls(
-            epochs=e, **series, length=np.zeros(runs, dtype=np.int32), status=["ok"] * runs, error=[None] * runs,
-            params=np.zeros(runs, dtype=np.int64), flops=np.zeros(runs, dtype=np.int64),
-            seconds=np.zeros(runs, dtype=np.float32), engine=engine, device=device,
+            epochs=e,
+            **series,
+            length=np.zeros(runs, dtype=np.int32),
+            status=["ok"] * runs,
+            error=[None] * runs,
+            params=np.zeros(runs, dtype=np.int64),
+            flops=np.zeros(runs, dtype=np.int64),
+            seconds=np.zeros(runs, dtype=np.float32),
+            engine=engine,
+            device=device,
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 #: streams; layer l of weights is WEIGHTS + l, dropout after hidden layer l is DROPOUT + l
 ORDER, NOISE_A, NOISE_B, WEIGHTS, DROPOUT = 1, 2, 3, 16, 64
-_GOLDEN = 0x9E3779B1
+GOLDEN = 0x9E3779B1
 
 
 def mix(x):
@@ -35,7 +35,7 @@ def key(seed, stream, step):
 def bits(k, index):
     """uint32 hash number ``index`` (array) of key ``k``."""
     with np.errstate(over="ignore"):
-        return mix(np.asarray(k, dtype=np.uint32) + np.asarray(index, dtype=np.uint32) * np.uint32(_GOLDEN))
+        return mix(np.asarray(k, dtype=np.uint32) + np.asarray(index, dtype=np.uint32) * np.uint32(GOLDEN))
 
 
 def uniform(k, index):

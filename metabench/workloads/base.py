@@ -8,9 +8,7 @@ from metabench.space import Choice, Float, Int, Ordinal, Space, when
 
 #: hyperparameters that every gradient-trained workload shares
 COMMON = Space(
-    optimizer=Choice(
-        "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "lion", default="adamw"
-    ),
+    optimizer=Choice("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "lion", default="adamw"),
     learning_rate=Float(1e-4, 1.0, log=True, default=1e-3),
     momentum=Float(0.5, 0.99, reverse=True, default=0.9, when=when("optimizer", "momentum", "nesterov")),
     beta1=Float(0.5, 0.99, reverse=True, default=0.9, when=when("optimizer", "adam", "adamw", "lion")),
@@ -28,7 +26,7 @@ class Workload:
     """Base of every workload. A subclass in ``metabench/workloads/<name>.py`` is all there is to adding one.
 
     ``build`` is the definition of truth: a plain ``torch.nn.Module`` trained by an ordinary loop (the sequential
-    oracle). ``cohort`` is the same network over a leading run axis; the contract test compares the two.
+    oracle). ``cohort_class`` gives the same network over a leading run axis; the contract test compares the two.
     """
 
     name: ClassVar[str]
@@ -42,8 +40,13 @@ class Workload:
         """The plain network of one configuration, its weights initialised from the seed's hashed stream."""
         raise NotImplementedError
 
-    def cohort(self, arrays, configs, seeds):
-        """The networks of several configurations over a run axis (see :mod:`metabench.training.batched`)."""
+    def cohort_class(self) -> type:
+        """The class of the same networks over a run axis (see :mod:`metabench.training.batched`).
+
+        It has ``group(arrays, config)``: runs that agree on it may advance together; a constructor ``(arrays, configs,
+        seeds, device, dtype)``; ``flat`` and ``grad`` [R, P]; ``rows``, the configurations; ``forward(x, step)`` and
+        ``backward(gradient of the outputs)``.
+        """
         raise NotImplementedError
 
     def params(self, arrays, config: dict[str, Any]) -> int:

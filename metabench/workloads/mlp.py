@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 from metabench.space import Choice, Float, Int, Space, is_classification
 from metabench.workloads.base import COMMON, Workload
 
@@ -26,3 +29,29 @@ class Mlp(Workload):
     )
     kinds = ("classification", "regression")
     modalities = ("tabular", "image")
+
+    def build(self, arrays, config: dict[str, Any], seed: int):
+        from metabench.workloads._mlp_torch import Network
+
+        return Network(arrays, config, seed)
+
+    def cohort_class(self) -> type:
+        from metabench.workloads._mlp_torch import MlpCohort
+
+        return MlpCohort
+
+    def widths(self, arrays, config: dict[str, Any]) -> list[int]:
+        """Units of every layer, input and output included."""
+        return [arrays.n_features, *[int(config["width"])] * int(config["depth"]), arrays.n_outputs]
+
+    def params(self, arrays, config: dict[str, Any]) -> int:
+        w = self.widths(arrays, config)
+        linear = sum(a * b + b for a, b in itertools.pairwise(w))
+        return linear + (2 * sum(w[1:-1]) if config["norm"] == "layer" else 0)
+
+    def flops(self, arrays, config: dict[str, Any], epochs: int) -> int:
+        w = self.widths(arrays, config)
+        n = len(arrays.x_train)
+        batch = min(int(config["batch_size"]), n)
+        example = 6 * sum(a * b for a, b in itertools.pairwise(w)) - 2 * w[0] * w[1]  # no gradient of the input
+        return example * (n // batch) * batch * epochs

@@ -25,6 +25,7 @@ from metabench.errors import MetabenchError
 from metabench.schema import NUMERICS_VERSION
 from metabench.tasks.task import Arrays
 from metabench.training.curves import Curves
+from metabench.training.machine import processor
 from metabench.training.schedules import learning_rates
 
 _HERE = Path(__file__).parent
@@ -37,7 +38,10 @@ METRICS = ("accuracy", "balanced_accuracy", "r2")
 
 
 class _Split(ctypes.Structure):
-    _fields_ = [("x", ctypes.c_void_p), ("label", ctypes.c_void_p), ("target", ctypes.c_void_p), ("rows", ctypes.c_int32)]
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("x", "label", "target")),
+        ("rows", ctypes.c_int32),
+    ]
 
 
 class _Data(ctypes.Structure):
@@ -214,14 +218,3 @@ def run(workload, arrays: Arrays, configs: pd.DataFrame, seeds, checkpoints, *, 
         curves.seconds[i] = time.perf_counter() - started
     return curves
 
-
-@cache
-def processor() -> str:
-    """Kind of processor, as the rows record it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -1,0 +1,196 @@
+"""Every backend against the sequential oracle, bit equality across company, and divergence as an outcome."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from metabench import registry
+from metabench.tasks.task import Arrays
+from metabench.training import backends, hashing, resident, run_cohort
+from metabench.training.batched import Loss
+from metabench.training.optimizers import Optimizers
+from metabench.training.sequential import make_optimizer
+
+MLP = registry.create("workloads", "mlp")
+SERIES = ("train_loss", "valid_loss", "test_loss", "valid_score", "test_score")
+needs_compiler = pytest.mark.skipif(resident.available() is not None, reason=str(resident.available()))
+
+
+def arrays(kind="classification", rows=90, features=5, classes=3, metric=None, seed=0) -> Arrays:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(3 * rows, features)).astype(np.float32)
+    signal = x @ rng.normal(size=(features, classes)) + 0.5 * rng.normal(size=(3 * rows, classes))
+    if kind == "classification":
+        y, metric, n = signal.argmax(1).astype(np.int32), metric or "accuracy", classes
+    else:
+        y, metric, n = ((signal[:, 0] - signal[:, 0].mean()) / signal[:, 0].std()).astype(np.float32), "r2", 0
+    parts = [(x[i::3], y[i::3]) for i in range(3)]
+    return Arrays(kind, metric, n, *(a for part in parts for a in part))
+
+
+def gentle(n, seed=3):
+    """Configurations of the whole space with learning rates that keep training smooth."""
+    configs = MLP.space.sample(n, seed)
+    configs["learning_rate"] = np.minimum(configs["learning_rate"], 0.01)
+    configs.loc[configs["optimizer"].isin(["lion", "rmsprop", "adagrad"]), "learning_rate"] = 1e-3
+    return configs
+
+
+def equal(a, b, rows=slice(None)):
+    return all(np.array_equal(getattr(a, s), getattr(b, s)[rows], equal_nan=True) for s in SERIES)
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_batched_equals_the_oracle_in_float64(kind):
+    data, configs, seeds = arrays(kind), gentle(24), np.arange(24) % 3
+    options = {"dtype": torch.float64}
+    slow = run_cohort(MLP, data, configs, seeds, (1, 3), backend="sequential", **options)
+    fast = run_cohort(MLP, data, configs, seeds, (1, 3), backend="batched", **options)
+    for s in SERIES:
+        np.testing.assert_allclose(getattr(fast, s), getattr(slow, s), rtol=1e-6, atol=1e-7, err_msg=s)
+    assert fast.status == slow.status == ["ok"] * 24
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_resident_agrees_with_the_oracle(kind):
+    data, configs, seeds = arrays(kind), gentle(48), np.arange(48) % 3
+    slow = run_cohort(MLP, data, configs, seeds, (1, 2), backend="sequential", dtype=torch.float64)
+    fast = run_cohort(MLP, data, configs, seeds, (1, 2), backend="resident")
+    for s in ("train_loss", "valid_loss", "test_loss"):
+        gap = np.abs(getattr(fast, s) - getattr(slow, s)) / (1e-3 + np.abs(getattr(slow, s)))
+        assert np.median(gap) < 1e-6 and gap.max() < 2e-3, (s, gap.max())
+    np.testing.assert_array_equal(fast.params, slow.params)
+
+
+@needs_compiler
+def test_balanced_accuracy_and_wide_inputs_agree():
+    data = arrays(features=37, classes=19, rows=200, metric="balanced_accuracy")
+    configs = gentle(8, seed=9)
+    slow = run_cohort(MLP, data, configs, np.zeros(8), (1, 3), backend="sequential", dtype=torch.float64)
+    fast = run_cohort(MLP, data, configs, np.zeros(8), (1, 3), backend="resident")
+    np.testing.assert_allclose(fast.valid_score, slow.valid_score, atol=0.02)
+    np.testing.assert_allclose(fast.valid_loss, slow.valid_loss, rtol=2e-3)
+
+
+@pytest.mark.parametrize("backend", ["batched", "resident"])
+def test_a_curve_does_not_depend_on_company(backend):
+    if backends()[backend] is not None:
+        pytest.skip(backends()[backend])
+    data, configs = arrays(), MLP.space.sample(31, 5)
+    configs.loc[3, "learning_rate"] = 1e30  # a neighbour that diverges
+    whole = run_cohort(MLP, data, configs, np.zeros(31), (1, 2, 4), backend=backend)
+    assert whole.status[3] == "diverged" and whole.length[3] < 3
+    for part in (slice(0, 1), slice(4, 11), slice(30, 31)):
+        alone = run_cohort(MLP, data, configs.iloc[part], np.zeros(len(configs.iloc[part])), (1, 2, 4), backend=backend)
+        assert equal(alone, whole, part)
+
+
+@needs_compiler
+def test_resident_is_bit_equal_on_every_instruction_set():
+    data, configs = arrays(features=20), MLP.space.sample(24, 7)
+    native = resident.run(MLP, data, configs, np.zeros(24, int), (1, 3))
+    for flags in (("-march=haswell",), ("-march=haswell", "-DMB_PORTABLE")):
+        library = resident.load(flags)
+        assert equal(native, resident.run(MLP, data, configs, np.zeros(24, int), (1, 3), library=library)), flags
+
+
+@pytest.mark.parametrize("backend", ["sequential", "batched", "resident"])
+def test_divergence_keeps_the_curve_so_far(backend):
+    if backends()[backend] is not None:
+        pytest.skip(backends()[backend])
+    config = MLP.space.default() | {"optimizer": "sgd", "beta1": None, "beta2": None, "schedule": "constant"}
+    configs = pd.DataFrame([config | {"learning_rate": 1e30}, config | {"learning_rate": 0.05}])
+    out = run_cohort(MLP, arrays("regression"), configs, [0, 0], (1, 2, 3), backend=backend)
+    assert out.status == ["diverged", "ok"]
+    assert np.isnan(out.valid_loss[0, out.length[0] :]).all() and out.length[1] == 3
+    assert np.isfinite(out.valid_loss[1]).all()
+
+
+@pytest.mark.parametrize("backend", ["sequential", "batched", "resident"])
+def test_fewer_rows_than_a_batch(backend):
+    if backends()[backend] is not None:
+        pytest.skip(backends()[backend])
+    configs = MLP.space.sample(8, 1).assign(batch_size=256)
+    out = run_cohort(MLP, arrays(rows=13), configs, np.zeros(8), (1, 2), backend=backend)
+    assert out.status == ["ok"] * 8 and out.flops[0] % (13 * 2) == 0
+
+
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "lion")
+
+
+@pytest.mark.parametrize("clip", ["none", "norm"])
+def test_every_optimizer_follows_torch(clip):
+    """50 steps in float64, run by run, on random gradients."""
+    base = {"learning_rate": 0.03, "weight_decay": 0.02, "momentum": 0.9, "beta1": 0.8, "beta2": 0.99}
+    rows = [{**base, "optimizer": o, "clip": clip, "clip_norm": 0.7} for o in OPTIMIZERS]
+    rng = np.random.default_rng(0)
+    start = torch.tensor(rng.normal(size=(8, 11)))
+    flat = start.clone()
+    ours = Optimizers(flat, rows)
+    theirs = [nn.Parameter(row.clone()) for row in start]
+    optimizers = [make_optimizer([p], row) for p, row in zip(theirs, rows, strict=True)]
+    for _ in range(50):
+        gradient = torch.tensor(rng.normal(size=(8, 11)))
+        ours.step(gradient.clone(), torch.full((8, 1), 0.03, dtype=torch.float64))
+        for p, optimizer, g in zip(theirs, optimizers, gradient, strict=True):
+            p.grad = g.clone()
+            if clip == "norm":
+                nn.utils.clip_grad_norm_([p], 0.7)
+            optimizer.step()
+    for name, a, b in zip(OPTIMIZERS, flat, theirs, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.detach().numpy(), rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_lion_is_the_published_rule():
+    p = nn.Parameter(torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64))
+    config = {"optimizer": "lion", "learning_rate": 0.1, "weight_decay": 0.01, "beta1": 0.9, "beta2": 0.99}
+    optimizer = make_optimizer([p], config)
+    m, w = np.zeros(3), p.detach().numpy().copy()
+    for g in ([1.0, -1.0, 0.0], [-0.2, 0.3, 0.0]):
+        p.grad = torch.tensor(g, dtype=torch.float64)
+        optimizer.step()
+        w = w - 0.1 * (np.sign(0.9 * m + 0.1 * np.array(g)) + 0.01 * w)
+        m = 0.99 * m + 0.01 * np.array(g)
+    np.testing.assert_allclose(p.detach().numpy(), w, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_gradients_equal_autograd(kind):
+    data, configs = arrays(kind), MLP.space.sample(64, 11)
+    cohort_class = MLP.cohort_class()
+    for depth in (1, 2, 3, 4):
+        chosen = configs[(configs["depth"] == depth) & (configs["width"] <= 32)].head(5)
+        seeds = np.arange(len(chosen))
+        cohort = cohort_class(data, chosen, seeds, "cpu", torch.float64)
+        x = torch.as_tensor(data.x_train[:16], dtype=torch.float64).expand(len(chosen), -1, -1)
+        y = torch.as_tensor(data.y_train[:16], dtype=torch.float64 if kind == "regression" else torch.long)
+        loss = Loss(data, chosen, "cpu", torch.float64)
+        value, gradient = loss(cohort.forward(x, 4), y.expand(len(chosen), -1))
+        cohort.backward(gradient)
+        for r, config in enumerate(chosen.to_dict("records")):
+            net = MLP.build(data, config, int(seeds[r])).double().train()
+            net.step = 4
+            out = net(x[r])
+            smoothing = config["label_smoothing"]
+            plain = (
+                F.mse_loss(out[:, 0], y) if kind == "regression" else F.cross_entropy(out, y, label_smoothing=smoothing)
+            )
+            plain.backward()
+            assert abs(plain.item() - value[r].item()) < 1e-12
+            width = config["width"]
+            for i, layer in enumerate(net.linear):
+                rows = width if i else data.n_features
+                ours = cohort.slope[i][0][r, :rows, : layer.out_features]
+                np.testing.assert_allclose(ours.T, layer.weight.grad, rtol=1e-8, atol=1e-12)
+                np.testing.assert_allclose(cohort.slope[i][1][r, 0, : layer.out_features], layer.bias.grad, atol=1e-10)
+
+
+def test_initial_weights_are_the_hashed_stream():
+    net = MLP.build(arrays(), MLP.space.default(), seed=5)
+    u = hashing.uniform(hashing.key(5, hashing.WEIGHTS, 0), np.arange(5 * 128))
+    expected = (np.sqrt(3 / 5) * (2 * u.astype(float) - 1)).reshape(5, 128)
+    np.testing.assert_allclose(net.linear[0].weight.detach().numpy().T, expected, rtol=1e-6)
