@@ -1,6 +1,11 @@
 """One thread for each test process: two workers on two cores, and the same numbers everywhere."""
 
 import os
+import sys
+from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+#: helpers that tests of several folders share (tests/fakes.py), importable in worker processes too
+sys.path.insert(0, str(Path(__file__).parent))

@@ -181,6 +181,8 @@ class Searcher:
     name: ClassVar[str]
     #: name of the method that does the same without learning from source tasks (for negative transfer), if any
     twin: ClassVar[str | None] = None
+    #: packages beyond the required ones that it imports; a method that lacks one is reported, never imitated
+    requires: ClassVar[tuple[str, ...]] = ()
 
     def fit(self, source: MetaTrain) -> Self:
         """Learn from source tasks. Returns self."""

@@ -1,0 +1,164 @@
+"""What a method is: a searcher with a name, its settings, and a digest of the code that determines its proposals."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metabench import registry
+from metabench.errors import UsageError
+from metabench.search.base import Searcher
+
+#: parts of the package whose code can change what a method proposes
+_ROWS = ("metabench.space", "metabench.search", "metabench.baselines", "metabench.metamodels")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A searcher to be evaluated; ``fingerprint`` is the sha256 of its settings and of its code."""
+
+    name: str
+    searcher: Searcher
+    fingerprint: str
+
+    @property
+    def missing(self) -> list[str]:
+        """Packages that the method needs and that are not installed."""
+        return [package for package in self.searcher.requires if importlib.util.find_spec(package) is None]
+
+
+def resolve(specs: Iterable[str | Searcher | type] | str | Searcher | type) -> list[Method]:
+    """Methods from names of baselines or meta-models, ``package.module:Class``, searchers or their classes.
+
+    Raises UsageError (with the nearest known name) for an unknown name, for something that is no searcher, and when
+    two methods share a name.
+    """
+    specs = [specs] if isinstance(specs, str | type | Searcher) else list(specs)
+    methods = [_method(spec) for spec in specs]
+    names = [m.name for m in methods]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"two methods are called {name!r}; set the name of one of them")
+    return methods
+
+
+def _method(spec: str | Searcher | type) -> Method:
+    searcher = spec
+    if isinstance(spec, str):
+        searcher = _outside(spec) if ":" in spec else _registered(spec)
+    if isinstance(searcher, type) and issubclass(searcher, Searcher):
+        searcher = searcher()
+    if not isinstance(searcher, Searcher):
+        raise UsageError(f"{searcher!r} is no method; expected a name or a metabench.search.base.Searcher")
+    name = getattr(searcher, "name", None)
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
+        raise UsageError(f"{type(searcher).__qualname__}: name {name!r} is not made of letters, digits and _.+-")
+    settings = {k: _plain(v) for k, v in sorted(vars(searcher).items()) if not k.endswith("_")}
+    text = json.dumps([name, type(searcher).__qualname__, settings, code_digest(type(searcher))])
+    return Method(name, searcher, hashlib.sha256(text.encode()).hexdigest())
+
+
+def _registered(name: str) -> Searcher:
+    for kind in ("baselines", "metamodels"):
+        if name in registry.names(kind):
+            return registry.create(kind, name)
+    raise registry.suggest(name, [*registry.names("baselines"), *registry.names("metamodels")], "method")
+
+
+def _outside(spec: str) -> type:
+    module, _, name = spec.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"method {spec!r} cannot be loaded: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON; arrays by their bytes, anything else by its repr."""
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), list(value.shape), hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()]
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value if isinstance(value, str | int | float | bool | None) else repr(value)
+
+
+# ---------------------------------------------------------------- code
+def code_digest(cls: type) -> str:
+    """sha256 of the code behind a class: its bases' modules and what they import from the same package or from the
+    parts of metabench that shape proposals. Comments, docstrings and layout do not count."""
+    packages = {base.__module__.split(".")[0] for base in cls.__mro__} - {"builtins", "abc", "typing", "metabench"}
+    queue = [base.__module__ for base in cls.__mro__ if _counts(base.__module__, packages)]
+    sources: dict[str, str] = {}
+    while queue:
+        name = queue.pop()
+        if name in sources:
+            continue
+        sources[name] = _source(name, cls)
+        queue += [n for n in _imports(name, sources[name]) if _counts(n, packages)]
+    text = "\n".join(f"{name}\n{_canonical(source)}" for name, source in sorted(sources.items()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _counts(name: str, packages: set[str]) -> bool:
+    if name.split(".")[0] == "metabench":
+        return any(name == row or name.startswith(row + ".") for row in _ROWS)
+    return name.split(".")[0] in packages
+
+
+def _source(name: str, cls: type) -> str:
+    """Source of a module; that of the class alone where there is no file (a notebook), nothing for compiled code."""
+    module = sys.modules.get(name)
+    path = getattr(module, "__file__", None) if module else getattr(importlib.util.find_spec(name), "origin", None)
+    if path and path.endswith(".py"):
+        return Path(path).read_text(encoding="utf-8")
+    try:
+        return inspect.getsource(cls) if cls.__module__ == name else ""
+    except (OSError, TypeError):
+        return ""
+
+
+def _imports(name: str, source: str) -> Iterator[str]:
+    """Modules that a module imports, anywhere in it."""
+    spec = None if name == "__main__" else importlib.util.find_spec(name) if name not in sys.modules else None
+    module = sys.modules.get(name)
+    package = getattr(module, "__package__", None) or (spec.parent if spec else "")
+    for node in ast.walk(ast.parse(inspect.cleandoc(source) if name == "__main__" else source)):
+        if isinstance(node, ast.Import):
+            yield from (n for alias in node.names if _is_module(n := alias.name))
+        elif isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package or None)
+            yield from (n for n in [base, *(f"{base}.{alias.name}" for alias in node.names)] if _is_module(n))
+
+
+def _is_module(name: str) -> bool:
+    if name in sys.modules:
+        return True
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, AttributeError, ValueError):
+        return False
+
+
+def _canonical(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            first = body[0].value
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                node.body = body[1:] or [ast.Pass()]
+    return ast.unparse(tree)

@@ -1,0 +1,80 @@
+"""Finished cells on disk: immutable parquet files of traces in one folder, each written in full or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from metabench import schema
+from metabench.errors import MetabenchError
+
+#: metadata of a table of traces: method → its non-transfer twin, as JSON
+TWINS = b"metabench.twins"
+
+
+class CellStore:
+    """A folder of files ``<method>.<start>.<digest>.parquet`` with schema TRACES, a row per cell.
+
+    Cells are found by their key, whatever file holds them, so several evaluations may share a folder, also at the same
+    time. ``CellStore(None)`` keeps nothing.
+    """
+
+    def __init__(self, folder: str | os.PathLike | None):
+        self.folder = None if folder is None else Path(folder)
+
+    def read(self, keys: Iterable[str]) -> pa.Table:
+        """The stored cells among ``keys``, each once. Raises MetabenchError for a file that holds no traces."""
+        parts = [schema.TRACES.empty_table()]
+        wanted = pa.array(list(keys), pa.string())
+        for path in sorted(self.folder.glob("*.parquet")) if self.folder and self.folder.is_dir() else ():
+            if not path.name.startswith("."):
+                part = read_traces(path)
+                parts.append(part.filter(pc.is_in(part["cell"], wanted)))
+        table = pa.concat_tables(parts)
+        first = {key: row for row, key in reversed(list(enumerate(table["cell"].to_pylist())))}
+        return table.take(pa.array(sorted(first.values()), pa.int64()))
+
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Store finished cells, a file for each method and start among them."""
+        groups: dict[tuple[str, str], list] = {}
+        for row in rows if self.folder else ():
+            groups.setdefault((row["method"], row["start"]), []).append(row)
+        for (method, start), members in groups.items():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            digest = hashlib.sha256("".join(sorted(row["cell"] for row in members)).encode()).hexdigest()[:16]
+            path = self.folder / f"{method}.{start}.{digest}.parquet"
+            part = path.with_name(f".{path.name}.{os.getpid()}.part")
+            with part.open("wb") as file:
+                pq.write_table(pa.Table.from_pylist(members, schema.TRACES), file, compression="zstd")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+
+
+def read_traces(path: str | os.PathLike) -> pa.Table:
+    """A file of traces with schema TRACES (other columns are dropped).
+
+    Raises MetabenchError naming the file when it is unreadable, of another schema version, or lacks a column.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise MetabenchError(f"{path} cannot be read as traces: {str(error).splitlines()[0]}") from None
+    version = (table.schema.metadata or {}).get(b"metabench.schema_version", b"none").decode()
+    if version != schema.SCHEMA_VERSION:
+        raise MetabenchError(f"{path} has schema version {version}; expected {schema.SCHEMA_VERSION}")
+    for field in schema.TRACES:
+        if field.name not in table.schema.names:
+            raise MetabenchError(f"{path} holds no traces: column {field.name!r} is absent")
+    try:
+        return table.select(schema.TRACES.names).cast(schema.TRACES)
+    except pa.ArrowException as error:
+        raise MetabenchError(f"{path} holds no traces: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,154 @@
+"""What a worker does: fit a method once, then search tasks with it, in its own process with one thread."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import operator
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from metabench import registry
+from metabench.errors import MetabenchError
+from metabench.search.base import History, MetaTrain, Problem, Searcher
+from metabench.search.replay import Replay
+from metabench.search.starts import STARTS, random_start
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Group:
+    """The cells of one method, start and task: ``keys`` maps search seeds to the keys of the cells."""
+
+    method: str
+    start: str
+    task_id: str
+    keys: Mapping[int, str]
+
+
+class Bench:
+    """Everything a worker needs: the unfitted methods, the meta-training data, the held-out problems and objective."""
+
+    def __init__(
+        self, searchers: Mapping[str, Searcher], source: MetaTrain, problems: Mapping[str, Problem], objective: Replay
+    ):
+        self.searchers = dict(searchers)
+        self.source = source
+        self.problems = dict(problems)
+        self.objective = objective
+        self._fitted: dict[str, Searcher] = {}
+
+    def fitted(self, name: str) -> Searcher:
+        """The method fitted on meta-train; only the last one and the portfolio are kept, so memory stays bounded."""
+        if name not in self._fitted:
+            for other in [n for n in self._fitted if n != _PORTFOLIO]:
+                del self._fitted[other]
+            searcher = registry.create("metamodels", "portfolio") if name == _PORTFOLIO else self.searchers[name]
+            self._fitted[name] = copy.deepcopy(searcher).fit(self.source)
+        return self._fitted[name]
+
+    def run(self, group: Group) -> list[dict[str, Any]]:
+        """Rows of TRACES, one for each seed of the group. Raises MetabenchError naming a method that misbehaves."""
+        where = f"method {group.method!r} failed"
+        try:
+            searcher = self.fitted(group.method)
+            rows = []
+            for seed, key in group.keys.items():
+                where = f"method {group.method!r} failed on task {group.task_id}, start {group.start}, seed {seed}"
+                tried, overhead = self._search(searcher, group, seed)
+                row = {"method": group.method, "start": group.start, "task_id": group.task_id, "seed": seed}
+                rows.append(row | {"config_ids": tried, "overhead": overhead, "cell": key})
+            return rows
+        except MetabenchError as error:
+            raise MetabenchError(f"{where}: {error}") from error
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            text = " ".join(str(error).split())[:300]
+            place = f"{os.path.basename(frame.filename)} line {frame.lineno}"
+            raise MetabenchError(f"{where}: {type(error).__name__}: {text} ({place})") from error
+
+    def _search(self, searcher: Searcher, group: Group, seed: int) -> tuple[list[int], list[float]]:
+        problem = self.problems[group.task_id]
+        given = self._start(group, seed)
+        tried: list[int] = given[: problem.budget]
+        scores = [self.objective.score(group.task_id, c, seed) for c in tried]
+        overhead = [0.0] * len(tried)
+        began = time.perf_counter()
+        search = searcher.start(problem, seed)
+        while len(tried) < problem.budget:
+            # a fresh history every time: what a method does to it does not reach the record
+            proposal = search.ask(History(list(tried), list(scores)))
+            overhead.append(time.perf_counter() - began)
+            tried.append(checked(proposal, tried, len(problem.candidates)))
+            scores.append(self.objective.score(group.task_id, tried[-1], seed))
+            began = time.perf_counter()
+        return tried, overhead
+
+    def _start(self, group: Group, seed: int) -> list[int]:
+        problem, size = self.problems[group.task_id], STARTS[group.start]
+        if group.start == "random5":
+            return random_start(group.task_id, seed, len(problem.candidates), size)
+        if group.start != "portfolio3":
+            return []
+        portfolio, history = self.fitted(_PORTFOLIO).start(problem, seed), History()
+        for _ in range(min(size, problem.budget)):
+            candidate = portfolio.ask(history)
+            history.add(candidate, self.objective.score(group.task_id, candidate, seed))
+        return history.candidates
+
+
+#: key of the fitted portfolio that gives the start; a space keeps it apart from the method of that name
+_PORTFOLIO = "portfolio start"
+
+
+def checked(proposal: Any, tried: list[int], n_candidates: int) -> int:
+    """A proposal as int. Raises MetabenchError when it is no position of the pool or was tried before."""
+    trial = len(tried) + 1
+    try:
+        candidate = operator.index(proposal)
+    except TypeError:
+        raise MetabenchError(f"trial {trial}: proposed {proposal!r}, which is no pool position") from None
+    if not 0 <= candidate < n_candidates:
+        raise MetabenchError(f"trial {trial}: proposed {candidate}, outside the pool 0 … {n_candidates - 1}")
+    if candidate in tried:
+        raise MetabenchError(f"trial {trial}: proposed {candidate} again (first at trial {tried.index(candidate) + 1})")
+    return candidate
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for numerical libraries, here and in processes started meanwhile, so that sums keep their order."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else None
+    if torch:
+        torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        if torch:
+            torch.set_num_threads(threads)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def serve(connection: Connection, bench: Bench) -> None:
+    """Body of a worker process: groups in, (rows, None) or (None, message) out, until None comes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    while (group := connection.recv()) is not None:
+        try:
+            connection.send((bench.run(group), None))
+        except MetabenchError as error:
+            connection.send((None, str(error)))

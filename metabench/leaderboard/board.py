@@ -1,0 +1,259 @@
+"""A board: the frozen rules of one leaderboard, read from ``leaderboards/<name>/v<N>/board.toml``.
+
+Any change of table, split, seeds, budget or marks makes a new version; old versions stay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metabench.errors import MetabenchError, UsageError
+from metabench.registry import suggest
+from metabench.search.starts import STARTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARTS = ("train", "valid", "test")
+#: where scores come from; headlines come from stored rows
+OBJECTIVES = ("replay",)
+MARKS = (1, 2, 3, 5, 10, 25, 50, 100)
+#: shares of families in meta-train, meta-valid, meta-test
+SHARES = (0.60, 0.15, 0.25)
+
+_TYPES: dict[str, type] = {
+    "name": str, "version": int, "title": str, "dataset": str, "dataset_version": int, "digest": str, "workload": str,
+    "objective": str, "budget": int, "seeds": int, "marks": list, "starts": list, "profiles": dict, "split": dict,
+}  # fmt: skip
+_OPTIONAL = {"title", "objective", "marks", "starts", "profiles"}
+_OVERRIDES = {"budget", "seeds", "starts"}
+
+
+@dataclass(frozen=True)
+class Board:
+    """Rules of a leaderboard. ``seeds`` counts the searches of each method, start and task; ``budget`` their trials."""
+
+    name: str
+    version: int
+    dataset: str
+    dataset_version: int
+    #: digest of the table; another table is refused
+    digest: str
+    workload: str
+    budget: int
+    seeds: int
+    #: part ("train", "valid", "test") → families of data sets
+    split: Mapping[str, tuple[str, ...]]
+    title: str = ""
+    objective: str = "replay"
+    #: trials at which regret is reported
+    marks: tuple[int, ...] = MARKS
+    starts: tuple[str, ...] = tuple(STARTS)
+    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: name of the profile that these rules are narrowed to
+    narrowed: str = "full"
+    #: the folder that holds board.toml
+    path: Path | None = field(default=None, compare=False)
+
+    def profile(self, name: str) -> Board:
+        """The board with the overrides of one of its profiles; ``full`` is the board as it stands.
+
+        Marks beyond the profile's budget fall away. Raises UsageError for an unknown profile.
+        """
+        if name == self.narrowed:
+            return self
+        if self.narrowed != "full":
+            raise UsageError(f"board {self.name} is already narrowed to profile {self.narrowed!r}")
+        if name not in self.profiles:
+            raise suggest(name, ["full", *self.profiles], f"profile of board {self.name}")
+        overrides = {k: tuple(v) if k == "starts" else v for k, v in self.profiles[name].items()}
+        budget = overrides.get("budget", self.budget)
+        return replace(self, **overrides, marks=tuple(m for m in self.marks if m <= budget), narrowed=name)
+
+    def tasks(self, table, part: str) -> list[str]:
+        """Ids of the table's tasks in one part of the split, in the table's order."""
+        if part not in PARTS:
+            raise suggest(part, list(PARTS), "part of a split")
+        frame = table.tasks
+        mine = frame[frame["workload"] == self.workload]
+        return mine.loc[mine["family"].isin(self.split[part]), "task_id"].tolist()
+
+    def check(self, table) -> None:
+        """Refuse a table that this board was not made for.
+
+        Raises MetabenchError when the digest differs, UsageError when the split names a family that the table lacks or
+        leaves meta-train or meta-test without tasks.
+        """
+        if table.digest != self.digest:
+            raise MetabenchError(
+                f"board {self.name} v{self.version} is frozen on {self.dataset} v{self.dataset_version} with digest "
+                f"{self.digest[:12]}…, the table's is {table.digest[:12]}…"
+            )
+        frame = table.tasks
+        known = sorted(set(frame.loc[frame["workload"] == self.workload, "family"]))
+        for part in PARTS:
+            for family in self.split[part]:
+                if family not in known:
+                    what = f"family in split.{part} of board {self.name}"
+                    raise suggest(family, known, what) if known else UsageError(f"unknown {what}: {family!r}")
+        for part in ("train", "test"):
+            if not self.tasks(table, part):
+                raise UsageError(f"board {self.name}: split.{part} has no tasks of workload {self.workload}")
+
+
+def parse_board(rules: Mapping[str, Any], where: str = "board.toml", path: Path | None = None) -> Board:
+    """A Board from the parsed contents of a board.toml.
+
+    Raises UsageError naming the file and the first key that is unknown, absent, of the wrong type or out of range.
+    """
+    for key in rules:
+        if key not in _TYPES:
+            raise UsageError(f"{where}: {suggest(key, list(_TYPES), 'key')}")
+    for key in _TYPES:
+        if key not in rules and key not in _OPTIONAL:
+            raise UsageError(f"{where}: key {key!r} is absent")
+    _check_types(rules, where)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", rules["name"]):
+        raise UsageError(f"{where}: name {rules['name']!r} may hold only a-z, 0-9, _ and -")
+    if not re.fullmatch(r"[0-9a-f]{64}", rules["digest"]):
+        raise UsageError(f"{where}: digest {rules['digest']!r} is not 64 hexadecimal digits")
+    if (objective := rules.get("objective", "replay")) not in OBJECTIVES:
+        raise UsageError(f"{where}: {suggest(objective, list(OBJECTIVES), 'objective')}")
+    profiles = dict(rules.get("profiles", {}))
+    for name, profile in profiles.items():
+        if not isinstance(profile, dict):
+            raise UsageError(f"{where}: profiles.{name} is not a table")
+        for key in profile:
+            if key not in _OVERRIDES:
+                raise UsageError(f"{where}: {suggest(key, sorted(_OVERRIDES), f'key in profiles.{name}')}")
+        _check_types(profile, f"{where}: profiles.{name}")
+    marks = tuple(rules.get("marks", [m for m in MARKS if m <= rules["budget"]]))
+    if not all(isinstance(m, int) for m in marks) or list(marks) != sorted(set(marks)) or not marks:
+        raise UsageError(f"{where}: marks {list(marks)} are not increasing whole numbers")
+    if marks[0] < 1 or marks[-1] > rules["budget"]:
+        raise UsageError(f"{where}: marks {list(marks)} leave the range 1 … budget ({rules['budget']})")
+    rest = {k: v for k, v in rules.items() if k not in ("split", "profiles", "marks", "starts")}
+    return Board(
+        **rest,
+        split=_parse_split(rules["split"], where),
+        marks=marks,
+        starts=tuple(rules.get("starts", STARTS)),
+        profiles=profiles,
+        path=path,
+    )
+
+
+def _check_types(rules: Mapping[str, Any], where: str) -> None:
+    for key, value in rules.items():
+        kind = _TYPES[key]
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            words = {str: "a string", int: "a whole number", list: "a list", dict: "a table"}
+            raise UsageError(f"{where}: {key} is {value!r}, expected {words[kind]}")
+        if kind is int and value < 1:
+            raise UsageError(f"{where}: {key} is {value}, expected at least 1")
+    starts = rules.get("starts", list(STARTS))
+    if not starts:
+        raise UsageError(f"{where}: starts is empty; known: {', '.join(STARTS)}")
+    for start in starts:
+        if start not in STARTS:
+            raise UsageError(f"{where}: {suggest(str(start), list(STARTS), 'start')}")
+    if len(set(starts)) < len(starts):
+        raise UsageError(f"{where}: starts {starts} repeat a name")
+
+
+def _parse_split(split: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...]]:
+    for part in split:
+        if part not in PARTS:
+            raise UsageError(f"{where}: {suggest(part, list(PARTS), 'part in split')}")
+    side: dict[str, str] = {}
+    for part in PARTS:
+        families = split.get(part)
+        if not isinstance(families, list) or not all(isinstance(f, str) for f in families):
+            raise UsageError(f"{where}: split.{part} is not a list of families")
+        if not families and part != "valid":
+            raise UsageError(f"{where}: split.{part} is empty")
+        for family in families:
+            if family in side:
+                both = part if side[family] == part else f"{side[family]} and in split.{part}"
+                raise UsageError(f"{where}: family {family!r} stands in split.{both}; it may stand once")
+            side[family] = part
+    return {part: tuple(split[part]) for part in PARTS}
+
+
+# ---------------------------------------------------------------- finding boards
+def board_folders() -> list[Path]:
+    """Where boards are looked for: METABENCH_LEADERBOARDS (a path list), ./leaderboards, the repository's."""
+    listed = [Path(part) for part in os.environ.get("METABENCH_LEADERBOARDS", "").split(os.pathsep) if part]
+    return list(dict.fromkeys([*listed, Path("leaderboards"), Path(__file__).parents[2] / "leaderboards"]))
+
+
+def _versions(folder: Path) -> dict[int, Path]:
+    found = [(re.fullmatch(r"v(\d+)", p.parent.name), p) for p in folder.glob("v*/board.toml")]
+    return {int(match[1]): path for match, path in found if match}
+
+
+def board_names() -> list[str]:
+    """Names of all boards that :func:`load_board` finds."""
+    return sorted({p.name for root in board_folders() if root.is_dir() for p in root.iterdir() if _versions(p)})
+
+
+def find_board(name_or_path: str | Path, version: int | None = None) -> Path:
+    """The board.toml of a board: by path (file or folder), or by name (the newest version unless one is asked for).
+
+    Raises UsageError naming the nearest board, or the versions that exist.
+    """
+    direct = Path(name_or_path)
+    if direct.is_file():
+        return direct
+    if version is None and (direct / "board.toml").is_file():
+        return direct / "board.toml"
+    named = re.fullmatch(r"[a-z0-9][a-z0-9_-]*", str(name_or_path))
+    for folder in [direct, *(root / direct for root in board_folders() if named)]:
+        if found := _versions(folder):
+            wanted = max(found) if version is None else version
+            if wanted not in found:
+                known = ", ".join(map(str, sorted(found)))
+                raise UsageError(f"board {name_or_path} has no version {version}; it has {known}")
+            return found[wanted]
+    if direct.is_dir() or not named:
+        raise UsageError(f"{name_or_path} is no board: it has no board.toml")
+    if not (names := board_names()):
+        places = ", ".join(map(str, board_folders()))
+        raise UsageError(f"unknown board {str(name_or_path)!r}; there is none in {places}")
+    raise suggest(str(name_or_path), names, "board")
+
+
+def load_board(name_or_path: str | Path, version: int | None = None) -> Board:
+    """The board of this name or in this folder. Raises UsageError when there is none or its rules are malformed."""
+    path = find_board(name_or_path, version)
+    try:
+        rules = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    return parse_board(rules, str(path), path.parent)
+
+
+# ---------------------------------------------------------------- making boards
+def draw_split(tasks: pd.DataFrame, seed: int, shares: Sequence[float] = SHARES) -> dict[str, list[str]]:
+    """Families of tasks.parquet dealt into meta-train, meta-valid and meta-test.
+
+    Families of each kind (that of most of their tasks) are ordered by a hash of seed and name, and the first
+    ``shares[0]`` of them go to train, the next to valid, the rest to test; so the kinds are spread evenly, and adding a
+    data set moves few others. Used once, when a board is made.
+    """
+    kinds = tasks.groupby("family")["kind"].agg(lambda kind: kind.mode().iloc[0])
+    split: dict[str, list[str]] = {part: [] for part in PARTS}
+    for _, families in kinds.groupby(kinds):
+        ordered = sorted(families.index, key=lambda family: hashlib.sha256(f"{seed}/{family}".encode()).digest())
+        for i, family in enumerate(ordered):
+            at = (i + 0.5) / len(ordered)
+            part = "train" if at < shares[0] else "valid" if at < shares[0] + shares[1] else "test"
+            split[part].append(family)
+    return {part: sorted(families) for part, families in split.items()}

@@ -1,0 +1,157 @@
+"""An in-memory table with known scores, and searchers that behave and misbehave."""
+
+import hashlib
+import os
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from metabench.leaderboard.board import Board
+from metabench.search.base import MetaTrain, Searcher
+from metabench.testing.planted import SPACE, PlantedFamily
+
+
+class FakeTable:
+    """The reading side of a table: tasks 0 … of a planted family, or any given scores [tasks, configs, seeds]."""
+
+    name = "fake"
+    version = 1
+    path = None
+
+    def __init__(self, valid, test, infos, configs, space=SPACE, workload="planted"):
+        self._series = {"valid_score": np.asarray(valid, float), "test_score": np.asarray(test, float)}
+        self._infos = {info.task_id: info for info in infos}
+        self._configs = configs.rename_axis("config_id")
+        self._space, self._workload = space, workload
+        rows = [
+            {name: getattr(i, name) for name in ("task_id", "family", "kind", "metric", "direction", "modality")}
+            | {"workload": workload}
+            for i in infos
+        ]
+        self.tasks = pd.DataFrame(rows)
+        self.workloads = [workload]
+        self.digest = hashlib.sha256(b"".join(v.tobytes() for v in self._series.values())).hexdigest()
+
+    @classmethod
+    def planted(cls, tasks=12, configs=64, seeds=2, noise=0.01, families=None, **settings):
+        """Valid scores with noise, test scores with noise of their own; ``families`` names the family of each task."""
+        table = SPACE.sample(configs, 0)
+        family = PlantedFamily(noise=noise, **settings)
+        infos = [family.info(t) for t in range(tasks)]
+        if families is not None:
+            infos = [replace(info, family=f) for info, f in zip(infos, families, strict=True)]
+        both = np.stack([family.scores(t, table, 2 * seeds) for t in range(tasks)])
+        return cls(both[..., :seeds], both[..., seeds:], infos, table)
+
+    def space(self, workload):
+        return self._space
+
+    def configs(self, workload):
+        return self._configs.copy()
+
+    def task_info(self, task_id):
+        return self._infos[task_id]
+
+    def final(self, workload, task_ids, series="valid_score"):
+        order = list(self._infos)
+        return self._series[series][[order.index(t) for t in task_ids]]
+
+    def runs(self, workload, columns=None, tasks=None):
+        assert columns == ["task_id"]
+        cells = int(np.prod(self._series["valid_score"].shape[1:]))
+        return pa.table({"task_id": [t for t in tasks for _ in range(cells)]})
+
+    def meta_train(self, workload, train_ids, valid_ids=()):
+        valid = self.meta_train(workload, valid_ids) if len(valid_ids) else None
+        infos = [self._infos[t] for t in train_ids]
+        return MetaTrain(self._space, self.configs(workload), infos, self.final(workload, train_ids), valid)
+
+
+def board_for(table, *, budget=8, seeds=2, train=4, valid=2, **rules):
+    """A board on a fake table: the first families train, the next validate, the others test."""
+    families = list(dict.fromkeys(table.tasks["family"]))
+    split = {
+        "train": tuple(families[:train]),
+        "valid": tuple(families[train : train + valid]),
+        "test": tuple(families[train + valid :]),
+    }
+    rules = {"marks": tuple(m for m in (1, 2, 3, 5, 10, 25, 50, 100) if m <= budget)} | rules
+    return Board(
+        name="fake", version=1, dataset="fake", dataset_version=1, digest=table.digest, workload="planted",
+        budget=budget, seeds=seeds, split=split, **rules,
+    )  # fmt: skip
+
+
+class First(Searcher):
+    """The first untried candidate."""
+
+    name = "first"
+
+    def ask(self, history):
+        return int(history.untried(len(self.problem.candidates))[0])
+
+
+class Last(First):
+    name = "last"
+    twin = "first"
+
+    def ask(self, history):
+        return int(history.untried(len(self.problem.candidates))[-1])
+
+
+class Raises(First):
+    name = "raises"
+
+    def ask(self, history):
+        if len(history) == 3:
+            raise ValueError("no\nidea")
+        return super().ask(history)
+
+
+class Repeats(First):
+    name = "repeats"
+
+    def ask(self, history):
+        return history.candidates[0] if len(history) == 6 else super().ask(history)
+
+
+class OutOfRange(First):
+    name = "out_of_range"
+
+    def ask(self, history):
+        return len(self.problem.candidates)
+
+
+class NotANumber(First):
+    name = "not_a_number"
+
+    def ask(self, history):
+        return 1.5
+
+
+class Dies(First):
+    """Its process ends without a word."""
+
+    name = "dies"
+
+    def ask(self, history):
+        os._exit(11)
+
+
+class Lacks(First):
+    name = "lacks"
+    requires = ("a_package_that_is_not_there",)
+
+
+class Meddles(First):
+    """Changes the history it is shown."""
+
+    name = "meddles"
+
+    def ask(self, history):
+        candidate = super().ask(history)
+        history.candidates.clear()
+        history.scores.clear()
+        return candidate
