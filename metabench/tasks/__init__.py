@@ -1,1 +1,251 @@
+"""Tasks: a data set, a workload that trains on it, a metric, fixed splits. ``mlp-iris`` is iris trained by ``mlp``.
 
+Preparing a task reads its data set once; arrays and facts are kept in the cache folder (``METABENCH_CACHE``) under a
+key of everything they depend on.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import fields
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metabench import registry
+from metabench.errors import MetabenchError, UsageError
+from metabench.sources.base import Dataset
+from metabench.tasks.task import CHECKPOINTS, Arrays, Task
+
+#: data sets with fewer rows are no tasks: their test part would be a handful of rows
+MIN_ROWS = 150
+
+
+@cache
+def _listings() -> dict[str, tuple[Any, Any]]:
+    """Data set → (source, listing), over all sources."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for source_name in registry.names("sources"):
+        source = registry.create("sources", source_name)
+        for name in source.names():
+            if name in found:
+                raise MetabenchError(f"two sources provide data set {name!r}: {found[name][0].name} and {source.name}")
+            found[name] = source, source.listing(name)
+    return found
+
+
+def names(workload: str = "mlp") -> list[str]:
+    """Task ids of a workload, sorted; whether or not their data is here.
+
+    Left out: data sets under MIN_ROWS rows, and those with several labels a row.
+    """
+    kinds = registry.load("workloads", workload)
+    return sorted(
+        f"{workload}-{name}"
+        for name, (_, listing) in _listings().items()
+        if listing.kind in kinds.kinds and listing.modality in kinds.modalities and listing.n_rows >= MIN_ROWS
+    )
+
+
+def select(workload: str, pattern: str = "*") -> list[str]:
+    """Task ids that match a glob such as ``mlp-*`` or a comma-separated list of them.
+
+    Raises UsageError when a part of the pattern matches nothing.
+    """
+    known, chosen = names(workload), []
+    for part in pattern.split(","):
+        part = part.strip() if part.strip().startswith(f"{workload}-") else f"{workload}-{part.strip()}"
+        hits = fnmatch.filter(known, part)
+        if not hits:
+            raise registry.suggest(part, known, "task")
+        chosen += hits
+    return sorted(set(chosen))
+
+
+@cache
+def get(task_id: str) -> Task:
+    """The task of that id.
+
+    Raises UsageError for an unknown id, MetabenchError when its data cannot be had.
+    """
+    workload, _, name = task_id.partition("-")
+    if name not in _listings() or task_id not in names(workload):
+        raise registry.suggest(task_id, names(workload) if workload in registry.names("workloads") else [], "task")
+    source, listing = _listings()[name]
+    identity = _identity(listing.fingerprint)
+    folder = cache_dir() / "tasks" / f"{name}-{identity}"
+    facts = _read_facts(folder)
+    if facts is None:
+        facts = _prepare(source.load(name), folder)
+    return _task(workload, facts, partial(_load, folder))
+
+
+def from_dataset(dataset: Dataset, workload: str = "mlp") -> Task:
+    """A task on a data set that no source lists, prepared in memory."""
+    facts, splits = _facts(dataset)
+    made = cache(lambda split: splits(split))
+    return _task(workload, facts, made)
+
+
+def from_frame(frame, target: str, workload: str = "mlp", name: str = "user") -> Task:
+    """A task on a user's own DataFrame. Raises UsageError when the target is absent, constant or too short."""
+    import pandas as pd
+
+    if target not in frame:
+        raise registry.suggest(target, [str(c) for c in frame.columns], "target column")
+    frame = frame[frame[target].notna()]
+    y, X = frame[target].reset_index(drop=True), frame.drop(columns=target).reset_index(drop=True)
+    if len(y) < 20:
+        raise UsageError(f"{len(y)} rows with a target are too few; at least 20 are needed")
+    numeric = pd.api.types.is_numeric_dtype(y) and not pd.api.types.is_bool_dtype(y)
+    kind = "regression" if numeric and y.nunique() > 20 else "classification"
+    if y.nunique() < 2:
+        raise UsageError(f"target column {target!r} has one value only")
+    categorical = tuple(c for c in X if not pd.api.types.is_numeric_dtype(X[c]))
+    return from_dataset(Dataset(name, name, "user", "tabular", kind, X, y, categorical), workload)
+
+
+def cache_dir() -> Path:
+    """Where prepared arrays are kept: METABENCH_CACHE, or the user's cache folder."""
+    from metabench.sources._fetch import cache_dir as folder
+
+    return folder()
+
+
+def to_frame(tasks: Sequence[Task]):
+    """Tasks as an Arrow table (schema TASKS and their features)."""
+    import pyarrow as pa
+
+    from metabench.schema import TASKS, tasks_schema
+    from metabench.tasks.features import FEATURES
+
+    rows = []
+    for task in tasks:
+        row = {f.name: getattr(task, f.name) for f in fields(task) if f.name in TASKS.names}
+        rows.append(row | {f"feature_{k}": v for k, v in task.features.items()})
+    return pa.Table.from_pylist(rows, schema=tasks_schema(list(FEATURES)))
+
+
+# -------------------------------------------------------------------------------------------------------- preparation
+def _identity(fingerprint: str) -> str:
+    from metabench.tasks import features, preprocess, splits
+
+    code = f"{preprocess.VERSION}/{splits.SPLITS}/{splits.TRAIN_CAP}/{','.join(features.FEATURES)}"
+    return hashlib.sha256(f"{fingerprint}/{code}".encode()).hexdigest()[:16]
+
+
+def _facts(dataset: Dataset):
+    """Facts of a data set's tasks, and a function split → Arrays."""
+    import pandas as pd
+
+    from metabench.tasks import features, metrics, preprocess, splits
+
+    X, y, groups = dataset.X, dataset.y, dataset.groups
+    keep = y.notna().to_numpy()
+    if dataset.kind == "classification":
+        counts = y.map(y.value_counts())
+        keep = keep & (counts >= splits.MIN_CLASS).to_numpy()
+        labels = sorted(y[keep].unique(), key=str)
+        if len(labels) < 2:
+            raise UsageError(f"data set {dataset.name!r}: the target needs two classes of {splits.MIN_CLASS} rows each")
+        target = y.map({label: i for i, label in enumerate(labels)}).to_numpy(dtype=np.float64, na_value=-1)
+    else:
+        labels = []
+        target = pd.to_numeric(y, errors="coerce").to_numpy(dtype=np.float64)
+        keep = keep & np.isfinite(target)
+        if np.unique(target[keep]).size < 2:
+            raise UsageError(f"data set {dataset.name!r}: the target is constant")
+    rows = np.flatnonzero(keep)
+    X = X[rows] if isinstance(X, np.ndarray) else X.iloc[rows].reset_index(drop=True)
+    target = target[rows].astype(np.int32 if labels else np.float64)
+    groups = None if groups is None else groups[rows]
+    count = splits.n_splits(len(rows), dataset.temporal)
+    assigned = [splits.assign(dataset.name, s, target, dataset.kind, groups, dataset.temporal) for s in range(count)]
+    metric = metrics.choose_metric(dataset.kind, target)
+
+    def arrays(split: int) -> Arrays:
+        train, valid, test = splits.parts(dataset.name, split, assigned[split], dataset.temporal)
+        x = preprocess.inputs(X, dataset.categorical, train)
+        z = target if labels else preprocess.standardise(target, train)
+        xy = (a for part in (train, valid, test) for a in (x[part], z[part]))
+        return Arrays(dataset.kind, metric, len(labels), *xy)
+
+    first = arrays(0)
+    image = isinstance(X, np.ndarray)
+    missing = np.zeros((len(X), 1)) if image else X.isna().to_numpy()
+    train_rows = splits.parts(dataset.name, 0, assigned[0], dataset.temporal)[0]
+    raw = {
+        "columns": float(X[0].size if image else X.shape[1]),
+        "categorical": 0.0 if image else len(dataset.categorical) / X.shape[1],
+        "missing": float(missing[train_rows].mean()),
+        "rows_with_missing": float(missing[train_rows].any(axis=1).mean()),
+        "image": float(image),
+    }
+    facts = {
+        "dataset": dataset.name, "family": dataset.family, "source": dataset.source, "modality": dataset.modality,
+        "kind": dataset.kind, "metric": metric, "direction": "max", "n_rows": len(rows),
+        "n_train": len(first.x_train), "n_valid": len(first.x_valid), "n_test": len(first.x_test),
+        "n_features": first.n_features, "n_classes": len(labels), "n_splits": count,
+        "split_hashes": [splits.digest(a) for a in assigned],
+        "chance": metrics.chance(metric, first.y_train, first.y_test), "licence": dataset.licence, "url": dataset.url,
+        "features": features.task_features(dataset.name, raw, first.x_train, first.y_train, dataset.kind),
+    }  # fmt: skip
+    return facts, arrays
+
+
+def _prepare(dataset: Dataset, folder: Path) -> dict[str, Any]:
+    """Prepare a data set and keep the result: one .npz a split, facts.json last."""
+    facts, arrays = _facts(dataset)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+            place = Path(made) / "task"
+            place.mkdir()
+            for split in range(facts["n_splits"]):
+                a = arrays(split)
+                np.savez(place / f"{split}.npz", **{f: getattr(a, f) for f in _ARRAYS})
+            (place / "facts.json").write_text(json.dumps(facts))
+            if not folder.exists():  # another process may have been quicker
+                try:
+                    os.rename(place, folder)
+                except OSError:
+                    if not folder.exists():
+                        raise
+    except OSError as error:
+        raise MetabenchError(f"prepared tasks cannot be stored in {folder.parent}: {error.strerror}") from None
+    return facts
+
+
+_ARRAYS = ("x_train", "y_train", "x_valid", "y_valid", "x_test", "y_test")
+
+
+def _read_facts(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / "facts.json").read_text())
+    except FileNotFoundError:
+        return None
+
+
+def _load(folder: Path, split: int) -> Arrays:
+    facts = _read_facts(folder)
+    if facts is None:
+        raise MetabenchError(f"{folder} has vanished from the cache; run the command again")
+    with np.load(folder / f"{split}.npz", allow_pickle=False) as stored:
+        return Arrays(facts["kind"], facts["metric"], facts["n_classes"], *(stored[name] for name in _ARRAYS))
+
+
+def _task(workload: str, facts: dict[str, Any], load) -> Task:
+    known = {**facts, "split_hashes": tuple(facts["split_hashes"])}
+    return Task(
+        task_id=f"{workload}-{facts['dataset']}", workload=workload, load=load, checkpoints=CHECKPOINTS, **known
+    )
+
+
+__all__ = ["Arrays", "Task", "from_dataset", "from_frame", "get", "names", "select", "to_frame"]

@@ -1,0 +1,207 @@
+"""Training what a plan says, on worker processes of one thread each, into a table that survives a kill at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import pyarrow as pa
+
+from metabench import registry
+from metabench.errors import UsageError
+from metabench.generate import worker
+from metabench.generate.plan import Chunk, Plan, make_plan
+from metabench.generate.progress import Progress
+from metabench.table import TableWriter, rows
+
+#: rows wait at most this many seconds for the next shard
+FLUSH_SECONDS = 5.0
+#: a chunk whose worker died is tried once more
+ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a call of :func:`generate` did."""
+
+    trained: int
+    stored_before: int
+    missing: int
+    diverged: int
+    failed: int
+    seconds: float
+    flops: float
+
+    @property
+    def runs_per_second(self) -> float:
+        return self.trained / self.seconds if self.seconds else 0.0
+
+
+def generate(
+    path: str | Path,
+    workload: str,
+    task_ids: Sequence[str],
+    *,
+    n_configs: int = 256,
+    n_seeds: int = 2,
+    device: str = "cpu",
+    backend: str = "auto",
+    workers: int | None = None,
+    budget: float | None = None,
+    retry_failed: bool = False,
+    progress: bool = True,
+) -> Report:
+    """Train every run of tasks × configurations × seeds that the table in ``path`` lacks, and store it.
+
+    ``workers`` processes (default: the cores on the CPU, one on a GPU) train one chunk each; ``budget`` seconds end the
+    work cleanly with runs missing. Calling it again trains only what is missing; ``retry_failed`` also what failed.
+    Raises UsageError for unknown names, MetabenchError when the table cannot be written.
+    """
+    from metabench import tasks
+    from metabench.training import choose
+
+    load = registry.create("workloads", workload)
+    chosen = [tasks.get(task_id) for task_id in task_ids]
+    if not chosen:
+        raise UsageError("no tasks to train on")
+    backend = choose(load, device, backend)
+    workers = workers or (os.cpu_count() or 1 if device == "cpu" else 1)
+    with TableWriter(path) as table:
+        table.put_configs(workload, load.space, n_configs)
+        table.put_tasks(chosen)
+        if retry_failed:
+            table.drop_failed(workload)
+        configs = worker.stored_configs(table.path, workload).iloc[:n_configs]
+        plan = make_plan(load, chosen, configs, n_seeds, table.keys(workload))
+        run = _Run(table, plan, device, backend, budget)
+        with Progress(plan.missing, plan.flops, enabled=progress) as shown:
+            run.all(min(workers, max(1, len(plan.chunks))), shown)
+        table.compact(workload)
+    return Report(
+        trained=run.trained, stored_before=plan.stored, missing=plan.missing - run.trained, diverged=run.diverged,
+        failed=run.failed, seconds=run.seconds, flops=run.flops,
+    )  # fmt: skip
+
+
+class _Worker:
+    def __init__(self, *settings):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=worker.main, args=(theirs, os.getpid(), *settings), daemon=True)
+        with _one_thread():
+            self.process.start()
+        theirs.close()
+        self.chunk: Chunk | None = None
+
+    def give(self, chunk: Chunk) -> None:
+        self.chunk = chunk
+        with contextlib.suppress(BrokenPipeError):  # a dead worker is noticed by its closed pipe
+            self.pipe.send_bytes(worker.request(chunk.task_id, chunk.config_ids, chunk.seeds))
+
+    def stop(self) -> None:
+        self.pipe.close()
+        self.process.terminate()
+        self.process.join()
+
+
+@contextlib.contextmanager
+def _one_thread():
+    """Numerical libraries of processes started inside use one thread."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class _Run:
+    """One pass over a plan."""
+
+    def __init__(self, table: TableWriter, plan: Plan, device: str, backend: str, budget: float | None):
+        self.table, self.plan, self.device = table, plan, device
+        self.settings = (str(table.path), plan.workload, device, backend)
+        self.queue = deque((chunk, 1) for chunk in plan.chunks)
+        self.attempt: dict[int, int] = {}
+        self.waiting: list[pa.Table] = []
+        self.started = self.flushed = time.monotonic()
+        self.deadline = None if budget is None else self.started + budget
+        self.trained = self.diverged = self.failed = 0
+        self.flops = self.seconds = 0.0
+
+    def all(self, n: int, shown: Progress) -> None:
+        """Train until nothing is left or the budget is spent; store what was trained whatever happens."""
+        team: list[_Worker] = []
+        try:
+            if self.queue:
+                team = [_Worker(*self.settings) for _ in range(n)]
+                for member in team:
+                    self._next(member)
+            while any(member.chunk for member in team):
+                ready = wait([member.pipe for member in team if member.chunk], timeout=1.0)
+                for member in [m for m in team if m.pipe in ready]:
+                    self._receive(member, team, shown)
+                if time.monotonic() - self.flushed > FLUSH_SECONDS:
+                    self._flush()
+                shown.update(self.trained, self.flops)
+        finally:
+            self._flush()
+            for member in team:
+                member.stop()
+            self.seconds = time.monotonic() - self.started
+
+    def _next(self, member: _Worker) -> None:
+        member.chunk = None
+        if self.queue and (self.deadline is None or time.monotonic() < self.deadline):
+            chunk, attempt = self.queue.popleft()
+            self.attempt[id(chunk)] = attempt
+            member.give(chunk)
+
+    def _receive(self, member: _Worker, team: list[_Worker], shown: Progress) -> None:
+        chunk = member.chunk
+        try:
+            answer = member.pipe.recv_bytes()
+        except (EOFError, ConnectionResetError):
+            member.process.join()
+            reason = f"the worker process died (exit code {member.process.exitcode})"
+            if self.attempt[id(chunk)] < ATTEMPTS:
+                self.queue.append((chunk, self.attempt[id(chunk)] + 1))
+            else:
+                self._store(chunk, self._failed(chunk, reason))
+            shown.note(f"{reason}; starting another")
+            member.stop()
+            member = team[team.index(member)] = _Worker(*self.settings)
+        else:
+            good = answer.startswith(worker.ROWS)
+            self._store(chunk, worker.decode(answer) if good else self._failed(chunk, answer[1:].decode()))
+        self._next(member)
+
+    def _failed(self, chunk: Chunk, reason: str) -> pa.Table:
+        cohort = rows.cohort_id(rows.run_ids([chunk.task_id] * len(chunk), chunk.config_ids, chunk.seeds))
+        return rows.failed(chunk.task_id, chunk.config_ids, chunk.seeds, reason, cohort, self.device)
+
+    def _store(self, chunk: Chunk, table: pa.Table) -> None:
+        status = table["status"].to_pylist()
+        self.waiting.append(table)
+        self.trained += len(table)
+        self.diverged += status.count("diverged")
+        self.failed += status.count("failed")
+        self.flops += chunk.flops
+
+    def _flush(self) -> None:
+        self.flushed = time.monotonic()
+        if self.waiting:
+            table, self.waiting = pa.concat_tables(self.waiting, promote_options="permissive"), []
+            self.table.append(self.plan.workload, table)

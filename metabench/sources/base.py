@@ -1,0 +1,74 @@
+"""What a source is: something that lists data sets and loads one by its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is known of a data set before its data is read."""
+
+    name: str
+    #: classification, regression or multilabel
+    kind: str
+    #: tabular, image, series, audio or text
+    modality: str
+    n_rows: int
+    #: changes whenever the data does; part of the key under which its prepared arrays are cached
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Raw data as its source has it: nothing imputed, scaled or left out but what leaks the target.
+
+    ``X`` is a DataFrame [rows, columns] for tables, a float array [rows, height, width] for images; missing values are
+    NaN. ``y`` is a Series [rows] of labels (classification) or numbers (regression), a DataFrame [rows, labels] of 0/1
+    (multilabel).
+    """
+
+    name: str
+    #: data sets of one family share rows and never stand on both sides of a split between tasks
+    family: str
+    source: str
+    modality: str
+    kind: str
+    X: pd.DataFrame | np.ndarray
+    y: pd.Series | pd.DataFrame
+    #: columns of X whose values are names, not numbers
+    categorical: tuple[str, ...] = ()
+    #: [rows] or None: rows of one group (a person, say) never stand on both sides of a split between rows
+    groups: np.ndarray | None = field(default=None, repr=False)
+    #: rows are in time order: the first are trained on, the last are tested on
+    temporal: bool = False
+    licence: str = ""
+    url: str = ""
+    notes: str = ""
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.y)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A place that data sets come from. Plug-ins are classes with this protocol in ``metabench/sources/<name>.py`` or
+    behind the entry-point group ``metabench.sources``; they can be made without arguments.
+    """
+
+    name: str
+
+    def names(self) -> list[str]:
+        """Data sets of this source, each ``[a-z0-9_]+``, whether or not their files are here."""
+
+    def listing(self, name: str) -> Listing:
+        """Facts about a data set, without reading it. Raises UsageError for an unknown name."""
+
+    def load(self, name: str) -> Dataset:
+        """The data set. Raises UsageError for an unknown name, MetabenchError when its data cannot be had."""
