@@ -1,1 +1,7 @@
+"""Tables on disk: written atomically, read lazily, verified, described, trained again."""
 
+from metabench.table.read import Table, find_table, join, load_table, table_names
+from metabench.table.verify import verify
+from metabench.table.write import TableWriter
+
+__all__ = ["Table", "TableWriter", "find_table", "join", "load_table", "table_names", "verify"]

@@ -1,0 +1,98 @@
+"""Opening one Parquet file of a table: whatever is wrong with it is one clear line that names it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from metabench import schema
+from metabench.errors import MetabenchError, UsageError
+from metabench.space import Space
+
+SPACE_KEY = b"metabench.space"
+_VERSION_KEY = b"metabench.schema_version"
+
+#: pandas types of Arrow columns that may have missing integers
+nullable = {pa.int64(): pd.Int64Dtype()}.get
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """A Parquet file of this schema version, its footer read and checked.
+
+    Raises MetabenchError when it is absent, truncated, no Parquet, not metabench's, or of another schema version.
+    """
+    try:
+        file = pq.ParquetFile(path, memory_map=True)
+        found = file.schema_arrow.metadata or {}
+    except FileNotFoundError:
+        raise MetabenchError(f"{path} is missing") from None
+    except (pa.ArrowException, OSError) as error:
+        raise MetabenchError(f"{path} is no readable Parquet file: {str(error).splitlines()[0]}") from None
+    version = found.get(_VERSION_KEY, b"").decode(errors="replace")
+    if not version:
+        raise MetabenchError(f"{path} was not written by metabench: it carries no schema version")
+    if version != schema.SCHEMA_VERSION:
+        raise MetabenchError(
+            f"{path} has schema version {version}, this metabench reads version {schema.SCHEMA_VERSION}"
+        )
+    return file
+
+
+def check_columns(path: Path, found: pa.Schema, expected: pa.Schema, more: bool = False) -> None:
+    """Raise MetabenchError naming the first column that is absent, of another type or (unless ``more``) unknown."""
+    for field in expected:
+        if field.name not in found.names:
+            raise MetabenchError(f"{path} has no column {field.name!r}")
+        if found.field(field.name).type != field.type:
+            kind = found.field(field.name).type
+            raise MetabenchError(f"{path}: column {field.name!r} is {kind}, expected {field.type}")
+    unknown = [name for name in found.names if name not in expected.names]
+    if unknown and not more:
+        raise MetabenchError(f"{path} has an unknown column {unknown[0]!r}")
+
+
+def open_runs(path: Path) -> pq.ParquetFile:
+    """A runs file, its columns checked against schema RUNS."""
+    file = open_parquet(path)
+    check_columns(path, file.schema_arrow, schema.RUNS)
+    return file
+
+
+def read_rows(path: Path, file: pq.ParquetFile, columns: list[str] | None = None, groups=None) -> pa.Table:
+    """Rows of some row groups (None: all). Raises MetabenchError when the bytes are damaged."""
+    groups = range(file.num_row_groups) if groups is None else groups
+    try:
+        return file.read_row_groups(list(groups), columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise MetabenchError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def read_tasks(path: Path) -> pa.Table:
+    """tasks.parquet: schema TASKS followed by float64 ``feature_*`` columns."""
+    file = open_parquet(path)
+    check_columns(path, file.schema_arrow, schema.TASKS, more=True)
+    for field in file.schema_arrow:
+        is_feature = field.name.startswith("feature_") and field.type == pa.float64()
+        if field.name not in schema.TASKS.names and not is_feature:
+            raise MetabenchError(f"{path} has an unknown column {field.name!r}")
+    return read_rows(path, file)
+
+
+def read_configs(path: Path) -> tuple[Space, pa.Table]:
+    """configs/<workload>.parquet: the space it was drawn from and the rows, config_id counting from 0."""
+    file = open_parquet(path)
+    try:
+        space = Space.from_json(json.loads(file.schema_arrow.metadata[SPACE_KEY]))
+    except KeyError:
+        raise MetabenchError(f"{path} does not describe its search space") from None
+    except (ValueError, UsageError) as error:
+        raise MetabenchError(f"{path} describes its search space badly: {error}") from None
+    check_columns(path, file.schema_arrow, schema.configs_schema(space))
+    table = read_rows(path, file)
+    if table["config_id"].to_pylist() != list(range(len(table))):
+        raise MetabenchError(f"{path}: config_id does not count 0, 1, 2 …")
+    return space, table

@@ -1,0 +1,337 @@
+"""Reading a table: found by name, opened lazily, one task's columns out of a million runs in well under a second."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from metabench import schema
+from metabench.errors import MetabenchError, UsageError
+from metabench.registry import suggest
+from metabench.space import Space
+from metabench.table import files, manifest
+from metabench.training.curves import SERIES
+
+_TASK = schema.RUNS.get_field_index("task_id")
+_SEED = schema.RUNS.get_field_index("seed")
+
+
+class Table:
+    """A table in a folder; nothing is read before it is asked for. Open it with :func:`load_table`.
+
+    Every reading method raises MetabenchError naming the file that is missing, foreign, damaged or of another schema
+    version, and UsageError for a task or workload that the table does not hold.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path: Path | None = Path(path)
+        if (self.path / manifest.NEXT).exists():
+            with manifest.locked(self.path):
+                manifest.recover(self.path)
+        self._sums = manifest.read(self.path)
+        if not self._sums:
+            raise MetabenchError(f"{self.path} is no table: it has no {manifest.SUMS}")
+        self._configs: dict[str, tuple[Space, pd.DataFrame]] = {}
+        self._runs: dict[str, list[tuple[Path, pq.ParquetFile]]] = {}
+
+    def __repr__(self) -> str:
+        return f"<table {self.name}: {len(self.tasks)} tasks, workloads {', '.join(self.workloads)}>"
+
+    @property
+    def name(self) -> str:
+        """The table's name: the folder above ``v<N>``."""
+        folder = self.path.resolve()
+        return folder.parent.name if re.fullmatch(r"v\d+", folder.name) else folder.name
+
+    @property
+    def version(self) -> int | None:
+        """N of the folder ``v<N>``; None for a folder that is called otherwise."""
+        match = re.fullmatch(r"v(\d+)", self.path.resolve().name)
+        return int(match[1]) if match else None
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of SHA256SUMS: identifies tasks, configurations and rows together."""
+        return manifest.digest(self.path)
+
+    @property
+    def workloads(self) -> list[str]:
+        return [Path(path).stem for path in self._sums if path.startswith("configs/")]
+
+    @cached_property
+    def tasks(self) -> pd.DataFrame:
+        """tasks.parquet, a row per task."""
+        return files.read_tasks(self.path / "tasks.parquet").to_pandas()
+
+    # ---------------------------------------------------------------- configurations
+    def _of(self, workload: str) -> tuple[Space, pd.DataFrame]:
+        if workload not in self.workloads:
+            raise suggest(workload, self.workloads, f"workload in table {self.name}")
+        if workload not in self._configs:
+            space, table = files.read_configs(self.path / f"configs/{workload}.parquet")
+            frame = table.to_pandas(types_mapper=files.nullable).set_index("config_id")
+            self._configs[workload] = space, frame.astype({name: p.dtype for name, p in space.items()})
+        return self._configs[workload]
+
+    def space(self, workload: str) -> Space:
+        """The search space that the configurations were drawn from."""
+        return self._of(workload)[0]
+
+    def configs(self, workload: str) -> pd.DataFrame:
+        """The configuration table, indexed by config_id 0, 1, 2 …; values are missing where inactive."""
+        return self._of(workload)[1].copy()
+
+    # ---------------------------------------------------------------- rows
+    def _opened(self, workload: str) -> list[tuple[Path, pq.ParquetFile]]:
+        if workload not in self._runs:
+            self._of(workload)
+            paths = [self.path / p for p in self._sums if re.fullmatch(rf"runs/{workload}(-\d{{5}})?\.parquet", p)]
+            opened = [(path, files.open_runs(path)) for path in paths]
+            if manifest.read(self.path) != self._sums:
+                raise MetabenchError(f"{self.path} was changed while it was being read; load it again")
+            self._runs[workload] = opened
+        return self._runs[workload]
+
+    def runs(self, workload: str, columns: Sequence[str] | None = None, tasks: Sequence[str] | None = None) -> pa.Table:
+        """Rows (schema RUNS) in the order of the files; ``columns`` and ``tasks`` select (None: all)."""
+        if unknown := [name for name in columns or () if name not in schema.RUNS.names]:
+            raise suggest(unknown[0], schema.RUNS.names, "column")
+        names = list(schema.RUNS.names if columns is None else columns)
+        parts = []
+        for path, file in self._opened(workload):
+            if tasks is None:
+                parts.append(files.read_rows(path, file, names))
+                continue
+            groups = [g for g in range(file.num_row_groups) if _may_hold(file.metadata.row_group(g), tasks)]
+            if groups:
+                part = files.read_rows(path, file, list(dict.fromkeys([*names, "task_id"])), groups)
+                wanted = pc.is_in(part["task_id"].cast(pa.string()), pa.array(list(tasks), pa.string()))
+                parts.append(part.filter(wanted).select(names))
+        if not parts:
+            return schema.RUNS.empty_table().select(names)
+        return pa.concat_tables(parts).unify_dictionaries()
+
+    def n_seeds(self, workload: str) -> int:
+        """One more than the largest seed that any run of the workload has."""
+        groups = [f.metadata.row_group(g) for _, f in self._opened(workload) for g in range(f.num_row_groups)]
+        stats = [group.column(_SEED).statistics for group in groups if group.num_rows]
+        return 1 + max((s.max for s in stats if s is not None and s.has_min_max), default=-1)
+
+    def _cells(self, workload: str, task_ids: Sequence[str], columns: Sequence[str]) -> tuple[pa.Table, tuple, tuple]:
+        """Rows of some tasks, the position [task, config, seed] of each, and the shape of that grid."""
+        task_ids = list(task_ids)
+        for task_id in task_ids:
+            self.task_info(task_id)
+        part = self.runs(workload, ["task_id", "config_id", "seed", *columns], task_ids)
+        where = {task_id: i for i, task_id in enumerate(task_ids)}
+        column = part["task_id"].combine_chunks()
+        codes = np.array([where.get(name, -1) for name in column.dictionary.to_pylist()], dtype=np.int64)
+        at = (codes[column.indices.to_numpy()], part["config_id"].to_numpy(), part["seed"].to_numpy())
+        shape = (len(task_ids), len(self._of(workload)[1]), self.n_seeds(workload))
+        if len(part) and (at[1].min() < 0 or at[1].max() >= shape[1] or at[2].min() < 0):
+            raise MetabenchError(f"{self.path}: runs of {workload} name configurations or seeds that do not exist")
+        return part, at, shape
+
+    def final(self, workload: str, task_ids: Sequence[str], series: str = "valid_score") -> np.ndarray:
+        """A series at the last checkpoint, float64 [tasks, configs, seeds]; NaN where diverged, failed or absent."""
+        if series not in SERIES:
+            raise suggest(series, list(SERIES), "series")
+        part, at, shape = self._cells(workload, task_ids, ["status", series])
+        ok = _is_ok(part)
+        offsets, values = _flat(part[series])
+        out = np.full(shape, np.nan)
+        out[tuple(a[ok] for a in at)] = values[offsets[1:][ok] - 1]
+        return out
+
+    def curves(self, workload: str, task_ids: Sequence[str], series: str = "valid_score") -> np.ndarray:
+        """A series at every checkpoint, float32 [tasks, configs, seeds, checkpoints]; NaN from divergence on."""
+        if series not in SERIES:
+            raise suggest(series, list(SERIES), "series")
+        part, at, shape = self._cells(workload, task_ids, [series])
+        offsets, values = _flat(part[series])
+        length = np.diff(offsets)
+        out = np.full((*shape, length.max(initial=0)), np.nan, dtype=np.float32)
+        row = np.repeat(np.arange(len(part)), length)
+        out[(*(a[row] for a in at), np.arange(len(values)) - offsets[row])] = values
+        return out
+
+    def seconds(self, workload: str, task_ids: Sequence[str]) -> np.ndarray:
+        """Mean training seconds over the seeds, float64 [tasks, configs]; NaN where nothing was trained."""
+        part, at, shape = self._cells(workload, task_ids, ["epochs", "seconds"])
+        trained = np.diff(_flat(part["epochs"])[0]) > 0
+        total, count = np.zeros(shape[:2]), np.zeros(shape[:2])
+        np.add.at(total, (at[0][trained], at[1][trained]), part["seconds"].to_numpy()[trained])
+        np.add.at(count, (at[0][trained], at[1][trained]), 1)
+        return np.divide(total, count, out=np.full(shape[:2], np.nan), where=count > 0)
+
+    # ---------------------------------------------------------------- what meta-models are given
+    @cached_property
+    def _infos(self) -> dict:
+        from metabench.search.base import TaskInfo
+
+        features = {name: name.removeprefix("feature_") for name in self.tasks if name.startswith("feature_")}
+        keep = ("task_id", "family", "modality", "workload", "kind", "metric", "direction")
+        return {
+            row["task_id"]: TaskInfo(**{k: row[k] for k in keep}, features={v: row[k] for k, v in features.items()})
+            for row in self.tasks.to_dict("records")
+        }
+
+    def task_info(self, task_id: str):
+        """What may be known of a task before training: :class:`metabench.search.base.TaskInfo`."""
+        if task_id not in self._infos:
+            raise suggest(task_id, list(self._infos), f"task in table {self.name}")
+        return self._infos[task_id]
+
+    def meta_train(self, workload: str, train_ids: Sequence[str], valid_ids: Sequence[str] = ()):
+        """Source tasks as a :class:`metabench.search.base.MetaTrain`, the validation tasks in its ``valid``."""
+        from metabench.search.base import MetaTrain
+
+        valid = self.meta_train(workload, valid_ids) if len(valid_ids) else None
+        return MetaTrain(
+            space=self.space(workload),
+            configs=self.configs(workload),
+            tasks=[self.task_info(task_id) for task_id in train_ids],
+            scores=self.final(workload, train_ids),
+            valid=valid,
+            seconds=self.seconds(workload, train_ids),
+        )
+
+
+class JoinedTable(Table):
+    """Several tables read as one; see :func:`join`."""
+
+    def __init__(self, tables: Sequence[Table]):
+        self.tables = tuple(tables)
+        self.path = None
+        owner: dict[str, Table] = {}
+        for table in self.tables:
+            for task_id in table.tasks["task_id"]:
+                if task_id in owner:
+                    raise UsageError(f"task {task_id} stands in both {owner[task_id].path} and {table.path}")
+                owner[task_id] = table
+        for workload in self.workloads:
+            longest = self._longest(workload)
+            for table in (t for t in self.tables if workload in t.workloads):
+                n = len(table.configs(workload))
+                same = table.space(workload) == longest.space(workload)
+                if not same or not table.configs(workload).equals(longest.configs(workload)[:n]):
+                    raise UsageError(f"{table.path} and {longest.path} hold different configurations of {workload}")
+
+    @property
+    def name(self) -> str:
+        return "+".join(table.name for table in self.tables)
+
+    @property
+    def version(self) -> None:
+        return None
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the digests of the parts."""
+        return hashlib.sha256("\n".join(table.digest for table in self.tables).encode()).hexdigest()
+
+    @property
+    def workloads(self) -> list[str]:
+        return sorted({workload for table in self.tables for workload in table.workloads})
+
+    @cached_property
+    def tasks(self) -> pd.DataFrame:
+        return pd.concat([table.tasks for table in self.tables], ignore_index=True)
+
+    def _longest(self, workload: str) -> Table:
+        return max((t for t in self.tables if workload in t.workloads), key=lambda t: len(t.configs(workload)))
+
+    def _of(self, workload: str) -> tuple[Space, pd.DataFrame]:
+        if workload not in self.workloads:
+            raise suggest(workload, self.workloads, f"workload in table {self.name}")
+        return self._longest(workload)._of(workload)
+
+    def _opened(self, workload: str) -> list[tuple[Path, pq.ParquetFile]]:
+        return [pair for t in self.tables if workload in t.workloads for pair in t._opened(workload)]
+
+
+def join(tables: Sequence[Table]) -> Table:
+    """The tasks of several tables side by side; what one table lacks of the longest configuration list is absent.
+
+    Raises UsageError when a task stands in two of them or their configurations differ.
+    """
+    if not tables:
+        raise UsageError("join needs at least one table")
+    return tables[0] if len(tables) == 1 else JoinedTable(tables)
+
+
+def dataset_folders() -> list[Path]:
+    """Where tables are looked for by name: METABENCH_DATASETS (a path list), ./datasets, the repository's datasets."""
+    listed = [Path(part) for part in os.environ.get("METABENCH_DATASETS", "").split(os.pathsep) if part]
+    return list(dict.fromkeys([*listed, Path("datasets"), Path(__file__).parents[2] / "datasets"]))
+
+
+def _versions(folder: Path) -> dict[int, Path]:
+    found = (re.fullmatch(r"v(\d+)", p.name) for p in folder.iterdir()) if folder.is_dir() else ()
+    return {int(m[1]): folder / m[0] for m in found if m and (folder / m[0] / manifest.SUMS).exists()}
+
+
+def table_names() -> list[str]:
+    """Names of all tables that :func:`load_table` finds."""
+    folders = [p for root in dataset_folders() if root.is_dir() for p in root.iterdir()]
+    return sorted({folder.name for folder in folders if _versions(folder)})
+
+
+def find_table(name_or_path: str | Path, version: int | None = None) -> Path:
+    """The folder of a table: by path, or by name (the newest version unless one is asked for).
+
+    Raises UsageError naming the nearest table, or the versions that exist.
+    """
+    direct = Path(name_or_path)
+    if version is None and any((direct / name).exists() for name in (manifest.SUMS, manifest.NEXT)):
+        return direct
+    named = re.fullmatch(r"[A-Za-z0-9_.-]+", str(name_or_path))
+    for folder in [direct, *(root / direct for root in dataset_folders() if named)]:
+        found = _versions(folder)
+        if found and version is not None and version not in found:
+            known = ", ".join(map(str, sorted(found)))
+            raise UsageError(f"table {name_or_path} has no version {version}; it has {known}")
+        if found:
+            return found[max(found) if version is None else version]
+    if not named or direct.exists():
+        raise UsageError(f"{name_or_path} is no table: it has no {manifest.SUMS}")
+    names = table_names()
+    if not names:
+        places = ", ".join(map(str, dataset_folders()))
+        raise UsageError(f"unknown table {str(name_or_path)!r}; there is none in {places}")
+    raise suggest(str(name_or_path), names, "table")
+
+
+def load_table(name_or_path: str | Path, version: int | None = None) -> Table:
+    """The table of this name or in this folder, opened lazily. Raises UsageError when there is none."""
+    return Table(find_table(name_or_path, version))
+
+
+def _may_hold(group: pq.RowGroupMetaData, tasks: Sequence[str]) -> bool:
+    stats = group.column(_TASK).statistics
+    if stats is None or not stats.has_min_max:
+        return True
+    return any(stats.min <= task <= stats.max for task in tasks)
+
+
+def _is_ok(part: pa.Table) -> np.ndarray:
+    status = part["status"].combine_chunks()
+    ok = np.array([name == "ok" for name in status.dictionary.to_pylist()], dtype=bool)
+    return ok[status.indices.to_numpy()]
+
+
+def _flat(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """A list column as (offsets [rows + 1], values)."""
+    lists = column.combine_chunks()
+    offsets = lists.offsets.to_numpy().astype(np.int64)
+    return offsets - offsets[0], lists.flatten().to_numpy()

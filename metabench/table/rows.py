@@ -1,0 +1,158 @@
+"""Rows of the runs table: their identity, how curves become rows, and how rows become Parquet bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from metabench import schema
+from metabench.errors import MetabenchError
+from metabench.training.curves import SERIES, Curves
+
+LOSSES = tuple(name for name in SERIES if name.endswith("_loss"))
+#: Arrow metadata of a runs file that says which numerics its run_ids were hashed with
+NUMERICS_KEY = b"metabench.numerics_version"
+#: significant bits that stored losses and seconds keep (relative error under 8e-6): it saves a quarter of the table
+LOSS_BITS, SECONDS_BITS = 16, 12
+ROW_GROUP = 16_384
+
+
+def _hash64(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
+
+
+def run_id(task_id: str, config_id: int, seed: int, numerics: str = schema.NUMERICS_VERSION) -> int:
+    """Identity of a run: the first 64 bits of the sha256 of ``task/config/seed/numerics``, as a signed integer."""
+    return _hash64(f"{task_id}/{config_id}/{seed}/{numerics}")
+
+
+def run_ids(task_ids: Iterable[str], config_ids, seeds, numerics: str = schema.NUMERICS_VERSION) -> np.ndarray:
+    """:func:`run_id` of many runs, int64 [runs]."""
+    keys = zip(task_ids, np.asarray(config_ids).tolist(), np.asarray(seeds).tolist(), strict=True)
+    return np.fromiter((run_id(*key, numerics) for key in keys), dtype=np.int64)
+
+
+def cohort_id(ids: np.ndarray) -> int:
+    """Identity of a chunk of work: a 64-bit hash of the run_ids in it."""
+    return _hash64(",".join(map(str, np.asarray(ids).tolist())))
+
+
+def significant(values: np.ndarray, bits: int) -> np.ndarray:
+    """float32 values rounded (half to even) to ``bits`` significant binary digits; NaN and infinities kept."""
+    raw = np.ascontiguousarray(values, dtype=np.float32)
+    shift = np.uint32(24 - bits)
+    u = raw.view(np.uint32)
+    one = np.uint32(1)
+    rounded = ((u + (one << (shift - one)) - one + ((u >> shift) & one)) >> shift) << shift
+    return np.where(np.isfinite(raw), rounded.view(np.float32), raw)
+
+
+def from_curves(task_id: str, config_ids, seeds, curves: Curves, cohort: int) -> pa.Table:
+    """Rows (schema RUNS) of R trained runs of one task; ``config_ids`` and ``seeds`` are [R].
+
+    Raises MetabenchError when the curves do not fit the runs: wrong shapes, an unknown status, a finished run that is
+    shorter than the checkpoints.
+    """
+    n, e = len(config_ids), len(curves.epochs)
+    length = np.asarray(curves.length, dtype=np.int64)
+    shapes = {name: np.shape(getattr(curves, name)) for name in SERIES}
+    if any(shape != (n, e) for shape in shapes.values()) or length.shape != (n,) or len(curves.status) != n:
+        raise MetabenchError(
+            f"{task_id}: the trainer returned curves of shapes {shapes} for {n} runs × {e} checkpoints"
+        )
+    for i, status in enumerate(curves.status):
+        if status not in ("ok", "diverged", "failed") or (status == "ok") > (length[i] == e):
+            raise MetabenchError(
+                f"{task_id}, configuration {config_ids[i]}, seed {seeds[i]}: the trainer returned status {status!r} "
+                f"with {length[i]} of {e} checkpoints"
+            )
+    inside = np.arange(e) < length[:, None]
+    offsets = pa.array(np.concatenate([[0], np.cumsum(length)]), pa.int32())
+
+    def lists(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+        return pa.ListArray.from_arrays(offsets, pa.array(values[inside], kind))
+
+    series = {name: np.asarray(getattr(curves, name), dtype=np.float32) for name in SERIES}
+    series |= {name: significant(series[name], LOSS_BITS) for name in LOSSES}
+    return _table(
+        task_id, config_ids, seeds,
+        status=list(curves.status),
+        error=[None if s != "failed" else _line(e or "no reason given") for s, e in zip(curves.status, curves.error)],
+        epochs=lists(np.broadcast_to(curves.epochs, (n, e)), pa.int16()),
+        **{name: lists(values, pa.float32()) for name, values in series.items()},
+        params=np.asarray(curves.params, np.int64), flops=np.asarray(curves.flops, np.int64),
+        seconds=significant(curves.seconds, SECONDS_BITS),
+        device=[curves.device] * n, engine=[curves.engine] * n, cohort=np.full(n, cohort, np.int64),
+    )  # fmt: skip
+
+
+def failed(task_id: str, config_ids, seeds, reason: str, cohort: int, device: str, engine: str = "none") -> pa.Table:
+    """Rows of runs that came to nothing, with the reason."""
+    n = len(config_ids)
+    empty = pa.array([[]] * n, pa.list_(pa.float32()))
+    zero = np.zeros(n, np.int64)
+    return _table(
+        task_id, config_ids, seeds,
+        status=["failed"] * n, error=[_line(reason)] * n, epochs=pa.array([[]] * n, pa.list_(pa.int16())),
+        **dict.fromkeys(SERIES, empty), params=zero, flops=zero, seconds=np.zeros(n, np.float32),
+        device=[device] * n, engine=[engine] * n, cohort=np.full(n, cohort, np.int64),
+    )  # fmt: skip
+
+
+def _line(reason: str) -> str:
+    return " ".join(str(reason).split())[:500]
+
+
+def _table(task_id: str, config_ids, seeds, **columns: Any) -> pa.Table:
+    n = len(config_ids)
+    config_ids, seeds = np.asarray(config_ids, np.int32), np.asarray(seeds, np.int16)
+    columns |= {"task_id": [task_id] * n, "config_id": config_ids, "seed": seeds}
+    columns["run_id"] = run_ids([task_id] * n, config_ids, seeds)
+    arrays = []
+    for field in schema.RUNS:
+        values = columns[field.name]
+        if pa.types.is_dictionary(field.type):
+            values = pa.array(values, pa.string()).dictionary_encode()
+        arrays.append(values if isinstance(values, pa.Array) else pa.array(values, field.type))
+    return pa.Table.from_arrays(arrays, schema=schema.RUNS)
+
+
+def ordered(runs: pa.Table) -> pa.Table:
+    """Rows sorted by task, configuration and seed, dictionaries unified."""
+    runs = runs.unify_dictionaries().combine_chunks()
+    if not len(runs):
+        return runs
+    task = runs["task_id"].chunk(0)
+    names = np.array(task.dictionary.to_pylist(), dtype=object)
+    rank = np.empty(len(names), np.int64)
+    rank[np.argsort(names)] = np.arange(len(names))
+    codes = rank[task.indices.to_numpy()]
+    return runs.take(np.lexsort((runs["seed"].to_numpy(), runs["config_id"].to_numpy(), codes)))
+
+
+def encode(table: pa.Table) -> bytes:
+    """A table as Parquet bytes: zstd; names and counts through dictionaries, losses and hashes split by byte.
+
+    Runs get the numerics version into their metadata. Splitting the bytes of floats that share few values compresses
+    them a third better; scores are counts over a few hundred rows, for which a dictionary does better still.
+    """
+    split = [c for c in (*LOSSES, "seconds", "run_id") if c in table.column_names]
+    leaves = {c: f"{c}.list.element" if pa.types.is_list(table.schema.field(c).type) else c for c in table.column_names}
+    file = io.BytesIO()
+    pq.write_table(
+        table, file, row_group_size=ROW_GROUP, compression="zstd", compression_level=9,
+        use_dictionary=[leaf for name, leaf in leaves.items() if name not in split],
+        column_encoding={leaves[name]: "BYTE_STREAM_SPLIT" for name in split} or None,
+    )  # fmt: skip
+    return file.getvalue()
+
+
+def join_chunks(parts: Sequence[pa.Table]) -> pa.Table:
+    """Rows of several tables one after the other (schema RUNS; none gives an empty table)."""
+    return pa.concat_tables(parts) if parts else schema.RUNS.empty_table()

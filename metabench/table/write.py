@@ -1,0 +1,202 @@
+"""Writing a table: tasks, configurations and rows go in atomically; many small shards are merged into few files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from metabench import schema
+from metabench.errors import MetabenchError, UsageError
+from metabench.space import Space
+from metabench.table import files, manifest, rows
+from metabench.tasks.task import Task
+
+#: size that a compacted runs file stays under, bytes
+FILE_BYTES = 30_000_000
+_NAME = re.compile(r"[a-z0-9_]+")
+
+
+class TableWriter:
+    """The one process that may change the table in ``path`` (a folder ``<name>/v<N>``, created when absent).
+
+    A context manager that holds the table's lock. Every method returns with its change on disk; killing the process at
+    any moment leaves the table as it was before or after the call. Raises MetabenchError when the folder is read-only,
+    locked by another writer, or holds rows of another numerics version.
+    """
+
+    def __init__(self, path: str | Path, lock_timeout: float = 5.0):
+        self.path = Path(path)
+        self._lock_timeout = lock_timeout
+        self._stack = contextlib.ExitStack()
+        self._keys: dict[str, np.ndarray] = {}
+
+    def __enter__(self) -> TableWriter:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MetabenchError(f"{self.path} cannot be written: {error.strerror or error}") from None
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(manifest.locked(self.path, self._lock_timeout))
+            manifest.recover(self.path)
+            manifest.read(self.path)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self._stack.close()
+
+    # ---------------------------------------------------------------- tasks and configurations
+    def put_tasks(self, tasks: Iterable[Task]) -> None:
+        """Add tasks. Raises MetabenchError when a stored task of the same name has other splits or another metric."""
+        path = self.path / "tasks.parquet"
+        stored = files.read_tasks(path).to_pylist() if "tasks.parquet" in manifest.read(self.path) else []
+        known = {row["task_id"]: row for row in stored}
+        added = []
+        for task in tasks:
+            row = task_row(task)
+            old = known.get(row["task_id"])
+            if old is None:
+                added.append(row)
+            else:
+                for key in ("split_hashes", "metric", "kind", "n_features", "n_classes"):
+                    if old[key] != row[key]:
+                        raise MetabenchError(
+                            f"{path}: task {task.task_id} has another {key} than it has now; write a new table version"
+                        )
+        if added:
+            table = sorted([*stored, *added], key=lambda row: row["task_id"])
+            columns = {name for row in table for name in row if name.startswith("feature_")}
+            features = sorted(name.removeprefix("feature_") for name in columns)
+            whole = schema.tasks_schema(features)
+            filled = [{name: row.get(name, math.nan) for name in whole.names} for row in table]
+            manifest.commit(self.path, {"tasks.parquet": rows.encode(pa.Table.from_pylist(filled, schema=whole))})
+
+    def put_configs(self, workload: str, space: Space, n: int) -> None:
+        """Store the first ``n`` configurations of the space's Sobol sequence (seed 0); a longer stored list is kept.
+
+        Raises UsageError unless ``n`` is a power of two, MetabenchError when the stored ones came from another space.
+        """
+        if n < 1 or n & (n - 1):
+            raise UsageError(f"the number of configurations must be a power of two, got {n}")
+        if not _NAME.fullmatch(workload):
+            raise UsageError(f"workload {workload!r}: a name is made of a–z, 0–9 and _")
+        name = f"configs/{workload}.parquet"
+        description = json.dumps(space.to_json(), separators=(",", ":"))
+        kind = schema.configs_schema(space)
+        frame = space.sample(n, seed=0)
+        if name in manifest.read(self.path):
+            old_space, old = files.read_configs(self.path / name)
+            old = old.to_pandas(types_mapper=files.nullable).drop(columns="config_id")
+            shared = min(n, len(old))
+            # logarithms differ in their last bit between processors: compare positions in the unit cube
+            same = old_space.to_json() == space.to_json() and np.allclose(
+                space.to_unit(old[:shared]), space.to_unit(frame[:shared]), rtol=0, atol=1e-9, equal_nan=True
+            )
+            if not same:
+                raise MetabenchError(
+                    f"{self.path / name} was drawn from another space than workload {workload} has now; "
+                    "write a new table version"
+                )
+            if len(old) >= n:
+                return
+            frame = pd.concat([old, frame[shared:]], ignore_index=True).astype({k: p.dtype for k, p in space.items()})
+        frame.insert(0, "config_id", np.arange(n, dtype=np.int32))
+        table = pa.Table.from_pandas(frame, schema=kind, preserve_index=False)
+        table = table.replace_schema_metadata({**kind.metadata, files.SPACE_KEY: description.encode()})
+        manifest.commit(self.path, {name: rows.encode(table)})
+
+    # ---------------------------------------------------------------- rows
+    def run_files(self, workload: str) -> list[str]:
+        """Paths (inside the table) of the workload's runs files."""
+        return runs_of(manifest.read(self.path), workload)
+
+    def keys(self, workload: str) -> np.ndarray:
+        """run_ids that are stored, int64, sorted."""
+        if workload not in self._keys:
+            parts = [np.empty(0, np.int64)]
+            for name in self.run_files(workload):
+                file = files.open_runs(self.path / name)
+                check_numerics(self.path / name, file.schema_arrow)
+                parts.append(files.read_rows(self.path / name, file, ["run_id"])["run_id"].to_numpy())
+            self._keys[workload] = np.sort(np.concatenate(parts))
+        return self._keys[workload]
+
+    def append(self, workload: str, table: pa.Table) -> None:
+        """Store rows (schema RUNS) as one more shard. Raises MetabenchError when one of them is stored already."""
+        if not len(table):
+            return
+        new = table["run_id"].to_numpy()
+        known = self.keys(workload)
+        if len(np.unique(new)) < len(new) or np.isin(new, known).any():
+            raise MetabenchError(f"{self.path}: rows of {workload} would be stored twice")
+        numbers = [int(name[-13:-8]) for name in self.run_files(workload) if name[-14] == "-"]
+        name = f"runs/{workload}-{max(numbers, default=-1) + 1:05d}.parquet"
+        manifest.commit(self.path, {name: encode_runs(table)})
+        self._keys[workload] = np.sort(np.concatenate([known, new]))
+
+    def compact(self, workload: str, keep: Callable[[pa.Table], np.ndarray] | None = None) -> None:
+        """Merge the shards into ``runs/<workload>.parquet``, or numbered files of at most FILE_BYTES, sorted by key.
+
+        ``keep`` (rows → bool [rows]) may drop rows. The result depends on the rows alone, not on how they came in.
+        """
+        old = self.run_files(workload)
+        if not old:
+            return
+        opened = [(self.path / name, files.open_runs(self.path / name)) for name in old]
+        for path, file in opened:
+            check_numerics(path, file.schema_arrow)
+        runs = rows.ordered(rows.join_chunks([files.read_rows(path, file) for path, file in opened]))
+        if keep is not None:
+            runs = runs.filter(pa.array(keep(runs)))
+        payloads = [encode_runs(runs)]
+        if len(payloads[0]) > FILE_BYTES:
+            count = math.ceil(len(payloads[0]) / (0.95 * FILE_BYTES))
+            step = math.ceil(len(runs) / count / rows.ROW_GROUP) * rows.ROW_GROUP
+            payloads = [encode_runs(runs.slice(start, step)) for start in range(0, len(runs), step)]
+        if len(payloads) == 1:
+            new = {f"runs/{workload}.parquet": payloads[0]}
+        else:
+            new = {f"runs/{workload}-{i:05d}.parquet": payload for i, payload in enumerate(payloads)}
+        manifest.commit(self.path, new, remove=set(old) - set(new))
+        self._keys.pop(workload, None)
+
+    def drop_failed(self, workload: str) -> None:
+        """Forget failed runs, so that they count as missing and are tried again."""
+        self.compact(workload, keep=lambda runs: np.array(runs["status"].to_pylist()) != "failed")
+
+
+def task_row(task: Task) -> dict:
+    """A task as a row of tasks.parquet."""
+    row = {f.name: getattr(task, f.name) for f in fields(task) if f.name in schema.TASKS.names}
+    row["split_hashes"] = list(row["split_hashes"])
+    return row | {f"feature_{name}": float(value) for name, value in task.features.items()}
+
+
+def encode_runs(table: pa.Table) -> bytes:
+    """Rows as Parquet bytes, with the schema and numerics versions."""
+    metadata = {**schema.RUNS.metadata, rows.NUMERICS_KEY: schema.NUMERICS_VERSION.encode()}
+    return rows.encode(table.cast(schema.RUNS).replace_schema_metadata(metadata))
+
+
+def check_numerics(path: Path, found: pa.Schema) -> None:
+    """Raise MetabenchError when a runs file was made with another numerics version."""
+    version = found.metadata.get(rows.NUMERICS_KEY, b"").decode(errors="replace")
+    if version != schema.NUMERICS_VERSION:
+        raise MetabenchError(
+            f"{path} holds rows of numerics version {version or 'unknown'}, this metabench makes version "
+            f"{schema.NUMERICS_VERSION}; write a new table version"
+        )
+
+
+def runs_of(sums: Iterable[str], workload: str) -> list[str]:
+    """Those paths of a manifest that are runs files of a workload."""
+    return [path for path in sums if re.fullmatch(rf"runs/{re.escape(workload)}(-\d{{5}})?\.parquet", path)]
