@@ -35,3 +35,12 @@ def utilities(problem: Problem, history: History) -> np.ndarray:
     y = problem.sign * np.asarray(history.scores, dtype=np.float64)
     finite = np.isfinite(y)
     return np.where(finite, y, y[finite].min() if finite.any() else 0.0)
+
+
+def refit_due(trials: int, last: int) -> bool:
+    """Are hyperparameters of a model to be fitted anew? After ``trials`` trials, when it was last done after ``last``.
+
+    Each time that the trials have grown by a quarter: the cost of a search stays in proportion to its last fits, and a
+    Gaussian process's likelihood hardly moves in between.
+    """
+    return trials >= 1.25 * last

@@ -20,8 +20,8 @@ from metabench.errors import IncompleteError, MetabenchError, UsageError
 from metabench.evaluate.methods import Method, resolve
 from metabench.evaluate.store import TWINS, CellStore
 from metabench.evaluate.worker import Bench, Group, one_thread, serve
-from metabench.search.base import Problem, Searcher
-from metabench.search.replay import Replay
+from metabench.search.base import Searcher
+from metabench.search.replay import Replay, problems
 
 if TYPE_CHECKING:
     from metabench.leaderboard.board import Board
@@ -125,15 +125,10 @@ def plan(methods: list[Method], board: Board, table) -> list[Group]:
 
 def _bench(methods: list[Method], board: Board, table) -> Bench:
     tasks = {part: board.tasks(table, part) for part in ("train", "valid", "test")}
-    space, pool = table.space(board.workload), table.configs(board.workload)
-    if board.budget > len(pool):
-        raise UsageError(
-            f"board {board.name}: budget {board.budget} exceeds the {len(pool)} configurations of {board.workload}"
-        )
-    problems = {t: Problem(space, table.task_info(t), pool, board.budget) for t in tasks["test"]}
     source = table.meta_train(board.workload, tasks["train"], tasks["valid"])
     objective = Replay.from_table(table, board.workload, tasks["test"])
-    return Bench({m.name: m.searcher for m in methods}, source, problems, objective)
+    searches = problems(table, board.workload, tasks["test"], board.budget)
+    return Bench({m.name: m.searcher for m in methods}, source, searches, objective)
 
 
 def _assemble(groups: list[Group], table: pa.Table, failures: dict[str, str]) -> pa.Table:

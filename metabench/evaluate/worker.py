@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -46,16 +47,19 @@ class Bench:
         self.source = source
         self.problems = dict(problems)
         self.objective = objective
-        self._fitted: dict[str, Searcher] = {}
+        self._fitted: tuple[str, Searcher] | None = None
 
     def fitted(self, name: str) -> Searcher:
-        """The method fitted on meta-train; only the last one and the portfolio are kept, so memory stays bounded."""
-        if name not in self._fitted:
-            for other in [n for n in self._fitted if n != _PORTFOLIO]:
-                del self._fitted[other]
-            searcher = registry.create("metamodels", "portfolio") if name == _PORTFOLIO else self.searchers[name]
-            self._fitted[name] = copy.deepcopy(searcher).fit(self.source)
-        return self._fitted[name]
+        """The method fitted on meta-train; the last one is kept, so memory stays bounded."""
+        if self._fitted is None or self._fitted[0] != name:
+            self._fitted = None
+            self._fitted = name, copy.deepcopy(self.searchers[name]).fit(self.source)
+        return self._fitted[1]
+
+    @cached_property
+    def _portfolio(self) -> Searcher:
+        """The fitted portfolio that gives the start."""
+        return registry.create("metamodels", "portfolio").fit(self.source)
 
     def run(self, group: Group) -> list[dict[str, Any]]:
         """Rows of TRACES, one for each seed of the group. Raises MetabenchError naming a method that misbehaves."""
@@ -100,15 +104,11 @@ class Bench:
             return random_start(group.task_id, seed, len(problem.candidates), size)
         if group.start != "portfolio3":
             return []
-        portfolio, history = self.fitted(_PORTFOLIO).start(problem, seed), History()
+        portfolio, history = self._portfolio.start(problem, seed), History()
         for _ in range(min(size, problem.budget)):
             candidate = portfolio.ask(history)
             history.add(candidate, self.objective.score(group.task_id, candidate, seed))
         return history.candidates
-
-
-#: key of the fitted portfolio that gives the start; a space keeps it apart from the method of that name
-_PORTFOLIO = "portfolio start"
 
 
 def checked(proposal: Any, tried: list[int], n_candidates: int) -> int:

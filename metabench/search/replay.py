@@ -54,12 +54,12 @@ class Replay:
         return self.scores[np.asarray(tasks), np.asarray(candidates), np.asarray(seeds) % self.n_seeds]
 
 
-def problem(table, workload: str, task_id: str, budget: int) -> Problem:
-    """The search on one task of a table: its pool is the workload's configuration table.
+def problems(table, workload: str, task_ids: Sequence[str], budget: int) -> dict[str, Problem]:
+    """The searches on some tasks of a table by task id; they share one pool, the workload's configuration table.
 
     Raises UsageError when the budget exceeds the pool.
     """
-    candidates = table.configs(workload)
-    if budget > len(candidates):
-        raise UsageError(f"budget {budget} exceeds the {len(candidates)} configurations of workload {workload}")
-    return Problem(table.space(workload), table.task_info(task_id), candidates, budget)
+    space, pool = table.space(workload), table.configs(workload)
+    if budget > len(pool):
+        raise UsageError(f"budget {budget} exceeds the {len(pool)} configurations of workload {workload}")
+    return {task_id: Problem(space, table.task_info(task_id), pool, budget) for task_id in task_ids}

@@ -1,0 +1,238 @@
+import fakes
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from fakes import Dies, FakeTable, First, Lacks, Last, Meddles, NotANumber, OutOfRange, Raises, Repeats, board_for
+
+from metabench import registry, schema
+from metabench.errors import MetabenchError, UsageError
+from metabench.evaluate import MethodsFailed, evaluate, resolve
+from metabench.evaluate.methods import code_digest
+from metabench.evaluate.store import TWINS, CellStore, read_traces
+from metabench.search.base import History, Searcher
+from metabench.search.starts import random_start
+
+
+@pytest.fixture(scope="module")
+def table():
+    return FakeTable.planted(tasks=8, configs=64, seeds=2)
+
+
+@pytest.fixture(scope="module")
+def board(table):
+    return board_for(table, budget=8, seeds=3, train=4, valid=2)
+
+
+def ids(traces, **where):
+    frame = traces.to_pandas()
+    for column, value in where.items():
+        frame = frame[frame[column] == value]
+    return [list(row) for row in frame["config_ids"]]
+
+
+def test_a_trace_for_every_cell_in_order(table, board):
+    traces = evaluate([First, "random"], board, table)
+    assert traces.schema.equals(schema.TRACES)
+    expected = [
+        (m, s, t, seed)
+        for m in ("first", "random")
+        for s in board.starts
+        for t in ("planted-6", "planted-7")
+        for seed in range(3)
+    ]
+    keys = ["method", "start", "task_id", "seed"]
+    assert list(traces.select(keys).to_pandas().itertuples(index=False, name=None)) == expected
+    assert len(set(traces["cell"].to_pylist())) == len(expected)
+    assert ids(traces, method="first", start="own") == [list(range(8))] * 6
+    for row in traces.to_pylist():
+        assert len(set(row["config_ids"])) == len(row["overhead"]) == 8
+
+
+def test_given_starts_come_first_and_cost_nothing(table, board):
+    traces = evaluate(First(), board, table).to_pandas()
+    portfolio = registry.create("metamodels", "portfolio").fit(
+        table.meta_train("planted", board.tasks(table, "train"), board.tasks(table, "valid"))
+    )
+    order = [int(c) for c in portfolio.order_[:3]]
+    for row in traces.itertuples():
+        if row.start == "random5":
+            assert list(row.config_ids[:5]) == random_start(row.task_id, row.seed, 64)
+            assert (row.overhead[:5] == 0).all() and (row.overhead[5:] > 0).all()
+        if row.start == "portfolio3":
+            assert list(row.config_ids[:3]) == order
+
+
+def test_twice_the_same_also_in_other_processes(table, board):
+    methods = ["random", "gp", Last]
+    once, again = evaluate(methods, board, table), evaluate(methods, board, table, workers=2)
+    assert once["config_ids"].equals(again["config_ids"]) and once["cell"].equals(again["cell"])
+
+
+def test_only_missing_cells_are_computed(table, board, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(First, "ask", lambda self, history, ask=First.ask: asked.append(1) or ask(self, history))
+    first = evaluate(First, board, table, store=tmp_path)
+    n = len(asked)
+    assert n == 2 * 3 * (8 + 3 + 5)
+    assert evaluate(First, board, table, store=tmp_path).equals(first) and len(asked) == n
+    (tmp_path / next(p.name for p in tmp_path.glob("first.own.*"))).unlink()
+    assert evaluate(First, board, table, store=tmp_path)["config_ids"].equals(first["config_ids"])
+    assert len(asked) == n + 2 * 3 * 8
+    evaluate(First, board_for(table, budget=9, seeds=3, starts=("own",)), table, store=tmp_path)
+    assert len(asked) > n + 2 * 3 * 8
+
+
+def test_what_determines_a_cell_changes_its_key(table, board):
+    tuned = First()
+    tuned.depth = 3
+    other = FakeTable.planted(tasks=8, noise=0.02)
+    keys = [
+        evaluate(m, b, t)["cell"].to_pylist()
+        for m, b, t in [
+            (First(), board, table),
+            (tuned, board, table),
+            (First(), board_for(table, budget=8, seeds=3, train=3, valid=3), table),
+            (First(), board_for(table, budget=7, seeds=3), table),
+            (First(), board_for(other, budget=8, seeds=3), other),
+        ]
+    ]
+    assert len({key for run in keys for key in run}) == sum(map(len, keys))
+    assert keys[0] == evaluate(First(), board, table)["cell"].to_pylist()
+
+
+def test_code_counts_but_comments_do_not(tmp_path, monkeypatch):
+    import importlib
+    import sys
+
+    monkeypatch.syspath_prepend(tmp_path)
+    body = "from metabench.search.base import Searcher\nfrom plug_helper import N\nclass P(Searcher):\n    name = 'p'\n"
+    digests = []
+    for code, helper in [
+        (body, "N = 1\n"),
+        ('"""Words."""\n# more\n' + body, "N  =  1  # one\n"),
+        (body + "    a = 1\n", "N = 1\n"),
+        (body, "N = 2\n"),
+    ]:
+        (tmp_path / "plug.py").write_text(code)
+        (tmp_path / "plug_helper.py").write_text(helper)
+        for name in ("plug", "plug_helper"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        digests.append(code_digest(importlib.import_module("plug").P))
+    assert digests[0] == digests[1]
+    assert digests[2] != digests[0]
+    # a helper of another top-level package is a library: its code does not count
+    assert digests[3] == digests[0]
+    assert code_digest(registry.load("baselines", "gp")) != code_digest(registry.load("baselines", "random"))
+
+
+def test_a_method_that_misbehaves_is_named_and_the_others_are_kept(table, board, tmp_path):
+    bad = [Raises, Repeats, OutOfRange, NotANumber, Lacks]
+    with pytest.raises(MethodsFailed) as caught:
+        evaluate([*bad, First], board, table, store=tmp_path)
+    failures = caught.value.failures
+    assert caught.value.exit_status == 3 and "\n" not in str(caught.value)
+    assert str(caught.value).startswith("5 of 6 methods failed: ")
+    where = "failed on task planted-6, start own, seed 0"
+    assert failures["raises"].startswith(f"method 'raises' {where}: ValueError: no idea (fakes.py line ")
+    assert failures["repeats"] == f"method 'repeats' {where}: trial 7: proposed 0 again (first at trial 1)"
+    assert failures["out_of_range"] == f"method 'out_of_range' {where}: trial 1: proposed 64, outside the pool 0 … 63"
+    assert failures["not_a_number"].endswith("trial 1: proposed 1.5, which is no pool position")
+    assert failures["lacks"] == "method 'lacks' needs a_package_that_is_not_there, which is not installed"
+    assert set(caught.value.traces["method"].to_pylist()) == {"first"} and caught.value.traces.num_rows == 18
+    assert {p.name.split(".")[0] for p in tmp_path.glob("*.parquet")} == {"first"}
+
+
+def test_a_process_that_dies_takes_its_method_alone(table, board):
+    with pytest.raises(MethodsFailed) as caught:
+        evaluate([Dies, First], board, table, workers=2)
+    assert caught.value.failures == {"dies": "method 'dies' failed on task planted-6: its process ended (11)"}
+    assert caught.value.traces.num_rows == 18
+
+
+def test_a_method_cannot_change_the_record(table, board):
+    own = board_for(table, budget=8, seeds=3, starts=("random5",))
+    frame = evaluate(Meddles, own, table).to_pandas()
+    assert list(frame["config_ids"][0][:5]) == random_start(frame["task_id"][0], 0, 64)
+
+
+def test_meta_test_scores_do_not_reach_a_method(table, board):
+    seen = []
+
+    class Spy(Searcher):
+        name = "spy"
+
+        def fit(self, source):
+            seen.append(source)
+            return self
+
+        def ask(self, history):
+            return int(history.untried(len(self.problem.candidates))[0])
+
+    evaluate(Spy, board, table)
+    (source,) = seen
+    assert [t.task_id for t in source.tasks] == board.tasks(table, "train")
+    assert [t.task_id for t in source.valid.tasks] == board.tasks(table, "valid")
+
+
+def test_requests_that_make_no_sense(table, board):
+    with pytest.raises(UsageError, match="unknown method 'randm'; did you mean 'random'"):
+        evaluate("randm", board, table)
+    with pytest.raises(UsageError, match="two methods are called 'first'"):
+        evaluate([First, First()], board, table)
+    with pytest.raises(UsageError, match="is no method"):
+        evaluate([3], board, table)
+    with pytest.raises(UsageError, match="cannot be loaded"):
+        evaluate("fakes:Nobody", board, table)
+    with pytest.raises(UsageError, match="budget 65 exceeds the 64 configurations"):
+        evaluate(First, board_for(table, budget=65), table)
+    with pytest.raises(MetabenchError, match="is frozen on"):
+        evaluate(First, board, FakeTable.planted(tasks=8, noise=0.5))
+    with pytest.raises(UsageError, match="workers is 0"):
+        evaluate(First, board, table, workers=0)
+    rogue = First()
+    rogue.name = "../x"
+    with pytest.raises(UsageError, match="is not made of letters"):
+        evaluate(rogue, board, table)
+    assert resolve("fakes:Last")[0].searcher.__class__ is fakes.Last
+
+
+def test_twins_travel_with_the_traces(table, board, tmp_path):
+    traces = evaluate([First, Last], board, table)
+    assert traces.schema.metadata[TWINS] == b'{"last": "first"}'
+
+
+def test_a_damaged_store_says_which_file(tmp_path, table, board):
+    evaluate(First, board, table, store=tmp_path)
+    path = next(tmp_path.glob("*.parquet"))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(MetabenchError, match=path.name):
+        evaluate(First, board, table, store=tmp_path)
+    pq.write_table(schema.TRACES.empty_table().drop_columns(["seed"]), path)
+    with pytest.raises(MetabenchError, match="column 'seed' is absent"):
+        read_traces(path)
+
+
+def test_a_store_keeps_each_cell_once_and_leaves_no_parts(tmp_path):
+    row = {"method": "m", "start": "own", "task_id": "t", "seed": 0, "config_ids": [1], "overhead": [0.5], "cell": "k"}
+    store = CellStore(tmp_path)
+    store.write([row])
+    store.write([row, row | {"seed": 1, "cell": "l"}])
+    assert store.read(["k", "l", "m"])["cell"].to_pylist() == ["k", "l"]
+    assert all(p.suffix == ".parquet" for p in tmp_path.iterdir())
+
+
+def test_history_given_to_methods_holds_raw_scores(table, board):
+    seen = []
+
+    class Looks(First):
+        name = "looks"
+
+        def ask(self, history: History):
+            seen.append(list(history.scores))
+            return super().ask(history)
+
+    own = board_for(table, budget=4, seeds=1, starts=("own",))
+    evaluate(Looks, own, table)
+    stored = table.final("planted", own.tasks(table, "test"))
+    np.testing.assert_array_equal(seen[3], stored[0, :3, 0])
