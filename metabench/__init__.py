@@ -1,3 +1,37 @@
-"""metabench: tables, meta-models and a benchmark for meta-learned hyperparameter optimisation of deep networks."""
+"""metabench: tables, meta-models and a benchmark for meta-learned hyperparameter optimisation of deep networks.
+
+>>> import metabench as mb
+>>> table = mb.load_table("starter")            # lazy; table.tasks, table.configs("mlp"), table.runs("mlp")
+>>> board = mb.load_board("search")             # the frozen rules of a leaderboard
+>>> traces = mb.evaluate("portfolio", board)    # resumable cell by cell
+>>> print(mb.score(traces, table, board))
+"""
+
+from __future__ import annotations
+
+import importlib
 
 __version__ = "0.1.0"
+
+#: public name → module that holds it; nothing is imported before it is used
+_PUBLIC = {
+    "load_table": "metabench.table",
+    "load_board": "metabench.leaderboard.board",
+    "evaluate": "metabench.evaluate",
+    "score": "metabench.scores",
+    "Searcher": "metabench.search.base",
+    "Surrogate": "metabench.search.base",
+    "Space": "metabench.space",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str):
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'metabench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

@@ -12,8 +12,9 @@ import metabench
 ROOT = Path(metabench.__file__).parent
 #: top to bottom; a module imports from its own row and from those above it
 ROWS = [
-    "errors", "schema", "space", "registry", "sources", "tasks", "training", "workloads", "table", "generate", "search",
-    "baselines", "metamodels", "evaluate", "scores", "leaderboard", "interop", "testing", "benchmark", "cli",
+    "errors", "schema", "space", "metatrain", "registry", "sources", "tasks", "training", "workloads", "table",
+    "generate", "search", "baselines", "metamodels", "evaluate", "scores", "leaderboard", "interop", "testing",
+    "benchmark", "doctor", "cli",
 ]  # fmt: skip
 #: rows that never import others although these stand above them; live training will be the one door
 FORBIDDEN = {row: {"workloads", "training", "generate"} for row in ("search", "baselines", "metamodels")}

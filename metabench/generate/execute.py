@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from metabench import registry
@@ -19,7 +20,7 @@ from metabench.errors import UsageError
 from metabench.generate import worker
 from metabench.generate.plan import Chunk, Plan, make_plan
 from metabench.generate.progress import Progress
-from metabench.table import TableWriter, rows
+from metabench.table import TableWriter, load_table, rows
 
 #: rows wait at most this many seconds for the next shard
 FLUSH_SECONDS = 5.0
@@ -88,6 +89,27 @@ def generate(
         trained=run.trained, stored_before=plan.stored, missing=plan.missing - run.trained, diverged=run.diverged,
         failed=run.failed, seconds=run.seconds, flops=run.flops,
     )  # fmt: skip
+
+
+def preview(path: str | Path, workload: str, pattern: str, *, n_configs: int = 256, n_seeds: int = 2) -> dict:
+    """What :func:`generate` would train, without writing anything: runs wanted, stored, missing, and their operations.
+
+    ``pattern`` selects tasks as in :func:`metabench.tasks.select`.
+    """
+    from metabench import tasks
+
+    load = registry.create("workloads", workload)
+    chosen = [tasks.get(task_id) for task_id in tasks.select(workload, pattern)]
+    stored = np.empty(0, np.int64)
+    if (Path(path) / "SHA256SUMS").exists():
+        table = load_table(path)
+        if workload in table.workloads:
+            stored = np.sort(table.runs(workload, ["run_id"])["run_id"].to_numpy())
+    plan = make_plan(load, chosen, load.space.sample(n_configs, seed=0), n_seeds, stored)
+    return {
+        "table": str(path), "workload": workload, "tasks": len(chosen), "runs": plan.wanted, "stored": plan.stored,
+        "missing": plan.missing, "chunks": len(plan.chunks), "gflop": round(plan.flops / 1e9),
+    }  # fmt: skip
 
 
 class _Worker:

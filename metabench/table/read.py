@@ -177,7 +177,7 @@ class Table:
     # ---------------------------------------------------------------- what meta-models are given
     @cached_property
     def _infos(self) -> dict:
-        from metabench.search.base import TaskInfo
+        from metabench.metatrain import TaskInfo
 
         features = {name: name.removeprefix("feature_") for name in self.tasks if name.startswith("feature_")}
         keep = ("task_id", "family", "modality", "workload", "kind", "metric", "direction")
@@ -187,14 +187,14 @@ class Table:
         }
 
     def task_info(self, task_id: str):
-        """What may be known of a task before training: :class:`metabench.search.base.TaskInfo`."""
+        """What may be known of a task before training: :class:`metabench.metatrain.TaskInfo`."""
         if task_id not in self._infos:
             raise suggest(task_id, list(self._infos), f"task in table {self.name}")
         return self._infos[task_id]
 
     def meta_train(self, workload: str, train_ids: Sequence[str], valid_ids: Sequence[str] = ()):
-        """Source tasks as a :class:`metabench.search.base.MetaTrain`, the validation tasks in its ``valid``."""
-        from metabench.search.base import MetaTrain
+        """Source tasks as a :class:`metabench.metatrain.MetaTrain`, the validation tasks in its ``valid``."""
+        from metabench.metatrain import MetaTrain
 
         valid = self.meta_train(workload, valid_ids) if len(valid_ids) else None
         return MetaTrain(

@@ -1,0 +1,175 @@
+"""The whole way: train, join with what is stored, let every method search held-out tasks, publish the board."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from metabench import registry
+from metabench.errors import MetabenchError
+from metabench.leaderboard.board import Board, load_board
+
+if TYPE_CHECKING:
+    from metabench.scores import Scores
+    from metabench.table import Table
+
+#: the slice that `metabench benchmark` trains on the spot: bundled data sets that no committed table holds
+FRESH = ("mlp-breast_cancer", "mlp-diabetes", "mlp-iris", "mlp-wine")
+TRACES = "traces.parquet"
+
+
+def methods() -> tuple[list[str], dict[str, str]]:
+    """Names of the built-in methods that can run here, and those that cannot with what they lack."""
+    from metabench.evaluate import resolve
+
+    able, absent = [], {}
+    for kind in ("baselines", "metamodels"):
+        for name in registry.names(kind):
+            (method,) = resolve(name)
+            if method.missing:
+                absent[name] = f"needs {' and '.join(method.missing)}"
+            else:
+                able.append(name)
+    return able, absent
+
+
+def evaluate_board(
+    name: str, chosen: Sequence[str] = (), *, profile: str = "full", workers: int = 1, out: Path | None = None
+) -> Scores:
+    """Evaluate methods (all that are installed by default) on a board and store their traces in ``out``, by default
+    the board's folder. Cells that are in the cache are not computed again."""
+    from metabench.table import load_table
+
+    board = load_board(name)
+    return _evaluate(
+        board, load_table(board.dataset, board.dataset_version), chosen, profile, workers, out or board.path
+    )
+
+
+def _evaluate(board: Board, table: Table, chosen, profile: str, workers: int, out: Path) -> Scores:
+    from metabench.evaluate import evaluate
+    from metabench.scores import score
+    from metabench.tasks import cache_dir
+
+    able, absent = methods()
+    for method, reason in absent.items():
+        if not chosen:
+            _say(f"{method} is absent: it {reason}")
+    store = cache_dir() / "cells"
+    traces = evaluate(list(chosen) or able, board, table, profile=profile, store=store, workers=workers, progress=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        pq.write_table(traces, out / TRACES, compression="zstd")
+    except OSError as error:
+        raise MetabenchError(f"{out} cannot be written: {error.strerror or error}") from None
+    return score(traces, table, board.profile(profile))
+
+
+def ranking(scores: Scores, start: str = "own", marks: Sequence[int] = (1, 5, 10, 25, 50)) -> list[dict[str, Any]]:
+    """Methods from one start, best first by valid regret at ten trials (or the last mark before it), with regret at
+    ``marks``."""
+    table = scores.summary[scores.summary["start"] == start]
+    known = [m for m in marks if (table["mark"] == m).any()]
+    judged = max((m for m in known if m <= 10), default=known[0])
+    rows = []
+    for method, group in table.groupby("method"):
+        at = group.set_index("mark")
+        row: dict[str, Any] = {"method": method}
+        row |= {f"regret@{m}": round(float(at.loc[m, "valid_regret"]), 4) for m in known}
+        row[f"interval@{judged}"] = (
+            f"{at.loc[judged, 'valid_regret_low']:.3f}–{at.loc[judged, 'valid_regret_high']:.3f}"
+        )
+        row[f"rank@{judged}"] = round(float(at.loc[judged, "mean_rank"]), 2)
+        row["overhead_ms"] = round(1000 * float(at.loc[known[-1], "overhead_s"]) / known[-1], 1)
+        rows.append(row)
+    return sorted(rows, key=lambda row: row[f"regret@{judged}"])
+
+
+def _published(name: str, profile: str, out: Path | None):
+    from metabench.scores import score
+    from metabench.table import load_table
+
+    board = load_board(name)
+    folder = out or board.path
+    if not (folder / TRACES).exists():
+        raise MetabenchError(f"{folder} holds no {TRACES}; run `metabench evaluate --board {name}` first")
+    table = load_table(board.dataset, board.dataset_version)
+    narrowed = board.profile(profile)
+    traces = pq.read_table(folder / TRACES)
+    command = f"metabench evaluate --board {name}" + ("" if profile == "full" else f" --profile {profile}")
+    return narrowed, traces, score(traces, table, narrowed), table, folder, command
+
+
+def publish(name: str, *, profile: str = "full", out: Path | None = None) -> list[Path]:
+    """Score a board's stored traces and write its pages; the paths written."""
+    from metabench.leaderboard.build import build
+
+    return build(*_published(name, profile, out))
+
+
+def stale(name: str, *, profile: str = "full", out: Path | None = None) -> list[str]:
+    """What is published but not what the stored traces give, one line each."""
+    from metabench.leaderboard.build import check
+
+    return check(*_published(name, profile, out))
+
+
+def run(out: Path, workers: int) -> None:
+    """`metabench benchmark`: everything from training to the page, reusing what is done."""
+    from metabench.generate import generate
+    from metabench.leaderboard.build import build
+    from metabench.table import join, load_table
+
+    began = time.monotonic()
+    starter = load_table("starter")
+    n = len(starter.configs("mlp"))
+    _say(f"1/4 training {len(FRESH)} tasks × {n} configurations × 2 seeds with the harness")
+    report = generate(out / "table/v1", "mlp", list(FRESH), n_configs=n, n_seeds=2, workers=workers)
+    if report.trained:
+        _say(
+            f"    {report.trained:,} networks in {report.seconds:.0f} s: {report.runs_per_second:.0f} runs/s, "
+            f"{report.flops / report.seconds / 1e9:.0f} GFLOP/s, {report.diverged} diverged"
+        )
+    else:
+        _say(f"    all {report.stored_before:,} networks were trained already")
+    fresh = load_table(out / "table/v1")
+    table = join([starter, fresh])
+    _say(f"2/4 joined with table starter: {table.runs('mlp', ['seed']).num_rows:,} runs on {len(table.tasks)} tasks")
+    board = with_tasks(load_board("search"), table, fresh.tasks["family"])
+    _say(f"3/4 fitting and searching {len(board.tasks(table, 'test'))} held-out tasks")
+    scores = _evaluate(board, table, (), "lite", workers, out / "leaderboard")
+    _say("4/4 writing the leaderboard")
+    traces = pq.read_table(out / "leaderboard" / TRACES)
+    build(board.profile("lite"), traces, scores, table, out / "leaderboard", "metabench benchmark")
+    _print(ranking(scores))
+    print(f"\nleaderboard: {(out / 'leaderboard/site/index.html').resolve()}")
+    _say(f"done in {(time.monotonic() - began) / 60:.1f} min; a second call reuses everything")
+
+
+def with_tasks(board: Board, table: Table, families: Sequence[str]) -> Board:
+    """The board frozen on another table, with more families held out: those that no part of its split knows yet."""
+    known = {family for part in board.split.values() for family in part}
+    test = sorted({*board.split["test"], *(set(families) - known)})
+    return replace(board, digest=table.digest, split={**board.split, "test": tuple(test)})
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table as Grid
+
+    grid = Grid(title="valid regret on held-out tasks (smaller is better)", title_justify="left")
+    for i, name in enumerate(rows[0]):
+        grid.add_column(name, justify="left" if i == 0 else "right")
+    for row in rows:
+        grid.add_row(*[f"{v:.3f}" if isinstance(v, float) and "regret" in k else str(v) for k, v in row.items()])
+    Console(width=None if sys.stdout.isatty() else 120).print(grid)
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,45 @@
+"""What this machine offers: versions, cores, backends, optional packages, settings."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+PACKAGES = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "torch", "xgboost")
+OPTIONAL = ("botorch", "optuna", "cmaes", "duckdb", "polars", "playwright", "ray")
+SETTINGS = (
+    "METABENCH_CACHE",
+    "METABENCH_DATA",
+    "METABENCH_DATASETS",
+    "METABENCH_LEADERBOARDS",
+    "METABENCH_DEBUG",
+    "CXX",
+)
+
+
+def diagnosis() -> list[dict[str, Any]]:
+    """Rows of (item, found)."""
+    from metabench import __version__, tasks
+    from metabench.training import backends
+    from metabench.training.machine import processor
+
+    found = {
+        "metabench": __version__,
+        "python": platform.python_version(),
+        "processor": f"{processor()}, {os.cpu_count()} cores",
+        "cache folder": tasks.cache_dir(),
+    }
+    found |= {name: _version(name) or "absent: reinstall metabench" for name in PACKAGES}
+    found |= {f"{name} (optional)": _version(name) or "absent" for name in OPTIONAL}
+    found |= {f"backend {name}": reason or "usable" for name, reason in backends().items()}
+    found |= {name: os.environ.get(name, "not set") for name in SETTINGS}
+    return [{"item": name, "found": str(value)} for name, value in found.items()]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
