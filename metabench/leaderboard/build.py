@@ -1,0 +1,186 @@
+"""Publishes a board: scores and traces → README, data files and a static site. Building twice gives the same bytes.
+
+Only what :data:`PUBLISHED` names is written below the folder; rules and submissions that stand there are left alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from metabench import schema
+from metabench.errors import MetabenchError
+from metabench.leaderboard import pages
+from metabench.leaderboard.view import View
+
+if TYPE_CHECKING:
+    from metabench.leaderboard.board import Board
+    from metabench.scores import Scores
+    from metabench.table import Table
+
+#: what a build owns in the board's folder
+PUBLISHED = ("README.md", "regret.svg", "scores.csv", "scores.json", "scores.parquet", "site", "traces.parquet")
+
+
+def build(
+    board: Board, traces: pa.Table, scores: Scores, table: Table, out: str | os.PathLike, command: str
+) -> list[Path]:
+    """Write the leaderboard into the folder ``out`` and return the paths of all files, sorted.
+
+    ``board`` is narrowed to the profile that the traces were made with; ``command`` is the shell command that made
+    them, shown to the reader. Everything is written to a temporary folder first and then moved into place, entry by
+    entry, so that no page is ever half-written.
+
+    Raises UsageError when a method or a task has a name that is unsafe as a file's, MetabenchError when ``out`` cannot
+    be written.
+    """
+    out = Path(out)
+    files = contents(View(board, traces, scores, table, command))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".build-", dir=out) as temporary:
+            new, old = Path(temporary, "new"), Path(temporary, "old")
+            old.mkdir()
+            for name, data in files.items():
+                path = new / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+            for entry in PUBLISHED:
+                if (out / entry).is_dir() and not (out / entry).is_symlink():
+                    os.replace(out / entry, old / entry)  # a folder that is not empty cannot be replaced
+                os.replace(new / entry, out / entry)
+    except OSError as error:
+        raise MetabenchError(f"the leaderboard cannot be written to {out}: {error.strerror or error}") from None
+    return [out / name for name in sorted(files)]
+
+
+def check(
+    board: Board, traces: pa.Table, scores: Scores, table: Table, out: str | os.PathLike, command: str
+) -> list[str]:
+    """What is stale in the folder ``out``: one line for each published file that is absent, differs or is left over.
+
+    Parquet files are compared by content, since their bytes depend on the version of the writing library. Nothing is
+    written. Raises what :func:`build` raises.
+    """
+    out = Path(out)
+    files = contents(View(board, traces, scores, table, command))
+    problems = []
+    for name, data in files.items():
+        path = out / name
+        if not path.is_file():
+            problems.append(f"{path} is absent")
+        elif not _same(name, path, data):
+            problems.append(f"{path} is stale")
+    left = [p for p in (out / "site").rglob("*") if p.is_file() and p.relative_to(out).as_posix() not in files]
+    return sorted([*problems, *(f"{path} is left over" for path in left)])
+
+
+def _same(name: str, path: Path, data: bytes) -> bool:
+    if not name.endswith(".parquet"):
+        return path.read_bytes() == data
+    try:
+        return pq.read_table(path).equals(pq.read_table(io.BytesIO(data)), check_metadata=True)
+    except (pa.ArrowException, OSError):
+        return False
+
+
+def contents(view: View) -> dict[str, bytes]:
+    """Path below the board's folder → contents, of everything that is published."""
+    frames = {name: published(getattr(view.scores, name)) for name in pages.DOWNLOADS}
+    about = about_board(view)
+    files = {
+        "README.md": pages.readme(view).encode(),
+        "regret.svg": pages.picture(view).encode(),
+        "scores.csv": to_csv(frames["summary"]),
+        "scores.json": to_json(about | {name: records(frame) for name, frame in frames.items() if name != "curves"}),
+        "scores.parquet": to_parquet(frames["summary"]),
+        "traces.parquet": traces_parquet(view.traces),
+    }
+    files |= {f"site/{path}": text.encode() for path, text in pages.site(view)}
+    for name, frame in frames.items():
+        files[f"site/data/{name}.csv"] = to_csv(frame)
+        files[f"site/data/{name}.json"] = to_json(about | {name: records(frame)})
+    return dict(sorted(files.items()))
+
+
+def about_board(view: View) -> dict[str, Any]:
+    """What every JSON file says of where its figures come from."""
+    b = view.board
+    return {
+        "schema_version": schema.SCHEMA_VERSION,
+        "board": {
+            "name": b.name, "version": b.version, "profile": b.narrowed, "dataset": b.dataset,
+            "dataset_version": b.dataset_version, "digest": b.digest, "workload": b.workload, "objective": b.objective,
+            "budget": b.budget, "seeds": b.seeds, "marks": list(b.marks), "starts": view.starts,
+        },
+        "ranked_by": {"start": view.start, "mark": view.mark, "column": "valid_regret"},
+        "floor": {k: compact(x) for k, x in view.scores.floor.items()},
+        "command": view.command,
+    }  # fmt: skip
+
+
+# ---------------------------------------------------------------- data files
+def compact(value: float) -> float | None:
+    """A score as it is published: six significant digits; None where there is no number."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def published(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame with its floats rounded to six significant digits, so that processors agree on every byte."""
+    out = frame.reset_index(drop=True).copy()
+    for name in out:
+        if pd.api.types.is_float_dtype(out[name]):
+            out[name] = [math.nan if (x := compact(v)) is None else x for v in out[name]]
+    return out
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain values; None for what is no number."""
+    return [
+        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
+
+def to_json(value: Any) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode()
+
+
+def to_csv(frame: pd.DataFrame) -> bytes:
+    """CSV (RFC 4180 with bare line feeds); lists are joined by blanks, what is no number is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(frame.columns)
+    for row in records(frame):
+        writer.writerow(" ".join(map(str, v)) if isinstance(v, list) else v for v in row.values())
+    return text.getvalue().encode()
+
+
+def to_parquet(frame: pd.DataFrame) -> bytes:
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    return _parquet(table.replace_schema_metadata({b"metabench.schema_version": schema.SCHEMA_VERSION.encode()}))
+
+
+def traces_parquet(traces: pa.Table) -> bytes:
+    """Traces in the order of method, start, task, seed, whatever order they were computed in."""
+    keys = [(name, "ascending") for name in ("method", "start", "task_id", "seed")]
+    order = traces.select([k for k, _ in keys])
+    plain = pa.table({n: order[n].cast(pa.string()) if n != "seed" else order[n] for n in order.column_names})
+    return _parquet(traces.take(pc.sort_indices(plain, keys)).combine_chunks())
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()

@@ -1,0 +1,365 @@
+"""The pages and the README: templates filled with what the view says."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from metabench.leaderboard import charts, wording
+from metabench.leaderboard.cards import prose
+from metabench.leaderboard.charts import Series
+from metabench.leaderboard.view import STARTS, Entry, Row, View, page_name
+
+HEADINGS = {
+    "valid": ("Valid regret: how well it searches.", "Incumbent on what the searcher sees."),
+    "test": ("Test regret: what the user gets.", "Incumbent chosen on valid, scored on test."),
+}
+DOWNLOADS = {
+    "summary": "Ranking at every mark",
+    "curves": "Regret over trials",
+    "tasks": "Regret on each task",
+    "noise_floor": "Noise floor of each task",
+    "pairs": "Pairwise tests",
+    "friedman": "Friedman tests",
+    "critical": "Average ranks and groups",
+    "negative_transfer": "Negative transfer",
+}
+
+
+def static(name: str) -> str:
+    """A file of ``static/``."""
+    return resources.files("metabench.leaderboard").joinpath("static", name).read_text(encoding="utf-8")
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Templates; everything in HTML is escaped, an undefined name is an error."""
+    env = jinja2.Environment(
+        loader=jinja2.PackageLoader("metabench.leaderboard"),
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    env.filters.update(wording.FILTERS, prose=prose)
+    env.globals.update(starts=STARTS)
+    return env
+
+
+def render(template: str, **context: Any) -> str:
+    return environment().get_template(template).render(**context)
+
+
+def site(view: View) -> Iterator[tuple[str, str]]:
+    """(path below ``site/``, contents) of every page, style sheet and script."""
+    ranking = {start: view.rows(start) for start in view.starts}
+    yield "style.css", static("style.css")
+    yield "board.js", static("board.js")
+    yield "index.html", index(view, ranking)
+    for entry in view.entries.values():
+        yield entry.page, method(view, entry, ranking)
+    for task_id in view.task_ids:
+        yield task_page(task_id), task(view, task_id)
+
+
+def task_page(task_id: str) -> str:
+    return f"tasks/{page_name(task_id, 'task')}.html"
+
+
+# ---------------------------------------------------------------- sentences
+def finding(view: View) -> str:
+    """The board's result in two or three sentences."""
+    rows = view.rows(view.start)
+    first = rows[0]
+    best = first.valid[view.mark]
+    reference = next((r.entry.name for r in rows[1:] if r.entry.css == "reference"), None)
+    text = render(
+        "finding.txt.j2",
+        v=view,
+        name=first.entry.name,
+        best=best,
+        reference=reference,
+        needed=view.trials_to(view.start, reference, best.value) if reference else None,
+        others=[r.entry.name for r in rows[1:] if r.alike],
+        alone=len(rows) > 1,
+    )
+    return " ".join(text.split())
+
+
+def protocol(view: View) -> list[str]:
+    """How the board is measured, a paragraph each."""
+    return [" ".join(p.split()) for p in render("protocol.txt.j2", v=view).split("\n\n")]
+
+
+# ---------------------------------------------------------------- charts
+def panels(series: dict[str, list[Series]], uid: str, where: str, floor: float | None) -> list[dict[str, Any]]:
+    """Regret panels (valid, test), each on a logarithmic and a linear axis. ``where`` ends the chart's title."""
+    out = []
+    for kind, curves in series.items():
+        heading, text = HEADINGS[kind]
+        level = floor if kind == "test" else None
+        drawn = {}
+        for scale in ("log", "linear"):
+            drawn[scale] = charts.regret_panel(
+                curves,
+                uid=f"{uid}-{kind}-{scale}",
+                title=f"{heading.split(':')[0]} over trials, {where}",
+                description=describe(curves, level),
+                log=scale == "log",
+                floor=level,
+            )
+        if level is not None:
+            text += " Dashed: noise floor, the regret of a search that has tried everything."
+        out.append({"heading": heading, "text": text, **drawn})
+    return out
+
+
+def describe(curves: list[Series], floor: float | None) -> str:
+    """A chart's figures in words, for those who do not see it."""
+    ends = sorted(curves, key=lambda s: s.mean[-1])
+    listed = "; ".join(f"{s.method} {wording.num(s.mean[-1])}" for s in ends)
+    out = f"Regret after {curves[0].trials[-1]} trials, best first: {listed}."
+    return out if floor is None else f"{out} Noise floor {wording.num(floor)}."
+
+
+def board_panels(view: View, start: str, uid: str, css: dict[str, str] | None = None) -> list[dict[str, Any]]:
+    """The panels of all tasks from one start; ``css`` replaces the methods' classes."""
+    series = {kind: view.curves(start, kind) for kind in kinds(view)}
+    if css is not None:
+        series = {kind: [replace(s, css=css[s.method]) for s in curves] for kind, curves in series.items()}
+    where = f"first trials: {STARTS[start][0].lower()}"
+    return panels(series, f"{uid}-{start}", where, view.scores.floor["test_regret"] if view.has_test else None)
+
+
+def kinds(view: View) -> tuple[str, ...]:
+    return ("valid", "test") if view.has_test else ("valid",)
+
+
+# ---------------------------------------------------------------- pages
+def index(view: View, ranking: dict[str, list[Row]]) -> str:
+    """The board's first page."""
+    spans = {
+        (start, mark): _span(r.valid[mark].value for r in ranking[start])
+        for start in view.starts
+        for mark in view.marks
+    }
+
+    def heat(start: str, mark: int, value: float) -> str:
+        low, high = spans[start, mark]
+        return f"{(high - value) / (high - low) if high > low else 0.0:.2f}"
+
+    strips = {}
+    for start, rows in ranking.items():
+        most = max(r.valid[view.mark].high for r in rows) or 1.0
+        strips[start] = {
+            r.entry.name: charts.strip(e.value, e.low, e.high, most, r.entry.css)
+            for r in rows
+            for e in [r.valid[view.mark]]
+        }
+    text = finding(view)
+    leader = ranking[view.start][0].entry
+    linked = escape(text).replace(
+        escape(leader.name), Markup('<a href="{}">{}</a>').format(leader.page, leader.name), 1
+    )
+    tasks = {start: [_task_row(view, start, t) for t in view.task_ids] for start in view.starts}
+    return render(
+        "index.html.j2",
+        v=view,
+        root="",
+        rows=ranking,
+        strips=strips,
+        heat=heat,
+        finding={"text": text, "html": linked},
+        curves={start: board_panels(view, start, "board") for start in view.starts},
+        cd={start: _critical(view, start) for start in view.starts},
+        cost={start: _cost(view, start, ranking[start]) for start in view.starts},
+        tasks=tasks,
+        has_rows=all("n_rows" in view.task_facts[t] for t in view.task_ids),
+        n_families=len({view.task_facts[t]["family"] for t in view.task_ids}),
+        n_configs=len(view.table.configs(view.board.workload)),
+        protocol=protocol(view),
+        downloads=list(DOWNLOADS.items()),
+    )
+
+
+def _span(values: Iterable[float]) -> tuple[float, float]:
+    listed = list(values)
+    return min(listed), max(listed)
+
+
+def _critical(view: View, start: str) -> Markup | None:
+    ranks = view.ranks(start)
+    if len(ranks) < 2:
+        return None
+    return charts.critical_difference(
+        [(m, r, view.css[m]) for m, r in ranks],
+        view.bars(start),
+        uid=f"cd-{start}",
+        title=f"Critical-difference diagram, first trials: {STARTS[start][0].lower()}",
+        description="Average ranks, best first: " + "; ".join(f"{m} {r:.2f}" for m, r in ranks) + ".",
+    )
+
+
+def _cost(view: View, start: str, rows: list[Row]) -> Markup:
+    return charts.scatter(
+        [(r.entry.name, r.overhead, r.rank, r.entry.css) for r in rows],
+        uid=f"cost-{start}",
+        title=f"Mean rank against the method's own time, first trials: {STARTS[start][0].lower()}",
+        description="; ".join(f"{r.entry.name}: rank {r.rank:.2f}, {charts.duration(r.overhead)}" for r in rows) + ".",
+    )
+
+
+def _task_row(view: View, start: str, task_id: str) -> dict[str, Any]:
+    regrets = {m: marks[view.mark][0] for m, marks in view.on_task(start, task_id).items()}
+    best = min(regrets, key=lambda m: regrets[m])
+    return {
+        "id": task_id,
+        "page": task_page(task_id),
+        "facts": view.task_facts[task_id],
+        "best": best,
+        "ties": sum(r == regrets[best] for r in regrets.values()) - 1,
+        "regret": regrets[best],
+        "median": statistics.median(regrets.values()),
+    }
+
+
+def method(view: View, entry: Entry, ranking: dict[str, list[Row]]) -> str:
+    """A method's page."""
+    of = {start: row for start, rows in ranking.items() for row in rows if row.entry.name == entry.name}
+    own = list(of)
+    css = {m: "other" if c.startswith("c") else c for m, c in view.css.items()}
+    css[entry.name] = view.css[entry.name] if view.css[entry.name].startswith("c") else "self"
+    return render(
+        "method.html.j2",
+        v=view,
+        root="../",
+        e=entry,
+        rows=ranking,
+        of=of,
+        own_starts=own,
+        mine=of.get(view.start, of[own[0]]),
+        curves={start: board_panels(view, start, entry.page[8:-5], css) for start in own},
+        tasks={start: _wins(view, start, entry.name) for start in own},
+        usage=usage(view, entry),
+    )
+
+
+def usage(view: View, entry: Entry) -> str:
+    """How to search with a method, as Python."""
+    return "\n".join(
+        (
+            "from metabench import evaluate, registry, scores",
+            "from metabench.leaderboard.board import load_board",
+            "from metabench.table import load_table",
+            "",
+            f'board, table = load_board("{view.board.name}"), load_table("{view.board.dataset}")',
+            f'method = registry.create("{entry.card.group}", "{entry.name}")',
+            "print(scores.score(evaluate.evaluate(method, board, table), table, board))",
+        )
+    )
+
+
+def _wins(view: View, start: str, name: str) -> list[dict[str, Any]]:
+    """The tasks from where a method is furthest ahead of the median to where it is furthest behind."""
+    found = []
+    for task_id in view.task_ids:
+        regrets = {m: marks[view.mark][0] for m, marks in view.on_task(start, task_id).items()}
+        if name in regrets:
+            found.append((task_id, regrets[name], sorted(regrets.values())))
+    most = max((values[-1] for _, _, values in found), default=1.0) or 1.0
+    out = []
+    for task_id, regret, values in found:
+        median = statistics.median(values)
+        out.append(
+            {
+                "id": task_id,
+                "page": task_page(task_id),
+                "regret": regret,
+                "median": median,
+                "difference": regret - median,
+                # ties share their average rank
+                "rank": (values.index(regret) + 1 + values.index(regret) + values.count(regret)) / 2,
+                "strip": charts.range_strip(regret, values[0], median, values[-1], most),
+            }
+        )
+    return sorted(out, key=lambda t: (t["difference"], t["id"]))
+
+
+#: columns of tasks.parquet that a task's page shows first
+SHOWN = {
+    "n_rows": "Rows",
+    "n_train": "Trained on",
+    "n_valid": "Validated on",
+    "n_test": "Tested on",
+    "n_features": "Inputs",
+    "n_classes": "Classes",
+    "n_splits": "Splits",
+    "chance": "Best constant",
+    "source": "Source",
+    "licence": "Licence",
+}
+
+
+def task(view: View, task_id: str) -> str:
+    """A task's page."""
+    facts = view.task_facts[task_id]
+    floor = view.floors[task_id] if view.has_test else None
+    methods, curves = {}, {}
+    for start in view.starts:
+        found = view.on_task(start, task_id)
+        ordered = sorted(found, key=lambda m: (found[m][view.mark][0], view.entries[m].place))
+        methods[start] = [{"entry": view.entries[m], "marks": found[m]} for m in ordered]
+        series = {kind: view.task_series(start, task_id, kind) for kind in kinds(view)}
+        curves[start] = panels(series, f"task-{start}", f"{task_id}, first trials: {STARTS[start][0].lower()}", floor)
+    return render(
+        "task.html.j2",
+        v=view,
+        root="../",
+        id=task_id,
+        facts=facts,
+        shown=[(label, _fact(facts[k])) for k, label in SHOWN.items() if k in facts and _told(k, facts)],
+        methods=methods,
+        curves=curves,
+        best=view.best(task_id),
+    )
+
+
+def _told(key: str, facts: Any) -> bool:
+    return not (facts[key] is None or facts[key] == "" or (key == "n_classes" and facts[key] == 0))
+
+
+def _fact(value: Any) -> str:
+    return wording.num(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+# ---------------------------------------------------------------- README
+def readme(view: View) -> str:
+    """The board as one Markdown page."""
+    return render(
+        "README.md.j2",
+        v=view,
+        rows={view.start: view.rows(view.start)},
+        finding={"text": finding(view)},
+        protocol=protocol(view),
+    )
+
+
+def picture(view: View) -> str:
+    """The regret curves of the headline start as one self-contained SVG."""
+    drawn = {
+        HEADINGS[kind][0].rstrip("."): (
+            view.curves(view.start, kind),
+            view.scores.floor["test_regret"] if kind == "test" else None,
+        )
+        for kind in kinds(view)
+    }
+    title = f"{view.title}: regret over trials, {len(view.task_ids)} held-out tasks"
+    return str(charts.regret_figure(drawn, title=title, style=static("picture.css"))) + "\n"

@@ -1,0 +1,335 @@
+"""What the pages show, taken out of Scores, Board and Table once: the one place that knows the frames' columns."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from metabench.errors import UsageError
+from metabench.leaderboard.cards import Card, card
+from metabench.leaderboard.charts import Series
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from metabench.leaderboard.board import Board
+    from metabench.scores import Scores
+    from metabench.table import Table
+
+#: methods that get a colour; the rest are grey until pointed at
+HIGHLIGHTED = 5
+#: the method that all should beat
+REFERENCE = "random"
+#: the start and the number of trials that rank the board
+HEADLINE_START, HEADLINE_TRIALS = "own", 10
+#: of significance
+LEVEL = 0.05
+
+STARTS = {
+    "own": ("Own choice", "each method chooses from the first trial on"),
+    "random5": ("5 random", "the first five trials are random, the same for every method"),
+    "portfolio3": ("Portfolio of 3", "the first three trials are the greedy portfolio's"),
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method on the board: its card, its place from the headline start, and its class in charts."""
+
+    card: Card
+    place: int
+    css: str
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    @property
+    def page(self) -> str:
+        return f"methods/{page_name(self.name, 'method')}.html"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the ranking: a method from one start. Regrets are interquartile means over families of tasks."""
+
+    entry: Entry
+    start: str
+    place: int
+    valid: Mapping[int, Estimate]
+    test: Mapping[int, Estimate]
+    minmax: float
+    rank: float
+    #: seconds a trial that the method itself needs
+    overhead: float
+    #: not significantly different from the first
+    alike: bool
+    #: against its twin without transfer: twin, tasks, share (of tasks that trail), worst_tenth; None without twin
+    transfer: Mapping[str, Any] | None
+
+
+def page_name(name: str, what: str) -> str:
+    """The file name (without ending) of a method's or task's page: its name in lower case.
+
+    Raises UsageError when it holds anything but letters, digits, _, . and -.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
+        raise UsageError(f"{what} {name!r} cannot name a page; use letters, digits, _, . and - (at most 100)")
+    return name.lower()
+
+
+def check_names(names: Sequence[str], what: str) -> list[str]:
+    """The names, sorted. Raises UsageError when one cannot name a page or two would share one."""
+    pages: dict[str, str] = {}
+    for name in sorted(names):
+        page = page_name(name, what)
+        if page in pages:
+            raise UsageError(f"{what} {name!r} and {pages[page]!r} would share the page {page}.html; rename one")
+        pages[page] = name
+    return sorted(names)
+
+
+class View:
+    """Board, scores and table as the pages need them. Raises UsageError where a method or task has an unsafe name."""
+
+    def __init__(self, board: Board, traces: pa.Table, scores: Scores, table: Table, command: str):
+        self.board, self.traces, self.scores, self.table, self.command = board, traces, scores, table, command
+        self.methods_found = check_names(scores.summary["method"].unique().tolist(), "method")
+        self.task_ids = check_names(scores.tasks["task_id"].unique().tolist(), "task")
+        present = set(scores.summary["start"])
+        self.starts = [s for s in board.starts if s in present]
+        if not self.methods_found or not self.task_ids or not self.starts:
+            raise UsageError(f"board {board.name}: there are no scores to publish")
+        self.marks = sorted({int(m) for m in scores.summary["mark"]})
+        self.start = HEADLINE_START if HEADLINE_START in self.starts else self.starts[0]
+        self.mark = max((m for m in self.marks if m <= HEADLINE_TRIALS), default=self.marks[0])
+
+    @property
+    def title(self) -> str:
+        return self.board.title or self.board.name
+
+    # ---------------------------------------------------------------- methods in their order
+    @cached_property
+    def _summary(self) -> dict[tuple[str, str], dict[int, Mapping[str, Any]]]:
+        out: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}
+        for row in self.scores.summary.to_dict("records"):
+            out.setdefault((row["start"], row["method"]), {})[int(row["mark"])] = row
+        return out
+
+    def _order(self, start: str) -> list[str]:
+        """Methods of one start, best first: by valid regret at the headline mark, then mean rank, then name."""
+        found = {m: marks[self.mark] for (s, m), marks in self._summary.items() if s == start}
+        return sorted(found, key=lambda m: (found[m]["valid_regret"], found[m]["mean_rank"], m))
+
+    @cached_property
+    def entries(self) -> dict[str, Entry]:
+        """Method → Entry, in the order of the headline start, then those that have none there."""
+        order = self._order(self.start)
+        order += [m for m in self.methods_found if m not in order]
+        leaders = [m for m in order if m != REFERENCE][:HIGHLIGHTED]
+        css = {m: f"c{i + 1}" for i, m in enumerate(leaders)} | {REFERENCE: "reference"}
+        return {m: Entry(card(m), i + 1, css.get(m, "other")) for i, m in enumerate(order)}
+
+    @cached_property
+    def css(self) -> dict[str, str]:
+        """Method → its class in charts."""
+        return {m: e.css for m, e in self.entries.items()}
+
+    def present(self, start: str) -> list[str]:
+        """Methods that were evaluated from a start, in the board's order."""
+        return [m for m in self.entries if (start, m) in self._summary]
+
+    def rows(self, start: str) -> list[Row]:
+        """The ranking from one start, best first."""
+        order = self._order(start)
+        alike = self.alike(start, order[0])
+        last = self.marks[-1]
+        out = []
+        for place, method in enumerate(order, 1):
+            marks = self._summary[start, method]
+            out.append(
+                Row(
+                    entry=self.entries[method],
+                    start=start,
+                    place=place,
+                    valid={m: _estimate(r, "valid") for m, r in marks.items()},
+                    test={m: _estimate(r, "test") for m, r in marks.items()},
+                    minmax=marks[self.mark]["minmax_regret"],
+                    rank=marks[self.mark]["mean_rank"],
+                    overhead=marks[last]["overhead_s"] / last,
+                    alike=method in alike,
+                    transfer=self.transfer(start, method),
+                )
+            )
+        return out
+
+    def transfer(self, start: str, method: str) -> Mapping[str, Any] | None:
+        """A method against its twin that does not transfer, at the headline mark."""
+        return _only(self._at(self.scores.negative_transfer, start, method=method))
+
+    # ---------------------------------------------------------------- statistics
+    def _at(self, frame: pd.DataFrame, start: str, **equal: str) -> list[dict[str, Any]]:
+        """Records of one start at the headline mark."""
+        keep = (frame["start"] == start) & (frame["mark"] == self.mark)
+        for column, value in equal.items():
+            keep &= frame[column] == value
+        return frame[keep].to_dict("records")
+
+    def pairs(self, start: str) -> list[dict[str, Any]]:
+        """Every pair of methods with its tests; ``difference`` and ``improvement`` speak of ``method_a``."""
+        return self._at(self.scores.pairs, start)
+
+    def alike(self, start: str, method: str) -> set[str]:
+        """A method and all that do not differ significantly from it (Wilcoxon signed-rank, Holm, level .05)."""
+        found = {method}
+        for pair in self.pairs(start):
+            both = {pair["method_a"], pair["method_b"]}
+            if method in both and pair["p_holm"] >= LEVEL:
+                found |= both
+        return found
+
+    def ranks(self, start: str) -> list[tuple[str, float]]:
+        """(method, average rank over tasks), ascending."""
+        rows = self._at(self.scores.critical, start)
+        return sorted(((r["method"], r["average_rank"]) for r in rows), key=lambda r: (r[1], r[0]))
+
+    def bars(self, start: str) -> list[tuple[int, int]]:
+        """Bars of the critical-difference diagram: first and last position in :meth:`ranks` of methods alike."""
+        position = {m: i for i, (m, _) in enumerate(self.ranks(start))}
+        members: dict[int, list[int]] = {}
+        for row in self._at(self.scores.critical, start):
+            for group in row["groups"]:
+                members.setdefault(group, []).append(position[row["method"]])
+        return sorted((min(p), max(p)) for p in members.values())
+
+    def friedman(self, start: str) -> Mapping[str, Any] | None:
+        """Friedman's test: methods, tasks, statistic, p; None where there are too few of either."""
+        found = _only(self._at(self.scores.friedman, start))
+        return found if found and math.isfinite(found["p"]) else None
+
+    # ---------------------------------------------------------------- curves
+    @cached_property
+    def _curves(self) -> dict[tuple[str, str], pd.DataFrame]:
+        return {key: part.sort_values("trial") for key, part in self.scores.curves.groupby(["start", "method"])}
+
+    def curves(self, start: str, kind: str) -> list[Series]:
+        """Regret over trials of every method from one start; ``kind`` is ``valid`` or ``test``."""
+        columns = ("trial", f"{kind}_regret", f"{kind}_low", f"{kind}_high")
+        out = []
+        for method in self.present(start):
+            part = self._curves[start, method]
+            part = part.iloc[_thin(part["trial"].to_list())]
+            out.append(Series(method, self.css[method], *(part[c].tolist() for c in columns)))
+        return out
+
+    def trials_to(self, start: str, method: str, regret: float) -> int | None:
+        """Trials after which a method's valid regret is at most ``regret``; None if it never is."""
+        part = self._curves[start, method]
+        reached = part.loc[part["valid_regret"] <= regret, "trial"]
+        return int(reached.iloc[0]) if len(reached) else None
+
+    @property
+    def has_test(self) -> bool:
+        """Is there a test regret? With a single table seed there is none."""
+        return math.isfinite(self.scores.floor["test_regret"])
+
+    @cached_property
+    def floors(self) -> dict[str, float]:
+        """Task → noise floor."""
+        frame = self.scores.noise_floor
+        return dict(zip(frame["task_id"], frame["test_regret"].astype(float), strict=True))
+
+    # ---------------------------------------------------------------- tasks
+    @cached_property
+    def _by_task(self) -> dict[tuple[str, str, str], dict[int, tuple[float, float]]]:
+        """(start, task, method) → mark → (valid regret, test regret)."""
+        frame = self.scores.tasks
+        out: dict[tuple[str, str, str], dict[int, tuple[float, float]]] = {}
+        columns = ("start", "task_id", "method", "mark", "valid_regret", "test_regret")
+        for start, task, method, mark, valid, test in zip(*(frame[c] for c in columns), strict=True):
+            out.setdefault((start, task, method), {})[int(mark)] = (float(valid), float(test))
+        return out
+
+    def on_task(self, start: str, task: str) -> dict[str, dict[int, tuple[float, float]]]:
+        """Method → mark → (valid, test regret) on one task, methods in the board's order."""
+        return {m: self._by_task[start, task, m] for m in self.present(start) if (start, task, m) in self._by_task}
+
+    def task_series(self, start: str, task: str, kind: str) -> list[Series]:
+        """Regret at the marks on one task. There are no intervals: the bands have no width."""
+        at = 0 if kind == "valid" else 1
+        out = []
+        for method, marks in self.on_task(start, task).items():
+            values = [marks[m][at] for m in sorted(marks)]
+            out.append(Series(method, self.css[method], sorted(marks), values, values, values))
+        return out
+
+    @cached_property
+    def task_facts(self) -> dict[str, Mapping[str, Any]]:
+        """Task → its row of tasks.parquet."""
+        found = self.table.tasks
+        return {r["task_id"]: r for r in found[found["task_id"].isin(self.task_ids)].to_dict("records")}
+
+    def best(self, task: str) -> Best | None:
+        """The configuration with the best mean validation score on one task; None if all diverged with some seed."""
+        workload = self.board.workload
+        valid = self.table.final(workload, [task])[0]
+        sign = 1.0 if self.task_facts[task]["direction"] == "max" else -1.0
+        # configurations that diverged with any seed are no recommendation
+        mean = np.where(np.isnan(valid).any(axis=1), np.nan, np.nan_to_num(valid).mean(axis=1))
+        if np.isnan(mean).all():
+            return None
+        position = int(np.nanargmax(sign * mean))
+        test = self.table.final(workload, [task], "test_score")[0]
+        configs = self.table.configs(workload)
+        values = configs.iloc[position].to_dict()
+        return Best(
+            config_id=int(configs.index[position]),
+            values={k: v for k, v in values.items() if not pd.isna(v)},
+            valid=float(mean[position]),
+            test=float(np.nanmean(test[position])),
+            median=float(np.nanmedian(mean)),
+        )
+
+
+@dataclass(frozen=True)
+class Best:
+    """A task's best configuration by mean validation score, with the score of the median configuration beside it."""
+
+    config_id: int
+    values: Mapping[str, Any]
+    valid: float
+    test: float
+    median: float
+
+
+def _estimate(row: Mapping[str, Any], kind: str) -> Estimate:
+    return Estimate(row[f"{kind}_regret"], row[f"{kind}_low"], row[f"{kind}_high"])
+
+
+def _only(records: list[dict[str, Any]]) -> dict[str, Any] | None:
+    return records[0] if records else None
+
+
+def _thin(trials: Sequence[float]) -> list[int]:
+    """Positions to draw on a logarithmic axis: all up to 20 trials, then some 16 an octave less, always the last."""
+    kept: list[int] = []
+    for i, trial in enumerate(trials):
+        if trial <= 20 or trial >= trials[kept[-1]] * 1.045 or i == len(trials) - 1:
+            kept.append(i)
+    return kept
