@@ -63,8 +63,8 @@ def _method(spec: str | Searcher | type) -> Method:
     if not isinstance(searcher, Searcher):
         raise UsageError(f"{searcher!r} is no method; expected a name or a metabench.search.base.Searcher")
     name = getattr(searcher, "name", None)
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
-        raise UsageError(f"{type(searcher).__qualname__}: name {name!r} is not made of letters, digits and _.+-")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise UsageError(f"{type(searcher).__qualname__}: name {name!r} is not made of letters, digits and _.-")
     settings = {k: _plain(v) for k, v in sorted(vars(searcher).items()) if not k.endswith("_")}
     text = json.dumps([name, type(searcher).__qualname__, settings, code_digest(type(searcher))])
     return Method(name, searcher, hashlib.sha256(text.encode()).hexdigest())

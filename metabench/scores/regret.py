@@ -21,8 +21,9 @@ which is unbiased for the test score of the configuration that half of all runs 
 under the unknowable best, by little where choosing is easy, and never over it, so test regret may be negative. All
 balanced halvings are averaged; with two seeds each half is one seed; with one seed cross-fitting is impossible and test
 regret is NaN. The numerator y*[t, k] − y_inc is taken seed by seed: where table seeds are also different data splits,
-how hard a split is cancels. The denominator is the mean over k of y*[t, k] − y_ref[t, k], a stable number per task.
-Clipped to [−1, 1].
+how hard a split is cancels. The denominator is a number per task, the mean over k of y* − y_ref, and both of these
+are taken from validation scores (cross-fitted alike): were it to share the noise of the numerator's y*, the ratio
+would be biased downwards. Clipped to [−1, 1].
 
 **Noise floor**: the test regret of the valid oracle, the incumbent of a search that has tried the whole pool. Below it
 no method can get by searching better.
@@ -90,7 +91,7 @@ class Reference:
     @cached_property
     def test_span(self) -> np.ndarray:
         """Denominator of test regret, [tasks]."""
-        return (self.test_best - median_configuration(self.test)).mean(axis=1)
+        return (crossfit_best(self.valid, self.valid) - self.median).mean(axis=1)
 
     def test_regret(self, configs: np.ndarray, tasks: np.ndarray, table_seeds: np.ndarray) -> np.ndarray:
         """Test regret of configurations; the three are broadcast together."""

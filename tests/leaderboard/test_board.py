@@ -91,9 +91,9 @@ def test_boards_are_found_by_name_and_version(tmp_path, monkeypatch):
     assert find_board(tmp_path / "search" / "v2" / "board.toml").parent.name == "v2"
     with pytest.raises(UsageError, match="has no version 3; it has 2, 10"):
         load_board("search", 3)
-    with pytest.raises(UsageError, match="unknown board 'serach'; did you mean 'search'?"):
+    with pytest.raises(UsageError, match="unknown board 'serach'; did you mean 'search'"):
         load_board("serach")
-    with pytest.raises(UsageError, match="is no board: it has no board.toml"):
+    with pytest.raises(UsageError, match="is no board: it has no board"):
         load_board(tmp_path)
 
 
