@@ -21,8 +21,8 @@ class EmpiricalGP(MetaModel):
     """f ~ N(m, (1 − α) FᵀF/S + α v Matérn), y = a + b (f + ε), maximising expected improvement.
 
     m and F are mean and deviations of the source tasks' normal scores. ``alpha`` is the share of the covariance that
-    comes from the Matérn kernel (never less than 1/S: one task tells nothing of how tasks differ); ``noise`` the variance
-    of ε in normal scores; ``em_steps`` bounds the expectation-maximisation where cells of the table were not run.
+    comes from the Matérn kernel (never less than 1/S: one task tells nothing of how tasks differ); ``noise`` the
+    variance of ε in normal scores; ``em_steps`` bounds the expectation-maximisation where cells of the table were not run.
     """
 
     name = "empirical_gp"
@@ -103,8 +103,8 @@ def expectation_maximisation(
     """Mean [configs] and covariance [configs, configs] of normal scores [tasks, configs] with unobserved cells (NaN).
 
     Each task is a draw of N(m, K) seen with noise, K = (1 − α) C + α v ``residual``. E-step: the conditional mean and
-    covariance of each task's whole row. M-step: m is their mean, C the mean of outer products plus conditional covariances
-    (Dempster, Laird & Rubin, 1977; arXiv:2602.12082 gives the same closed form). Stops when m moves less than
+    covariance of each task's whole row. M-step: m is their mean, C the mean of outer products plus conditional
+    covariances (Dempster, Laird & Rubin, 1977; arXiv:2602.12082 gives the same closed form). Stops when m moves less than
     ``tolerance`` (root mean square).
     """
     tasks, configs = z.shape

@@ -1,0 +1,106 @@
+"""Figures about a table: what it holds, what it cost, how noisy and how alike its tasks are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+from scipy import stats
+
+#: a task is flagged as noisy over this share of seed variance, or under this correlation of valid with test
+NOISE_BAR, AGREEMENT_BAR = 0.5, 0.5
+
+
+@dataclass(frozen=True)
+class Description:
+    """Figures of one workload of a table."""
+
+    workload: str
+    runs: int
+    configs: int
+    seeds: int
+    diverged: float
+    failed: float
+    #: processor seconds of all runs, and their training operations
+    seconds: float
+    flops: float
+    #: rows of (device, engine, runs)
+    provenance: pd.DataFrame
+    #: a row per task: noise (seed variance over configuration variance), seed_rho, valid_test_rho, median, best, noisy
+    tasks: pd.DataFrame
+    #: Spearman correlation between tasks over configurations, [tasks, tasks]
+    similarity: np.ndarray
+
+    @property
+    def mean_similarity(self) -> float:
+        """Mean correlation between two different tasks."""
+        return float(self.similarity[np.triu_indices(len(self.similarity), 1)].mean())
+
+
+def describe(table, workload: str) -> Description:
+    """Read a workload's rows and compute its Description."""
+    rows = table.runs(workload, ["status", "seconds", "flops", "device", "engine", "task_id"])
+    frame = rows.select(["status", "device", "engine"]).to_pandas().astype(str)
+    ids = [t for t in table.tasks["task_id"] if t in set(pc.unique(rows["task_id"].cast("string")).to_pylist())]
+    valid, test = (table.final(workload, ids, s) for s in ("valid_score", "test_score"))
+    sign = np.where(table.tasks.set_index("task_id").loc[ids, "direction"] == "max", 1.0, -1.0)[:, None, None]
+    valid, test = sign * valid, sign * test
+    low = worst_filled(valid)
+    similarity = stats.spearmanr(low.mean(2).T).statistic if len(ids) > 2 else np.ones((len(ids), len(ids)))
+    return Description(
+        workload=workload,
+        runs=len(rows),
+        configs=valid.shape[1],
+        seeds=valid.shape[2],
+        diverged=float((frame["status"] == "diverged").mean()),
+        failed=float((frame["status"] == "failed").mean()),
+        seconds=float(pc.sum(rows["seconds"]).as_py()),
+        flops=float(pc.sum(rows["flops"]).as_py()),
+        provenance=frame.groupby(["device", "engine"]).size().rename("runs").reset_index(),
+        tasks=pd.DataFrame([_noise(t, v, e) for t, v, e in zip(ids, valid, test, strict=True)]),
+        similarity=np.atleast_2d(similarity),
+    )
+
+
+def worst_filled(scores: np.ndarray) -> np.ndarray:
+    """Scores [tasks, configs, seeds] with missing ones (diverged) at the task's worst."""
+    return np.where(np.isnan(scores), np.nanmin(scores, axis=(1, 2), keepdims=True), scores)
+
+
+def _noise(task_id: str, valid: np.ndarray, test: np.ndarray) -> dict:
+    """Noise figures of one task from scores [configs, seeds], larger is better.
+
+    Scores are clipped at the 5th percentile: the tail of bad configurations would drown both variances.
+    """
+    low = np.nanquantile(valid, 0.05)
+    clipped = np.maximum(np.where(np.isnan(valid), low, valid), low)
+    clipped_test = np.maximum(np.where(np.isnan(test), -np.inf, test), np.nanquantile(test, 0.05))
+    between = clipped.mean(1).var(ddof=1)
+    within = clipped.var(axis=1, ddof=1).mean() if clipped.shape[1] > 1 else np.nan
+    rho = stats.spearmanr(clipped[:, 0], clipped[:, 1]).statistic if clipped.shape[1] > 1 else np.nan
+    agreement = stats.spearmanr(clipped.mean(1), clipped_test.mean(1)).statistic
+    noise = within / between if between > 0 else np.inf
+    return {
+        "task_id": task_id, "noise": noise, "seed_rho": rho, "valid_test_rho": agreement,
+        "median": float(np.nanmedian(valid)), "best": float(worst_filled(valid[None])[0].mean(1).max()),
+        "noisy": bool(noise > NOISE_BAR or not agreement > AGREEMENT_BAR),
+    }  # fmt: skip
+
+
+def at_bounds(table, workload: str, margin: float = 0.025) -> pd.DataFrame:
+    """For every Float hyperparameter: the share of tasks whose best configuration lies within ``margin`` of an end of
+    its (scaled) range, columns hyperparameter, low, high. 0.025 is what chance gives on either side."""
+    space, configs = table.space(workload), table.configs(workload)
+    ids = table.tasks.loc[table.tasks["workload"] == workload, "task_id"].tolist()
+    scores = worst_filled(table.final(workload, ids))
+    best = scores.mean(2).argmax(1)
+    unit = space.to_unit(configs)
+    rows = []
+    for i, (name, p) in enumerate(space.items()):
+        if p.dtype == "float64":
+            u = unit[best, i]
+            u = u[np.isfinite(u)]
+            rows.append({"hyperparameter": name, "low": (u < margin).mean(), "high": (u > 1 - margin).mean()})
+    return pd.DataFrame(rows)
