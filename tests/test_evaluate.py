@@ -197,6 +197,12 @@ def test_requests_that_make_no_sense(table, board):
     assert resolve("fakes:Last")[0].searcher.__class__ is fakes.Last
 
 
+def test_the_public_name_stays_the_function():
+    import metabench
+
+    assert metabench.evaluate is evaluate and metabench.evaluate is evaluate
+
+
 def test_twins_travel_with_the_traces(table, board, tmp_path):
     traces = evaluate([First, Last], board, table)
     assert traces.schema.metadata[TWINS] == b'{"last": "first"}'
