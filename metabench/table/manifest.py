@@ -135,9 +135,7 @@ def _finish(folder: Path) -> None:
             if hidden.exists() and sha256(hidden) == after[path]:
                 os.replace(hidden, folder / path)
             elif not (folder / path).exists() or sha256(folder / path) != after[path]:
-                raise MetabenchError(
-                    f"{folder / path} was lost in an interrupted write: it is not what {NEXT} promises"
-                )
+                raise MetabenchError(f"{folder / path} was lost in an interrupted write: {NEXT} promises another")
         for path in before.keys() - after.keys():
             (folder / path).unlink(missing_ok=True)
         for parent in {(folder / path).parent for path in [*changed, *before.keys() - after.keys()]}:
