@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import fakes
 import numpy as np
 import pyarrow.parquet as pq
@@ -148,6 +153,31 @@ def test_a_process_that_dies_takes_its_method_alone(table, board):
         evaluate([Dies, First], board, table, workers=2)
     assert caught.value.failures == {"dies": "method 'dies' failed on task planted-6: its process ended (11)"}
     assert caught.value.traces.num_rows == 18
+
+
+def test_a_method_that_cannot_travel_is_refused_by_workers_alone(table):
+    class Local(First):
+        name = "local"
+
+    board = board_for(table, budget=4, seeds=1, starts=("own",))
+    assert evaluate(Local, board, table).num_rows == 2
+    with pytest.raises(MetabenchError, match=r"cannot be sent to worker processes: .*Local.*; use 1 worker"):
+        evaluate(Local, board, table, workers=2)
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import fakes\nfrom metabench.evaluate import evaluate\n"
+        "table = fakes.FakeTable.planted(tasks=4)\n"
+        "evaluate('random', fakes.board_for(table, train=1, valid=1), table, workers=2)\n"
+    )
+    paths = os.pathsep.join([str(Path(fakes.__file__).parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths}
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("metabench.errors.MetabenchError: worker processes cannot start")
 
 
 def test_a_method_cannot_change_the_record(table, board):

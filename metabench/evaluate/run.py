@@ -176,11 +176,25 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, bench), daemon=True)
-        with one_thread():
-            self.process.start()
-        theirs.close()
         self.group: Group | None = None
         self.method: str | None = None
+        try:
+            with one_thread():
+                self.process.start()
+        except Exception as error:  # a class of a function or a notebook cannot be sent to another process
+            raise MetabenchError(f"methods cannot be sent to worker processes: {error}; use 1 worker") from error
+        finally:
+            theirs.close()
+
+    def await_ready(self) -> None:
+        """Wait until the process serves. Raises MetabenchError when it ends before."""
+        try:
+            self.connection.recv()
+        except (EOFError, OSError):
+            raise MetabenchError(
+                "worker processes cannot start: a script needs `if __name__ == '__main__':` around its work, "
+                "and methods must come from modules; use 1 worker otherwise"
+            ) from None
 
     def give(self, group: Group) -> None:
         self.group, self.method = group, group.method
@@ -191,7 +205,7 @@ class _Worker:
         group, self.group = self.group, None
         try:
             return (group, *self.connection.recv())
-        except EOFError:
+        except (EOFError, OSError):
             self.process.join()
             code = self.process.exitcode
             return group, None, f"method {group.method!r} failed on task {group.task_id}: its process ended ({code})"
@@ -211,7 +225,7 @@ def _share(todo: list[Group], failed: dict[str, str], bench: Bench, workers: int
     queues: dict[str, deque[Group]] = {}
     for group in todo:
         queues.setdefault(group.method, deque()).append(group)
-    team: list[_Worker] = [_Worker(bench) for _ in range(workers)]
+    team: list[_Worker] = []
 
     def next_group(worker: _Worker) -> Group | None:
         for method in [m for m in queues if m in failed or not queues[m]]:
@@ -224,11 +238,16 @@ def _share(todo: list[Group], failed: dict[str, str], bench: Bench, workers: int
         return queues[mine or (free[0] if free else max(queues, key=lambda m: len(queues[m])))].popleft()
 
     try:
+        for _ in range(workers):
+            team.append(_Worker(bench))
+        for worker in team:
+            worker.await_ready()
         while True:
             for i, worker in enumerate(team):
                 if worker.group is None and (group := next_group(worker)) is not None:
                     if not worker.process.is_alive():
                         team[i] = worker = _Worker(bench)
+                        worker.await_ready()
                     worker.give(group)
             busy = {worker.connection: worker for worker in team if worker.group is not None}
             if not busy:

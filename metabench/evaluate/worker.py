@@ -145,8 +145,9 @@ def one_thread() -> Iterator[None]:
 
 
 def serve(connection: Connection, bench: Bench) -> None:
-    """Body of a worker process: groups in, (rows, None) or (None, message) out, until None comes."""
+    """Body of a worker process: None when it is ready, then groups in, (rows, None) or (None, message) out, until None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    connection.send(None)
     while (group := connection.recv()) is not None:
         try:
             connection.send((bench.run(group), None))
