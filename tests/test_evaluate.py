@@ -180,6 +180,22 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     assert done.stderr.splitlines()[-1].startswith("metabench.errors.MetabenchError: worker processes cannot start")
 
 
+def test_an_interrupt_keeps_what_is_finished(table, board, tmp_path):
+    class Interrupted(First):
+        name = "interrupted"
+
+        def ask(self, history):
+            if self.problem.task.task_id == "planted-7":
+                raise KeyboardInterrupt
+            return super().ask(history)
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Interrupted, board, table, store=tmp_path)
+    (path,) = tmp_path.iterdir()
+    kept = read_traces(path).to_pandas()
+    assert list(zip(kept["task_id"], kept["seed"], strict=True)) == [("planted-6", s) for s in range(3)]
+
+
 def test_a_method_cannot_change_the_record(table, board):
     own = board_for(table, budget=8, seeds=3, starts=("random5",))
     frame = evaluate(Meddles, own, table).to_pandas()

@@ -23,7 +23,7 @@ from metabench.generate.progress import Progress
 from metabench.table import TableWriter, load_table, rows
 
 #: rows wait at most this many seconds for the next shard
-FLUSH_SECONDS = 5.0
+FLUSH_SECONDS = float(os.environ.get("METABENCH_FLUSH_SECONDS", "5"))
 #: a chunk whose worker died is tried once more
 ATTEMPTS = 2
 
@@ -204,7 +204,8 @@ class _Run:
                 self._store(chunk, self._failed(chunk, reason))
             shown.note(f"{reason}; starting another")
             member.stop()
-            member = team[team.index(member)] = _Worker(*self.settings)
+            place = team.index(member)
+            member = team[place] = _Worker(*self.settings)
         else:
             good = answer.startswith(worker.ROWS)
             self._store(chunk, worker.decode(answer) if good else self._failed(chunk, answer[1:].decode()))

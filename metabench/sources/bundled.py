@@ -37,10 +37,8 @@ class Bundled:
         from sklearn import datasets
 
         *_, family, licence, notes = _SETS[name]
-        if name == "diabetes":
-            bunch = datasets.load_diabetes(scaled=False)
-        else:
-            bunch = getattr(datasets, f"load_{name}")()
+        unscaled = {"scaled": False} if name == "diabetes" else {}
+        bunch = getattr(datasets, f"load_{name}")(**unscaled)
         if listing.modality == "image":
             X = bunch.images
         else:

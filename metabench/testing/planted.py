@@ -69,7 +69,14 @@ class PlantedFamily:
         features |= {"irrelevant0": float(rng.normal()), "irrelevant1": float(1e4 * rng.random())}
         features["sometimes"] = float(rng.normal()) if rng.random() < 0.7 else float("nan")
         return TaskInfo(
-            f"planted-{task}", f"family{task}", "tabular", "planted", "classification", "accuracy", self.direction, features
+            f"planted-{task}",
+            f"family{task}",
+            "tabular",
+            "planted",
+            "classification",
+            "accuracy",
+            self.direction,
+            features,
         )
 
     def _optimum(self, task: int) -> dict[str, float]:

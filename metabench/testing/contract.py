@@ -1,0 +1,172 @@
+"""The public contract of plug-ins: what every searcher, meta-model and workload must stand, checked on small problems.
+
+``metabench check my_pkg:MyModel`` runs it; the project's own tests run it on every built-in.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from metabench.errors import MetabenchError
+from metabench.metatrain import MetaTrain
+from metabench.search.base import History, Problem, Searcher, Surrogate
+from metabench.space import Float, Space
+from metabench.testing.planted import PlantedFamily, synthetic_source
+
+POOL, TRIALS = 40, 12
+
+
+class ContractError(MetabenchError):
+    """A plug-in breaks the contract; the message says where."""
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise ContractError(what)
+
+
+def _search(
+    searcher: Searcher, problem: Problem, value: Callable[[int], float], trials: int, seed: int = 0
+) -> list[int]:
+    """Proposals of one search; every proposal is checked."""
+    run, history = searcher.start(problem, seed), History()
+    for _ in range(trials):
+        proposal = run.ask(history)
+        _require(
+            isinstance(proposal, int | np.integer), f"{searcher.name}: ask returned {proposal!r}, not a pool position"
+        )
+        _require(0 <= proposal < len(problem.candidates), f"{searcher.name}: proposed {proposal} outside the pool")
+        _require(proposal not in history, f"{searcher.name}: proposed {proposal} twice")
+        history.add(int(proposal), value(int(proposal)))
+    return history.candidates
+
+
+def check_searcher(searcher: Searcher | type, source: MetaTrain | None = None) -> None:
+    """Check a searcher (an instance or its class), fitted on ``source`` (default: a planted family).
+
+    Proposals are pool positions, never repeated, the same for the same seed; searches do not disturb one another;
+    histories may be empty, diverged, all equal, affinely rescaled, minimised, or as long as the pool.
+
+    Raises ContractError with one line at the first violation.
+    """
+    searcher = searcher() if isinstance(searcher, type) else searcher
+    _require(isinstance(searcher, Searcher), f"{searcher!r} is no metabench.search.base.Searcher")
+    source = source or synthetic_source(8, POOL, seed=1)
+    family = PlantedFamily(seed=1)
+    problem = _problem(source, family, 100)
+    scores = family.scores(100, problem.candidates)[:, 0]
+    fitted = searcher.fit(source)
+    _require(fitted is searcher, f"{searcher.name}: fit must return self")
+
+    def plain(c: int) -> float:
+        return float(scores[c])
+
+    first = _search(searcher, problem, plain, TRIALS)
+    _require(first == _search(searcher, problem, plain, TRIALS), f"{searcher.name}: one seed gave two searches")
+    one, two = searcher.start(problem, 0), searcher.start(problem, 5)
+    a, b = History(), History()
+    for _ in range(4):  # two searches side by side
+        for run, history in ((one, a), (two, b)):
+            c = int(run.ask(history))
+            history.add(c, plain(c))
+    _require(a.candidates == first[:4], f"{searcher.name}: a search changed because another one ran beside it")
+    _search(searcher, replace(problem, budget=POOL), plain, POOL)
+    _search(searcher, problem, lambda c: float("nan"), 6)
+    _search(searcher, problem, lambda c: float("nan") if c % 2 else plain(c), TRIALS)
+    _search(searcher, problem, lambda c: 0.5, TRIALS)
+    _search(searcher, problem, lambda c: 1e6 * plain(c) - 3e6, 6)
+    minimised = replace(problem, task=replace(problem.task, direction="min"))
+    _search(searcher, minimised, lambda c: -plain(c), 6)
+    if isinstance(searcher, Surrogate) and type(searcher).predict is not Surrogate.predict:
+        prediction = searcher.start(problem, 0).predict(History(), np.arange(POOL))
+        shape = (prediction.mean.shape, prediction.std.shape)
+        _require(shape == ((POOL,), (POOL,)), f"{searcher.name}: predict returned shapes {shape} for {POOL} candidates")
+        finite = np.isfinite(prediction.mean).all() and (prediction.std >= 0).all()
+        _require(bool(finite), f"{searcher.name}: predict returned something that is not finite, or a negative std")
+
+
+def check_metamodel(searcher: Searcher | type) -> None:
+    """Check a meta-model: all of :func:`check_searcher`, and sources that are one task, incomplete or without task
+    features; pools and spaces other than the source's; :meth:`save` and :meth:`load` where there are any.
+
+    Raises ContractError with one line at the first violation.
+    """
+    searcher = searcher() if isinstance(searcher, type) else searcher
+    source = synthetic_source(8, POOL, seed=1)
+    check_searcher(searcher, source)
+    family = PlantedFamily(seed=1)
+    problem = _problem(source, family, 100)
+    scores = family.scores(100, problem.candidates)[:, 0]
+
+    def trial(model: Searcher, where: Problem = problem, n: int = 6) -> list[int]:
+        return _search(model, where, lambda c: float(scores[c % len(scores)]), n)
+
+    blank = replace(problem, task=replace(problem.task, features={}))
+    trial(searcher, blank)
+    trial(copy.deepcopy(searcher).fit(source.select([0])))
+    holes = source.scores.copy()
+    holes[np.random.default_rng(0).random(holes.shape[:2]) < 0.3] = np.nan
+    trial(copy.deepcopy(searcher).fit(replace(source, scores=holes)))
+    bare = [replace(t, features={}) for t in source.tasks]
+    trial(copy.deepcopy(searcher).fit(replace(source, tasks=bare)))
+    with warnings.catch_warnings():  # a changed space is told in one line
+        warnings.simplefilter("ignore")
+        other = source.space.sample(POOL, seed=99)
+        trial(searcher, replace(problem, candidates=other))
+        trial(searcher, _changed(problem))
+    if hasattr(searcher, "save"):
+        with tempfile.TemporaryDirectory() as folder:
+            searcher.save(folder)
+            again = type(searcher).load(folder)
+            _require(trial(again) == trial(searcher), f"{searcher.name}: a saved and loaded model proposes otherwise")
+
+
+def check_workload(workload, arrays, n: int = 6) -> None:
+    """Check a workload on a task's arrays: its cohort and its plain networks give the same curves in float64, finite
+    for most configurations of its space.
+
+    Raises ContractError with one line at the first violation.
+    """
+    import torch
+
+    from metabench.training import run_cohort
+
+    workload = workload() if isinstance(workload, type) else workload
+    workload.space.validate(workload.space.default())
+    configs = workload.space.sample(n, seed=0)
+    configs["learning_rate"] = np.minimum(configs["learning_rate"], 1e-3)
+    curves = [
+        run_cohort(workload, arrays, configs, np.arange(n), (1, 2), backend=b, dtype=torch.float64)
+        for b in ("sequential", "batched")
+    ]
+    for name in ("train_loss", "valid_loss", "test_loss", "valid_score"):
+        slow, fast = (getattr(c, name) for c in curves)
+        _require(np.isfinite(slow).any(), f"{workload.name}: no configuration gives a finite {name}")
+        gap = np.nanmax(np.abs(slow - fast) / np.maximum(np.abs(slow), 1e-3))
+        _require(gap < 1e-5, f"{workload.name}: {name} of cohort and plain network differ by {gap:.1e}")
+    config = configs.iloc[0].to_dict()
+    network = workload.build(arrays, config, 0)
+    true = sum(p.numel() for p in network.parameters())
+    said = workload.params(arrays, config)
+    _require(true == said, f"{workload.name}: params says {said}, the network has {true}")
+
+
+def _problem(source: MetaTrain, family: PlantedFamily, task: int) -> Problem:
+    return Problem(source.space, family.info(task), source.configs.reset_index(drop=True), POOL)
+
+
+def _changed(problem: Problem) -> Problem:
+    """The problem in a space that lost its last hyperparameter, gained one and moved a range."""
+    kept = dict(list(problem.space.items())[:-1])
+    rate = kept["learning_rate"]
+    kept["learning_rate"] = Float(rate.low / 10, rate.high, log=rate.log)
+    space = Space({**kept, "clip": Float(0.1, 10.0, log=True)})
+    candidates = space.sample(len(problem.candidates), seed=3)
+    return replace(problem, space=space, candidates=pd.DataFrame(candidates))

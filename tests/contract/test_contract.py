@@ -1,0 +1,65 @@
+"""Every plug-in keeps the public contract; a new one is covered by its file's being there."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from metabench import registry, testing
+from metabench.search.base import History, Searcher
+from metabench.tasks.task import Arrays
+
+
+def able(kind: str, name: str) -> Searcher:
+    searcher = registry.create(kind, name)
+    missing = [p for p in searcher.requires if importlib.util.find_spec(p) is None]
+    if missing:
+        pytest.skip(f"{name} needs {', '.join(missing)}")
+    return searcher
+
+
+@pytest.mark.parametrize("name", registry.names("metamodels"))
+def test_metamodel(name):
+    testing.check_metamodel(able("metamodels", name))
+
+
+@pytest.mark.parametrize("name", registry.names("baselines"))
+def test_baseline(name):
+    testing.check_searcher(able("baselines", name))
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+@pytest.mark.parametrize("name", registry.names("workloads"))
+def test_workload(name, kind):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 80, 6)).astype(np.float32)
+    y = x[..., 0] + 0.3 * x[..., 1] * x[..., 2]
+    if kind == "classification":
+        y, metric, classes = (y > 0).astype(np.int32), "accuracy", 2
+    else:
+        y, metric, classes = y.astype(np.float32), "r2", 0
+    testing.check_workload(
+        registry.load("workloads", name), Arrays(kind, metric, classes, *[a[i] for i in range(3) for a in (x, y)])
+    )
+
+
+class Broken(Searcher):
+    name = "broken"
+
+    def ask(self, history: History) -> int:
+        return 0
+
+
+class Forgetful(Searcher):
+    name = "forgetful"
+    calls = 0
+
+    def ask(self, history: History) -> int:
+        Forgetful.calls += 1
+        return int(history.untried(len(self.problem.candidates))[Forgetful.calls % 7])
+
+
+@pytest.mark.parametrize(("searcher", "message"), [(Broken, "twice"), (Forgetful, "two searches")])
+def test_violations_are_found(searcher, message):
+    with pytest.raises(testing.ContractError, match=message):
+        testing.check_searcher(searcher)
