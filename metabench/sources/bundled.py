@@ -13,7 +13,14 @@ _SETS = {
     "wine": ("classification", "tabular", 178, "wine", "CC BY 4.0", "chemical analysis of wines, UCI"),
     "breast_cancer": ("classification", "tabular", 569, "wdbc", "CC BY 4.0", "Wisconsin diagnostic breast cancer, UCI"),
     "digits": ("classification", "image", 1797, "optdigits", "CC BY 4.0", "the test part of UCI's optdigits, 8×8"),
-    "diabetes": ("regression", "tabular", 442, "diabetes_lars", "unstated", "Efron et al., Least Angle Regression, 2004"),
+    "diabetes": (
+        "regression",
+        "tabular",
+        442,
+        "diabetes_lars",
+        "unstated",
+        "Efron et al., Least Angle Regression, 2004",
+    ),
 }
 
 
@@ -44,6 +51,4 @@ class Bundled:
         else:
             X = pd.DataFrame(bunch.data, columns=[str(c) for c in bunch.feature_names])
         y = pd.Series(bunch.target, name="target")
-        return Dataset(
-            name, family, self.name, listing.modality, listing.kind, X, y, licence=licence, notes=notes
-        )
+        return Dataset(name, family, self.name, listing.modality, listing.kind, X, y, licence=licence, notes=notes)

@@ -137,7 +137,7 @@ def test_the_cache_gives_back_what_was_prepared(tmp_path, monkeypatch):
     tasks.get.cache_clear()
     assert cached.features == pytest.approx(fresh.features, nan_ok=True) and cached == cached
     np.testing.assert_array_equal(cached.arrays(3).x_test, fresh.arrays(3).x_test)
-    assert list((tmp_path / "tasks").iterdir())[0].name.startswith("wine-")
+    assert next(iter((tmp_path / "tasks").iterdir())).name.startswith("wine-")
 
 
 def test_families_of_twins_agree():

@@ -217,4 +217,3 @@ def run(workload, arrays: Arrays, configs: pd.DataFrame, seeds, checkpoints, *, 
         curves.flops[i] = workload.flops(arrays, row, epochs)
         curves.seconds[i] = time.perf_counter() - started
     return curves
-
