@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from metabench import schema
@@ -173,11 +172,9 @@ def to_parquet(frame: pd.DataFrame) -> bytes:
 
 
 def traces_parquet(traces: pa.Table) -> bytes:
-    """Traces in the order of method, start, task, seed, whatever order they were computed in."""
-    keys = [(name, "ascending") for name in ("method", "start", "task_id", "seed")]
-    order = traces.select([k for k, _ in keys])
-    plain = pa.table({n: order[n].cast(pa.string()) if n != "seed" else order[n] for n in order.column_names})
-    return _parquet(traces.take(pc.sort_indices(plain, keys)).combine_chunks())
+    """Traces as they came; what reading them from a file adds to the schema is dropped."""
+    plain = traces.cast(schema.TRACES).replace_schema_metadata(traces.schema.metadata)
+    return _parquet(plain.unify_dictionaries().combine_chunks())
 
 
 def _parquet(table: pa.Table) -> bytes:

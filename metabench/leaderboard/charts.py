@@ -52,13 +52,14 @@ def panel_content(
     floor: float | None,
 ) -> list[Markup]:
     """The marks of one regret panel inside the rectangle ``size`` at ``origin``."""
-    left, right = origin[0] + 46.0, origin[0] + size[0] - 8.0
+    left, right = origin[0] + 52.0, origin[0] + size[0] - 8.0
     top, bottom = origin[1] + 10.0, origin[1] + size[1] - 42.0
     last = max((max(s.trials) for s in series), default=1)
     x = Scale(1, max(last, 2), left, right, log=True)
     y = regret_scale(series, floor, bottom, top, log)
-    out = [*_grid(x, y, trial_ticks(last)), _axis_title("trials (log scale)", (left + right) / 2, bottom + 36)]
-    ordered = sorted(series, key=lambda s: s.css.startswith("c"))  # the highlighted ones are drawn last, on top
+    clipped = any(m < y.low for s in series for m in s.mean) or (floor is not None and floor < y.low)
+    out = [*_grid(x, y, trial_ticks(last), clipped), _axis_title("trials (log scale)", (left + right) / 2, bottom + 36)]
+    ordered = sorted(series, key=lambda s: s.css != "other")  # the highlighted ones are drawn last, on top
     out += [_curve(s, x, y) for s in ordered]
     if floor is not None:
         level = y(floor)
@@ -68,15 +69,17 @@ def panel_content(
 
 
 def regret_scale(series: Sequence[Series], floor: float | None, bottom: float, top: float, log: bool) -> Scale:
-    """The vertical scale that shows every mean. A log scale starts a little under the smallest positive one, but not
-    under 10⁻³; what lies below (test regret may be negative) is drawn at its lower edge."""
+    """The vertical scale that shows every mean. A log scale starts at a round number under the smallest positive one,
+    but not under .001 (.01 beside a noise floor); what lies below, as test regret may, is drawn at its lower edge."""
     shown = [m for s in series for m in s.mean if math.isfinite(m)] + ([] if floor is None else [floor])
     high = max([*shown, 1e-3])
     if not log:
         low = min([*shown, 0.0])
         return Scale(low * 1.04, high * 1.04, bottom, top)
     smallest = min([v for v in shown if v > 0], default=high)
-    return Scale(min(max(smallest / 1.15, 1e-3), high / 2), high * 1.08, bottom, top, log=True)
+    least = [v for v in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if floor is None or v >= 0.01]
+    low = max((v for v in least if v <= smallest), default=least[0])
+    return Scale(min(low, high / 2), high * 1.08, bottom, top, log=True)
 
 
 def trial_ticks(last: float) -> list[int]:
@@ -84,14 +87,16 @@ def trial_ticks(last: float) -> list[int]:
     return [t for t in (1, 2, 3, 5, 10, 25, 50, 100, 250, 500, 1000) if t <= last]
 
 
-def _grid(x: Scale, y: Scale, x_ticks: Sequence[float]) -> list[Markup]:
+def _grid(x: Scale, y: Scale, x_ticks: Sequence[float], clipped: bool) -> list[Markup]:
     out = []
-    for tick in y.ticks():
+    lowest = [y.low] if y.log and clipped and y.low not in y.ticks() else []
+    for tick in [*lowest, *y.ticks()]:
+        label = f"≤ {tick_label(tick)}" if y.log and clipped and tick == y.low else tick_label(tick)
         out.append(element("line", x1=x.start, x2=x.end, y1=y(tick), y2=y(tick), class_="grid"))
-        out.append(element("text", tick_label(tick), x=x.start - 6, y=y(tick) + 4.5, class_="tick end"))
+        out.append(element("text", label, x=x.start - 6, y=y(tick) + 4.5, class_="tick end"))
     for tick in x_ticks:
         out.append(element("line", x1=x(tick), x2=x(tick), y1=y.start, y2=y.start + 4, class_="axis"))
-        out.append(element("text", tick_label(tick), x=x(tick), y=y.start + 18, class_="tick middle"))
+        out.append(element("text", tick_label(tick), x=x(tick), y=y.start + 19, class_="tick middle"))
     return [*out, element("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, class_="axis")]
 
 
@@ -211,8 +216,8 @@ def scatter(points: Sequence[tuple[str, float, float, str]], *, uid: str, title:
     left, right, top, bottom = 44.0, width - 16.0, 14.0, height - 44.0
     seconds = [max(s, 1e-5) for _, s, _, _ in points]
     ranks = [r for _, _, r, _ in points]
-    # an empty decade to the right leaves room for labels
-    x = Scale(10 ** math.floor(math.log10(min(seconds))), 10 ** (math.log10(max(seconds)) + 0.9), left, right, log=True)
+    # room for labels at both ends
+    x = Scale(min(seconds) / 3, max(seconds) * 8, left, right, log=True)
     y = Scale(math.floor(min(ranks)), max(math.ceil(max(ranks)), min(ranks) + 1), top, bottom)
     out = []
     for tick in y.ticks():

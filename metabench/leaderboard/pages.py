@@ -236,7 +236,7 @@ def method(view: View, entry: Entry, ranking: dict[str, list[Row]]) -> str:
     of = {start: row for start, rows in ranking.items() for row in rows if row.entry.name == entry.name}
     own = list(of)
     css = {m: "other" if c.startswith("c") else c for m, c in view.css.items()}
-    css[entry.name] = view.css[entry.name] if view.css[entry.name].startswith("c") else "self"
+    css[entry.name] = f"{view.css[entry.name]} self".removeprefix("other ")
     return render(
         "method.html.j2",
         v=view,
@@ -253,16 +253,12 @@ def method(view: View, entry: Entry, ranking: dict[str, list[Row]]) -> str:
 
 
 def usage(view: View, entry: Entry) -> str:
-    """How to search with a method, as Python."""
+    """How to put a method on the board again, as Python."""
     return "\n".join(
         (
-            "from metabench import evaluate, registry, scores",
-            "from metabench.leaderboard.board import load_board",
-            "from metabench.table import load_table",
-            "",
-            f'board, table = load_board("{view.board.name}"), load_table("{view.board.dataset}")',
-            f'method = registry.create("{entry.card.group}", "{entry.name}")',
-            "print(scores.score(evaluate.evaluate(method, board, table), table, board))",
+            "import metabench as mb",
+            f'board, table = mb.load_board("{view.board.name}"), mb.load_table("{view.board.dataset}")',
+            f'print(mb.score(mb.evaluate("{entry.name}", board, table), table, board))',
         )
     )
 
