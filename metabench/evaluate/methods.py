@@ -10,6 +10,7 @@ import inspect
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,7 @@ def code_digest(cls: type) -> str:
         if name in sources:
             continue
         sources[name] = _source(name, cls)
-        queue += [n for n in _imports(name, sources[name]) if _counts(n, packages)]
+        queue += [n for n in _imports(name, sources[name]) if _counts(n, packages) and _is_module(n)]
     text = "\n".join(f"{name}\n{_canonical(source)}" for name, source in sorted(sources.items()))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -120,28 +121,31 @@ def _counts(name: str, packages: set[str]) -> bool:
 
 
 def _source(name: str, cls: type) -> str:
-    """Source of a module; that of the class alone where there is no file (a notebook), nothing for compiled code."""
+    """Source of a module; where there is no file (a notebook) that of the class, or a digest of its functions."""
     module = sys.modules.get(name)
     path = getattr(module, "__file__", None) if module else getattr(importlib.util.find_spec(name), "origin", None)
     if path and path.endswith(".py"):
         return Path(path).read_text(encoding="utf-8")
-    try:
-        return inspect.getsource(cls) if cls.__module__ == name else ""
-    except (OSError, TypeError):
+    if cls.__module__ != name:
         return ""
+    try:
+        return textwrap.dedent(inspect.getsource(cls))
+    except (OSError, TypeError):
+        code = [f.__code__ for f in vars(cls).values() if inspect.isfunction(f)]
+        text = repr([(c.co_name, c.co_code, c.co_names, c.co_consts) for c in code])
+        return f"functions = {hashlib.sha256(text.encode()).hexdigest()!r}"
 
 
 def _imports(name: str, source: str) -> Iterator[str]:
-    """Modules that a module imports, anywhere in it."""
-    spec = None if name == "__main__" else importlib.util.find_spec(name) if name not in sys.modules else None
+    """Dotted names that a module imports, anywhere in it; those of ``from a import b`` may be modules or not."""
     module = sys.modules.get(name)
-    package = getattr(module, "__package__", None) or (spec.parent if spec else "")
-    for node in ast.walk(ast.parse(inspect.cleandoc(source) if name == "__main__" else source)):
+    package = module.__package__ if module else importlib.util.find_spec(name).parent
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (n for alias in node.names if _is_module(n := alias.name))
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = importlib.util.resolve_name("." * node.level + (node.module or ""), package or None)
-            yield from (n for n in [base, *(f"{base}.{alias.name}" for alias in node.names)] if _is_module(n))
+            yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
 
 
 def _is_module(name: str) -> bool:

@@ -37,14 +37,14 @@ def test_all_are_found():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_pool_is_exhausted_without_repetition_whatever_the_scores(name):
-    problem = Problem(SPACE, INFO, POOL[:9], 9)
+    problem = Problem(SPACE, INFO, POOL[:8], 8)
     rng = np.random.default_rng(0)
-    some = np.where(rng.random(9) < 0.4, np.nan, rng.random(9))
+    some = np.where(rng.random(8) < 0.4, np.nan, rng.random(8))
     assert np.isnan(some).any() and np.isfinite(some).any()
-    for scores in (some, np.full(9, 0.5), np.full(9, np.nan)):
+    for scores in (some, np.full(8, 0.5), np.full(8, np.nan)):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert sorted(run(name, problem, scores).candidates) == list(range(9))
+            assert sorted(run(name, problem, scores).candidates) == list(range(8))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,12 +87,12 @@ def regret(name, trials, tasks=4, seeds=2, configs=256):
 def test_models_beat_random_on_a_smooth_problem():
     random = regret("random", 40, seeds=8)
     assert random > 0.1
-    assert regret("gp", 40) < 0.5 * random
-    assert regret("tpe", 40) < 0.75 * random
+    assert regret("gp", 40, seeds=1) < 0.5 * random
+    assert regret("tpe", 40, seeds=1) < 0.75 * random
 
 
 def test_botorch_beats_random_on_a_smooth_problem():
-    assert regret("botorch", 20, tasks=2, seeds=1) < 0.6 * regret("random", 20, tasks=2, seeds=8)
+    assert regret("botorch", 16, tasks=2, seeds=1) < 0.6 * regret("random", 16, tasks=2, seeds=8)
 
 
 # ---------------------------------------------------------------- each one's own
