@@ -139,7 +139,7 @@ def _source(name: str, cls: type) -> str:
 def _imports(name: str, source: str) -> Iterator[str]:
     """Dotted names that a module imports, anywhere in it; those of ``from a import b`` may be modules or not."""
     module = sys.modules.get(name)
-    package = module.__package__ if module else importlib.util.find_spec(name).parent
+    package = module.__package__ if module else getattr(importlib.util.find_spec(name), "parent", None)
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
