@@ -152,8 +152,16 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def to_json(value: Any) -> bytes:
-    return (json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode()
+def to_json(value: dict[str, Any]) -> bytes:
+    """A JSON object with a key a line, and a line for each record of a list: small, and changes show as lines."""
+
+    def text(part: Any) -> str:
+        if isinstance(part, list) and part and isinstance(part[0], dict):
+            return "[\n  " + ",\n  ".join(map(text, part)) + "\n ]"
+        return json.dumps(part, ensure_ascii=False, allow_nan=False)
+
+    keys = (f" {text(key)}: {text(part)}" for key, part in value.items())
+    return ("{\n" + ",\n".join(keys) + "\n}\n").encode()
 
 
 def to_csv(frame: pd.DataFrame) -> bytes:

@@ -21,7 +21,10 @@ LINE = 17.0
 
 @dataclass(frozen=True)
 class Series:
-    """One method's curve: ``mean`` with its 95 % interval ``low`` … ``high`` at ``trials``, all of one length."""
+    """One method's curve: ``mean`` with its 95 % interval ``low`` … ``high`` at ``trials``, all of one length.
+
+    A curve whose interval has no width anywhere is drawn without a band.
+    """
 
     method: str
     css: str
@@ -105,14 +108,13 @@ def _axis_title(text: str, x: float, y: float) -> Markup:
 
 
 def _curve(s: Series, x: Scale, y: Scale) -> Markup:
-    upper = [(x(t), y(v)) for t, v in zip(s.trials, s.high, strict=True)]
-    lower = [(x(t), y(v)) for t, v in zip(s.trials, s.low, strict=True)]
+    marks = [element("title", s.method)]
+    if list(s.low) != list(s.high):
+        upper = [(x(t), y(v)) for t, v in zip(s.trials, s.high, strict=True)]
+        lower = [(x(t), y(v)) for t, v in zip(s.trials, s.low, strict=True)]
+        marks.append(element("path", d=path([*upper, *reversed(lower)], close=True), class_="band"))
     line = [(x(t), y(v)) for t, v in zip(s.trials, s.mean, strict=True)]
-    marks = [
-        element("title", s.method),
-        element("path", d=path([*upper, *reversed(lower)], close=True), class_="band"),
-        element("path", d=path(line), class_="line"),
-    ]
+    marks.append(element("path", d=path(line), class_="line"))
     return element("g", marks, class_=f"series {s.css}", data_method=s.method)
 
 

@@ -131,12 +131,16 @@ def describe(curves: list[Series], floor: float | None) -> str:
 
 
 def board_panels(view: View, start: str, uid: str, css: dict[str, str] | None = None) -> list[dict[str, Any]]:
-    """The panels of all tasks from one start; ``css`` replaces the methods' classes."""
+    """The panels of all tasks from one start; ``css`` replaces the methods' classes, ``other`` ones lose their bands."""
     series = {kind: view.curves(start, kind) for kind in kinds(view)}
     if css is not None:
-        series = {kind: [replace(s, css=css[s.method]) for s in curves] for kind, curves in series.items()}
+        series = {kind: [_restyled(s, css[s.method]) for s in curves] for kind, curves in series.items()}
     where = f"first trials: {STARTS[start][0].lower()}"
     return panels(series, f"{uid}-{start}", where, view.scores.floor["test_regret"] if view.has_test else None)
+
+
+def _restyled(s: Series, css: str) -> Series:
+    return replace(s, css=css, low=s.mean, high=s.mean) if css == "other" else replace(s, css=css)
 
 
 def kinds(view: View) -> tuple[str, ...]:
