@@ -37,15 +37,15 @@ def read(folder: Path, name: str = SUMS) -> dict[str, str]:
     except (UnicodeDecodeError, OSError) as error:
         raise MetabenchError(f"{path} cannot be read: {error}") from None
     files: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    *lines, rest = text.split("\n")
+    if rest:
+        raise MetabenchError(f"{path} is cut off in its last line")
+    for number, line in enumerate(lines, 1):
         match = _LINE.fullmatch(line)
         if not match or not _FILE.fullmatch(match[2]) or match[2] in files:
-            raise MetabenchError(
-                f"{path}, line {number}: expected '<sha256>  <table file>', once each, got {line[:100]!r}"
-            )
+            what = f"expected '<sha256>  <table file>', once each, got {line[:100]!r}"
+            raise MetabenchError(f"{path}, line {number}: {what}")
         files[match[2]] = match[1]
-    if text and not text.endswith("\n"):
-        raise MetabenchError(f"{path} is cut off in its last line")
     return dict(sorted(files.items()))
 
 

@@ -124,7 +124,7 @@ def _table(task_id: str, config_ids, seeds, **columns: Any) -> pa.Table:
 
 
 def ordered(runs: pa.Table) -> pa.Table:
-    """Rows sorted by task, configuration and seed, dictionaries unified."""
+    """Rows sorted by task, configuration and seed; dictionaries hold what occurs, in the order of occurrence."""
     runs = runs.unify_dictionaries().combine_chunks()
     if not len(runs):
         return runs
@@ -133,7 +133,11 @@ def ordered(runs: pa.Table) -> pa.Table:
     rank = np.empty(len(names), np.int64)
     rank[np.argsort(names)] = np.arange(len(names))
     codes = rank[task.indices.to_numpy()]
-    return runs.take(np.lexsort((runs["seed"].to_numpy(), runs["config_id"].to_numpy(), codes)))
+    runs = runs.take(np.lexsort((runs["seed"].to_numpy(), runs["config_id"].to_numpy(), codes)))
+    for i, field in enumerate(runs.schema):
+        if pa.types.is_dictionary(field.type):
+            runs = runs.set_column(i, field, runs[field.name].cast(pa.string()).dictionary_encode())
+    return runs
 
 
 def encode(table: pa.Table) -> bytes:

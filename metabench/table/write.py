@@ -149,14 +149,15 @@ class TableWriter:
         ``keep`` (rows → bool [rows]) may drop rows. The result depends on the rows alone, not on how they came in.
         """
         old = self.run_files(workload)
-        if not old:
-            return
+        if not old or (keep is None and old == [f"runs/{workload}.parquet"]):
+            return  # only this method writes a file of that name
         opened = [(self.path / name, files.open_runs(self.path / name)) for name in old]
         for path, file in opened:
             check_numerics(path, file.schema_arrow)
-        runs = rows.ordered(rows.join_chunks([files.read_rows(path, file) for path, file in opened]))
+        runs = rows.join_chunks([files.read_rows(path, file) for path, file in opened])
         if keep is not None:
             runs = runs.filter(pa.array(keep(runs)))
+        runs = rows.ordered(runs)
         payloads = [encode_runs(runs)]
         if len(payloads[0]) > FILE_BYTES:
             count = math.ceil(len(payloads[0]) / (0.95 * FILE_BYTES))

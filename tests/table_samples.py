@@ -1,5 +1,7 @@
 """Small made-up tables for the tests: real schema, invented learning curves that behave like real ones."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from metabench.space import Choice, Float, Int, Space, when
@@ -16,14 +18,16 @@ SPACE = Space(
 
 
 def task(dataset="iris", n_splits=1, family=None, metric="accuracy", **changes):
-    values = dict(
+    """A task that nothing can be trained on."""
+    regression = metric == "r2"
+    standard = Task(
         task_id=f"mlp-{dataset}", dataset=dataset, family=family or dataset, source="bundled", modality="tabular",
-        workload="mlp", kind="regression" if metric == "r2" else "classification", metric=metric, direction="max",
-        n_rows=150, n_train=90, n_valid=30, n_test=30, n_features=4, n_classes=0 if metric == "r2" else 3,
-        n_splits=n_splits, split_hashes=tuple(f"{i:064x}" for i in range(n_splits)), chance=1 / 3, licence="BSD-3-Clause",
-        url="", features={"log_rows": 5.01, "entropy": 1.1}, load=lambda split: None,
+        workload="mlp", kind="regression" if regression else "classification", metric=metric, direction="max",
+        n_rows=150, n_train=90, n_valid=30, n_test=30, n_features=4, n_classes=0 if regression else 3,
+        n_splits=n_splits, split_hashes=tuple(f"{i:064x}" for i in range(n_splits)), chance=0.25,
+        licence="BSD-3-Clause", url="", features={"log_rows": 5.01, "entropy": 1.1}, load=lambda split: None,
     )  # fmt: skip
-    return Task(**(values | changes))
+    return replace(standard, **changes)
 
 
 def curves(config_ids, seeds, salt=0, checkpoints=CHECKPOINTS, n_valid=397):

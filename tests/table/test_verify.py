@@ -1,0 +1,167 @@
+"""Verification names the file, whatever is wrong with it."""
+
+import hashlib
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from table_samples import SPACE, runs_of, task, write_table
+
+from metabench.table import TableWriter, manifest, rows, verify
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    metrics = {"wine": "r2"}
+    return write_table(tmp_path_factory.mktemp("tables") / "t", datasets=("wine", "iris"), n_configs=4, metrics=metrics)
+
+
+@pytest.fixture
+def path(sound, tmp_path):
+    return shutil.copytree(sound, tmp_path / "t")
+
+
+def test_a_sound_table_has_no_problems(sound):
+    assert verify(sound) == []
+
+
+@pytest.mark.parametrize("name", ["tasks.parquet", "configs/mlp.parquet", "runs/mlp.parquet"])
+def test_any_flipped_byte_is_found(sound, path, name):
+    content = (sound / name).read_bytes()
+    for at in np.random.default_rng(0).integers(0, len(content), 8):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << (at % 8)
+        (path / name).write_bytes(flipped)
+        assert verify(path) == [f"{path / name}: its sha256 is not the one in SHA256SUMS"]
+
+
+def test_any_flipped_byte_of_the_manifest_is_found(sound, path):
+    content = (sound / "SHA256SUMS").read_bytes()
+    for at in range(0, len(content), 7):
+        flipped = bytearray(content)
+        flipped[at] ^= 1
+        (path / "SHA256SUMS").write_bytes(flipped)
+        problems = verify(path)
+        assert problems
+        assert all(str(path) in line and "\n" not in line for line in problems)
+
+
+def test_missing_and_foreign_files_are_named(path):
+    shutil.copy(path / "runs/mlp.parquet", path / "runs/mlp-00007.parquet")
+    (path / "tasks.parquet").unlink()
+    problems = verify(path)
+    assert problems == [
+        f"{path}/tasks.parquet is missing", f"{path}/runs/mlp-00007.parquet is not listed in SHA256SUMS"
+    ]  # fmt: skip
+    assert verify(path.parent) == [f"{path.parent} is no table: it has no SHA256SUMS"]
+
+
+def resealed(path, name, table):
+    """Store an altered table under its name, with the hash that it now has."""
+    pq.write_table(table, path / name)
+    sums = manifest.read(path) | {name: hashlib.sha256((path / name).read_bytes()).hexdigest()}
+    (path / "SHA256SUMS").write_text("".join(f"{v}  {k}\n" for k, v in sorted(sums.items())))
+
+
+def altered(path, column, change):
+    """Alter one column of the runs, as a list of values."""
+    table = pq.read_table(path / "runs/mlp.parquet")
+    values = table[column].to_pylist()
+    change(values)
+    at = table.column_names.index(column)
+    new = pa.array(values, table.schema.field(at).type)
+    resealed(path, "runs/mlp.parquet", table.set_column(at, table.schema.field(at), new))
+
+
+def put(index, value):
+    def change(values):
+        values[index] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "said"),
+    [
+        (
+            "config_id",
+            put(0, 3),
+            "1 rows have a run_id of another run; the first: task mlp-iris, configuration 3, seed 0",
+        ),
+        ("task_id", put(0, "mlp-moons"), "name a task that is not in tasks.parquet"),
+        ("config_id", put(5, 4), "name a configuration that does not exist"),
+        ("seed", put(5, -1), "have a negative seed"),
+        ("status", put(0, "fine"), "have an unknown status"),
+        ("status", put(0, "failed"), "failed without a reason"),
+        ("error", put(0, "boom"), "carry an error though they did not fail"),
+        ("run_id", put(0, None), "have no run_id"),
+        ("valid_score", lambda v: v[0].__setitem__(0, 1.25), "have a valid_score outside [0, 1]"),
+        ("test_score", lambda v: v[0].__setitem__(9, -0.5), "have a test_score outside [0, 1]"),
+        ("test_score", lambda v: v[10].__setitem__(9, 1.5), "have a test_score above 1"),
+        ("valid_loss", lambda v: v[0].__setitem__(3, float("nan")), "have a valid_loss that is not finite"),
+        ("train_loss", lambda v: v[0].__setitem__(3, -0.1), "have a negative train_loss"),
+        ("train_loss", lambda v: v[0].pop(), "have series of different lengths"),
+        ("epochs", lambda v: v[0].__setitem__(4, 5), "have epochs that do not ascend from 1"),
+        ("epochs", lambda v: v[0].__setitem__(0, 0), "have epochs that do not ascend from 1"),
+        ("seconds", put(0, float("nan")), "have seconds that are no time"),
+        ("params", put(0, 0), "are ok without parameters or FLOPs"),
+    ],
+)
+def test_rows_that_cannot_be_true(path, column, change, said):
+    status = pq.read_table(path / "runs/mlp.parquet")["status"].to_pylist()
+    assert (status[0], status[10]) == ("ok", "ok")
+    altered(path, column, change)
+    problems = verify(path)
+    assert any(line.startswith(f"{path}/runs/mlp.parquet: ") and said in line for line in problems), problems
+
+
+def test_a_truncated_run_is_not_complete(path):
+    for column in ("epochs", "train_loss", "valid_loss", "test_loss", "valid_score", "test_score"):
+        altered(path, column, lambda values: values[0].pop())
+    assert [line for line in verify(path) if "1 rows are ok but stop before the last checkpoint" in line]
+
+
+def test_a_run_stored_twice(path):
+    table = pq.read_table(path / "runs/mlp.parquet")
+    resealed(path, "runs/mlp-00003.parquet", table.slice(2, 2))
+    assert verify(path) == [f"{path}/runs/mlp-00003.parquet: 2 runs of mlp are stored twice"]
+
+
+def test_configurations_outside_their_space(path):
+    table = pq.read_table(path / "configs/mlp.parquet")
+    at = table.column_names.index("learning_rate")
+    resealed(path, "configs/mlp.parquet", table.set_column(at, "learning_rate", pa.array([1e-3, 7.0, 1e-3, 1e-3])))
+    (problem,) = verify(path)
+    assert problem.startswith(
+        f"{path}/configs/mlp.parquet: configuration 1: hyperparameter learning_rate: 7.0 lies outside"
+    )
+
+
+def test_an_inactive_value_that_is_set(path):
+    table = pq.read_table(path / "configs/mlp.parquet")
+    sgd = table["optimizer"].to_pylist().index("sgd")
+    values = table["beta"].to_pylist()
+    values[sgd] = 0.9
+    resealed(path, "configs/mlp.parquet", table.set_column(table.column_names.index("beta"), "beta", pa.array(values)))
+    assert verify(path) == [f"{path}/configs/mlp.parquet: configuration {sgd} sets beta, which is inactive there"]
+
+
+def test_tasks_that_contradict_themselves(path):
+    table = pq.read_table(path / "tasks.parquet")
+    values = table["n_splits"].to_pylist()
+    resealed(
+        path, "tasks.parquet",
+        table.set_column(table.column_names.index("n_splits"), "n_splits", pa.array([5, *values[1:]], pa.int16())),
+    )  # fmt: skip
+    assert verify(path) == [f"{path}/tasks.parquet: task mlp-iris has 1 split hashes, not 5"]
+
+
+def test_failed_rows_are_sound(tmp_path):
+    with TableWriter(tmp_path) as writer:
+        writer.put_tasks([task()])
+        writer.put_configs("mlp", SPACE, 2)
+        writer.append("mlp", runs_of("mlp-iris", [0], [0]))
+        writer.append("mlp", rows.failed("mlp-iris", [1], [0], "out of memory", 1, "cpu"))
+    assert verify(tmp_path) == []
