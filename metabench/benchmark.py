@@ -82,9 +82,8 @@ def ranking(scores: Scores, start: str = "own", marks: Sequence[int] = (1, 5, 10
         at = group.set_index("mark")
         row: dict[str, Any] = {"method": method}
         row |= {f"regret@{m}": round(float(at.loc[m, "valid_regret"]), 4) for m in known}
-        row[f"interval@{judged}"] = (
-            f"{at.loc[judged, 'valid_regret_low']:.3f}–{at.loc[judged, 'valid_regret_high']:.3f}"
-        )
+        low, high = at.loc[judged, ["valid_low", "valid_high"]]
+        row[f"interval@{judged}"] = f"{low:.3f}–{high:.3f}"
         row[f"rank@{judged}"] = round(float(at.loc[judged, "mean_rank"]), 2)
         row["overhead_ms"] = round(1000 * float(at.loc[known[-1], "overhead_s"]) / known[-1], 1)
         rows.append(row)

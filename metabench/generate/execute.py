@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from metabench import registry
-from metabench.errors import UsageError
+from metabench.errors import MetabenchError, UsageError
 from metabench.generate import worker
 from metabench.generate.plan import Chunk, Plan, make_plan
 from metabench.generate.progress import Progress
@@ -24,8 +24,8 @@ from metabench.table import TableWriter, load_table, rows
 
 #: rows wait at most this many seconds for the next shard
 FLUSH_SECONDS = float(os.environ.get("METABENCH_FLUSH_SECONDS", "5"))
-#: a chunk whose worker died is tried once more
-ATTEMPTS = 2
+#: so many workers in a row may die before they are ready for work
+STILLBORN = 3
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,7 @@ class _Worker:
             self.process.start()
         theirs.close()
         self.chunk: Chunk | None = None
+        self.ready = False
 
     def give(self, chunk: Chunk) -> None:
         self.chunk = chunk
@@ -155,8 +156,10 @@ class _Run:
     def __init__(self, table: TableWriter, plan: Plan, device: str, backend: str, budget: float | None):
         self.table, self.plan, self.device = table, plan, device
         self.settings = (str(table.path), plan.workload, device, backend)
-        self.queue = deque((chunk, 1) for chunk in plan.chunks)
-        self.attempt: dict[int, int] = {}
+        self.queue = deque(plan.chunks)
+        #: runs that are tried alone because a worker died over their chunk
+        self.suspects: set[int] = set()
+        self.stillborn = 0
         self.waiting: list[pa.Table] = []
         self.started = self.flushed = time.monotonic()
         self.deadline = None if budget is None else self.started + budget
@@ -179,17 +182,17 @@ class _Run:
                     self._flush()
                 shown.update(self.trained, self.flops)
         finally:
-            self._flush()
-            for member in team:
-                member.stop()
-            self.seconds = time.monotonic() - self.started
+            try:
+                self._flush()
+            finally:
+                for member in team:
+                    member.stop()
+                self.seconds = time.monotonic() - self.started
 
     def _next(self, member: _Worker) -> None:
         member.chunk = None
         if self.queue and (self.deadline is None or time.monotonic() < self.deadline):
-            chunk, attempt = self.queue.popleft()
-            self.attempt[id(chunk)] = attempt
-            member.give(chunk)
+            member.give(self.queue.popleft())
 
     def _receive(self, member: _Worker, team: list[_Worker], shown: Progress) -> None:
         chunk = member.chunk
@@ -198,18 +201,34 @@ class _Run:
         except (EOFError, ConnectionResetError):
             member.process.join()
             reason = f"the worker process died (exit code {member.process.exitcode})"
-            if self.attempt[id(chunk)] < ATTEMPTS:
-                self.queue.append((chunk, self.attempt[id(chunk)] + 1))
-            else:
-                self._store(chunk, self._failed(chunk, reason))
+            self._died(chunk, member.ready, reason)
             shown.note(f"{reason}; starting another")
             member.stop()
-            place = team.index(member)
-            member = team[place] = _Worker(*self.settings)
+            member = team[team.index(member)] = _Worker(*self.settings)
         else:
+            if answer == worker.READY:
+                member.ready, self.stillborn = True, 0
+                return
             good = answer.startswith(worker.ROWS)
             self._store(chunk, worker.decode(answer) if good else self._failed(chunk, answer[1:].decode()))
         self._next(member)
+
+    def _died(self, chunk: Chunk, ready: bool, reason: str) -> None:
+        """A worker died over a chunk: its runs are tried once more, each alone; the one that kills again has failed."""
+        if not ready:
+            self.queue.appendleft(chunk)
+            self.stillborn += 1
+            if self.stillborn >= STILLBORN:
+                raise MetabenchError(
+                    f"worker processes cannot start: {reason}; a script that generates needs "
+                    "`if __name__ == '__main__':` around the call"
+                )
+        elif id(chunk) in self.suspects:
+            self._store(chunk, self._failed(chunk, reason))
+        else:
+            singles = chunk.singles()
+            self.suspects |= set(map(id, singles))
+            self.queue.extend(singles)
 
     def _failed(self, chunk: Chunk, reason: str) -> pa.Table:
         cohort = rows.cohort_id(rows.run_ids([chunk.task_id] * len(chunk), chunk.config_ids, chunk.seeds))

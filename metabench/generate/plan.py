@@ -29,6 +29,11 @@ class Chunk:
     def __len__(self) -> int:
         return len(self.config_ids)
 
+    def singles(self) -> list[Chunk]:
+        """The same runs, each a chunk of its own."""
+        pairs = [(self.config_ids[i : i + 1], self.seeds[i : i + 1]) for i in range(len(self))]
+        return [Chunk(self.task_id, ids, seeds, self.flops / len(self)) for ids, seeds in pairs]
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import threading
 import time
 from multiprocessing.connection import Connection
@@ -13,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-#: first byte of an answer
-ROWS, FAILED = b"R", b"F"
+#: first byte of an answer: ready for work, rows, or why there are none
+READY, ROWS, FAILED = b"S", b"R", b"F"
 
 
 def request(task_id: str, config_ids: np.ndarray, seeds: np.ndarray) -> bytes:
@@ -23,7 +25,8 @@ def request(task_id: str, config_ids: np.ndarray, seeds: np.ndarray) -> bytes:
 
 
 def main(pipe: Connection, parent: int, path: str, workload: str, device: str, backend: str) -> None:
-    """Answer requests until the pipe closes. The process ends by itself when its parent dies."""
+    """Say READY, then answer requests until the pipe closes. The process ends by itself when its parent dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stores what there is
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     import warnings
 
@@ -32,16 +35,15 @@ def main(pipe: Connection, parent: int, path: str, workload: str, device: str, b
     warnings.simplefilter("ignore", UserWarning)  # the parent has told about the backend once
     load = registry.create("workloads", workload)
     configs = stored_configs(Path(path), workload)
-    while True:
-        try:
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
+        pipe.send_bytes(READY)
+        while True:
             task_id, config_ids, seeds = json.loads(pipe.recv_bytes())
-        except EOFError:
-            return
-        try:
-            answer = ROWS + _encode(train(load, task_id, configs, config_ids, seeds, device, backend))
-        except Exception as error:  # a chunk that fails becomes rows that say why
-            answer = FAILED + f"{type(error).__name__}: {error}".encode()
-        pipe.send_bytes(answer)
+            try:
+                answer = ROWS + _encode(train(load, task_id, configs, config_ids, seeds, device, backend))
+            except Exception as error:  # a task that cannot be had fails all its runs
+                answer = FAILED + _reason(error).encode()
+            pipe.send_bytes(answer)
 
 
 def stored_configs(path: Path, workload: str) -> pd.DataFrame:
@@ -54,17 +56,38 @@ def stored_configs(path: Path, workload: str) -> pd.DataFrame:
 
 
 def train(workload, task_id: str, configs, config_ids, seeds, device: str, backend: str) -> pa.Table:
-    """Train the runs of one chunk; rows in the schema of a runs file."""
+    """Train the runs of one chunk; rows in the schema of a runs file.
+
+    Where training raises, halves of the chunk are tried alone until the runs that fail stand apart: they become rows
+    that say why, and no other run is lost to them.
+    """
     from metabench import tasks
     from metabench.table import rows
     from metabench.training import run_cohort
 
     task = tasks.get(task_id)
     arrays = task.arrays(int(seeds[0]))
-    chosen = configs.loc[config_ids]
-    curves = run_cohort(workload, arrays, chosen, seeds, task.checkpoints, device=device, backend=backend)
+    config_ids, seeds = np.asarray(config_ids), np.asarray(seeds)
     cohort = rows.cohort_id(rows.run_ids([task_id] * len(config_ids), config_ids, seeds))
-    return rows.from_curves(task_id, config_ids, seeds, curves, cohort)
+
+    def part(at: slice) -> list[pa.Table]:
+        ids, own = config_ids[at], seeds[at]
+        try:
+            curves = run_cohort(
+                workload, arrays, configs.loc[ids], own, task.checkpoints, device=device, backend=backend
+            )
+            return [rows.from_curves(task_id, ids, own, curves, cohort)]
+        except Exception as error:
+            if len(ids) == 1:
+                return [rows.failed(task_id, ids, own, _reason(error), cohort, device)]
+            middle = at.start + len(ids) // 2
+            return part(slice(at.start, middle)) + part(slice(middle, at.stop))
+
+    return rows.join_chunks(part(slice(0, len(config_ids)))).unify_dictionaries()
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _encode(table: pa.Table) -> bytes:
