@@ -82,6 +82,15 @@ def plugin_class(module, name: str) -> type:
     raise MetabenchError(f"module {module.__name__} defines no class with name = {name!r}")
 
 
+def from_spec(spec: str) -> object:
+    """What ``package.module:Name`` names. Raises UsageError when there is no such module or name."""
+    module, _, name = spec.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"{spec!r} cannot be loaded: {error}") from None
+
+
 def create(kind: str, name: str, **settings):
     """An instance of a plug-in. Raises UsageError when a setting is not one of its constructor's."""
     cls = load(kind, name)

@@ -58,7 +58,7 @@ def resolve(specs: Iterable[str | Searcher | type] | str | Searcher | type) -> l
 def _method(spec: str | Searcher | type) -> Method:
     searcher = spec
     if isinstance(spec, str):
-        searcher = _outside(spec) if ":" in spec else _registered(spec)
+        searcher = registry.from_spec(spec) if ":" in spec else _registered(spec)
     if isinstance(searcher, type) and issubclass(searcher, Searcher):
         searcher = searcher()
     if not isinstance(searcher, Searcher):
@@ -76,14 +76,6 @@ def _registered(name: str) -> Searcher:
         if name in registry.names(kind):
             return registry.create(kind, name)
     raise registry.suggest(name, [*registry.names("baselines"), *registry.names("metamodels")], "method")
-
-
-def _outside(spec: str) -> type:
-    module, _, name = spec.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"method {spec!r} cannot be loaded: {error}") from None
 
 
 def _plain(value: Any) -> Any:

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import copy
 import tempfile
+import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from metabench.errors import MetabenchError
+from metabench import registry, tasks
+from metabench.errors import MetabenchError, UsageError
 from metabench.metatrain import MetaTrain
 from metabench.search.base import History, Problem, Searcher, Surrogate
 from metabench.space import Float, Space
 from metabench.testing.planted import PlantedFamily, synthetic_source
+from metabench.workloads.base import Workload
 
 POOL, TRIALS = 40, 12
 
@@ -46,6 +50,42 @@ def _search(
         _require(proposal not in history, f"{searcher.name}: proposed {proposal} twice")
         history.add(int(proposal), value(int(proposal)))
     return history.candidates
+
+
+def check(plugin: str | type | object) -> None:
+    """Check a plug-in of any kind: a class or an instance of it, a built-in's name, or ``my_pkg:MyModel``.
+
+    Workloads are tried on iris (on diabetes where they know regression only). Raises UsageError for an unknown name,
+    ContractError with one line at the first violation, which an exception in the plug-in's code is too.
+    """
+    thing = _named(plugin) if isinstance(plugin, str) else plugin
+    cls = thing if isinstance(thing, type) else type(thing)
+    name = getattr(thing, "name", cls.__name__)
+    try:
+        if issubclass(cls, Searcher):
+            learns = cls.fit is not Searcher.fit
+            (check_metamodel if learns else check_searcher)(thing)
+        elif issubclass(cls, Workload):
+            task = "mlp-iris" if "classification" in cls.kinds else "mlp-diabetes"
+            check_workload(thing, tasks.get(task).arrays(0))
+        else:
+            raise UsageError(f"{plugin!r} is neither a Searcher nor a Workload")
+    except MetabenchError:
+        raise
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(at.filename).name}, line {at.lineno}"
+        raise ContractError(f"{name}: raised {type(error).__name__}: {error} ({place})") from error
+
+
+def _named(spec: str) -> object:
+    if ":" in spec:
+        return registry.from_spec(spec)
+    kinds = ("baselines", "metamodels", "workloads")
+    for kind in kinds:
+        if spec in registry.names(kind):
+            return registry.load(kind, spec)
+    raise registry.suggest(spec, [name for kind in kinds for name in registry.names(kind)], "plug-in")
 
 
 def check_searcher(searcher: Searcher | type, source: MetaTrain | None = None) -> None:

@@ -1,7 +1,8 @@
 """The batched backend: many runs advance together over a leading run axis, on the CPU or on CUDA.
 
-A workload's ``cohort`` holds the networks (forward and a hand-written backward); this module feeds it: data order,
-noise, losses, clipping and updates, checkpoints, divergence.
+A workload's ``cohort_class`` holds the networks (forward and a hand-written backward); this module feeds it: data
+order, losses, clipping and updates, checkpoints, divergence. With one thread (as here on the CPU) the curve of a run is
+the same to the last bit whatever it is trained with: the kernels that serve a run depend on its own shape alone.
 """
 
 from __future__ import annotations
@@ -14,18 +15,15 @@ import torch
 
 from metabench.schema import NUMERICS_VERSION
 from metabench.tasks.task import Arrays
-from metabench.training import hashing
 from metabench.training.curves import Curves
-from metabench.training.evaluation import loss_and_score
+from metabench.training.losses import Evaluator, Loss
 from metabench.training.machine import processor
 from metabench.training.optimizers import Optimizers
-from metabench.training.runaxis import torch_bits
+from metabench.training.runaxis import orders
 from metabench.training.schedules import learning_rates
 
 #: runs that advance together: enough to hide the cost of a call, few enough to stay in a core's cache
 CHUNK = {"cpu": 32, "cuda": 4096}
-#: rows evaluated at a time
-EVALUATE = 1024
 
 
 def run(
@@ -34,32 +32,38 @@ def run(
     """Train all runs, chunk by chunk; arguments and result as :func:`metabench.training.run_cohort`."""
     engine = f"batched-{NUMERICS_VERSION}/torch-{torch.__version__}"
     curves = Curves.empty(len(configs), checkpoints, engine, processor(device))
-    rows = configs.to_dict("records")
-    n = len(arrays.x_train)
-    kind = workload.cohort_class()
-    groups: dict[tuple, list[int]] = {}
-    for i, row in enumerate(rows):
-        groups.setdefault((min(int(row["batch_size"]), n), *kind.group(arrays, row)), []).append(i)
-    data = _tensors(arrays, device, dtype)
-    size = CHUNK["cuda" if device.startswith("cuda") else "cpu"]
-    for (batch, *_), members in groups.items():
-        members.sort(key=lambda i: (rows[i]["optimizer"], rows[i]["activation"]))
-        for at in range(0, len(members), size):
-            chunk = np.array(members[at : at + size])
-            started = time.perf_counter()
-            _train(
-                workload, arrays, data, configs.iloc[chunk], np.asarray(seeds)[chunk], chunk, batch, checkpoints, curves
-            )
-            curves.seconds[chunk] = (time.perf_counter() - started) / len(chunk)
-    for i, row in enumerate(rows):
+    seeds = np.asarray(seeds)
+    for i, row in enumerate(configs.to_dict("records")):
         curves.params[i] = workload.params(arrays, row)
         curves.flops[i] = workload.flops(arrays, row, max(checkpoints))
-        if curves.length[i] < len(checkpoints):
-            curves.status[i] = "diverged"
+    data = _tensors(arrays, device, dtype)
+    with torch.no_grad():
+        for chunk in plan(workload, arrays, configs, CHUNK[torch.device(device).type]):
+            started = time.perf_counter()
+            _train(workload, arrays, data, configs.iloc[chunk], seeds[chunk], chunk, checkpoints, curves)
+            share = curves.flops[chunk] / curves.flops[chunk].sum()
+            curves.seconds[chunk] = (time.perf_counter() - started) * share
+    for i in np.flatnonzero(curves.length < len(checkpoints)):
+        curves.status[i] = "diverged"
     return curves
 
 
-def _tensors(arrays: Arrays, device: str, dtype) -> dict:
+def plan(workload, arrays: Arrays, configs: pd.DataFrame, size: int) -> list[np.ndarray]:
+    """Rows of the configuration table that are trained together: at most ``size`` of one group, in the order that its
+    cohort likes best."""
+    kind, n = workload.cohort_class(), len(arrays.x_train)
+    groups: dict[tuple, list[tuple]] = {}
+    for i, row in enumerate(configs.to_dict("records")):
+        key = (min(int(row["batch_size"]), n), *kind.group(arrays, row))
+        groups.setdefault(key, []).append((*kind.order(row), i))
+    chunks = []
+    for members in groups.values():
+        places = np.array([m[-1] for m in sorted(members)])
+        chunks += np.array_split(places, -(-len(places) // size))
+    return chunks
+
+
+def _tensors(arrays: Arrays, device: str, dtype) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     label = torch.long if arrays.kind == "classification" else dtype
     return {
         part: (
@@ -70,86 +74,46 @@ def _tensors(arrays: Arrays, device: str, dtype) -> dict:
     }
 
 
-def _train(workload, arrays, data, configs, seeds, place, batch, checkpoints, curves: Curves) -> None:
+def _train(workload, arrays, data, configs, seeds, place, checkpoints, curves: Curves) -> None:
     """Train one chunk; row ``place[r]`` of ``curves`` receives run r."""
     x, y = data["train"]
-    n, epochs, device, dtype = len(x), max(checkpoints), x.device, x.dtype
+    n, epochs = len(x), max(checkpoints)
+    batch = min(int(configs["batch_size"].iloc[0]), n)
     steps = n // batch
-    cohort = workload.cohort_class()(arrays, configs, seeds, device, dtype)
-    update = Optimizers(cohort.flat, cohort.rows)
-    rates = torch.as_tensor(learning_rates(configs, epochs * steps), device=device)
-    loss = Loss(arrays, configs, device, dtype)
-    noise = torch.as_tensor(configs["input_noise"].to_numpy(copy=True), device=device, dtype=dtype)[:, None, None]
-    noisy = bool((noise > 0).any())
-    alive = torch.ones(len(configs), dtype=torch.bool, device=device)
-    step = reached = 0
+    cohort = workload.cohort_class()(arrays, configs, seeds, x, batch)
+    rates = learning_rates(configs, epochs * steps)
+    update = Optimizers(cohort.flat, cohort.grad, configs, rates, cohort.used)
+    loss = Loss(arrays, configs, y, x.dtype)
+    evaluators = {part: Evaluator(t, arrays.metric, arrays.n_outputs) for part, (_, t) in data.items()}
+    reached = 0
     for epoch in range(epochs):
-        orders = {s: hashing.permutation(int(s), epoch, n) for s in np.unique(seeds)}
-        order = torch.as_tensor(np.stack([orders[s] for s in seeds]), device=device)
+        order = orders(seeds, epoch, n)[:, : steps * batch].reshape(-1, steps, batch).swapaxes(0, 1)
+        rows = torch.as_tensor(np.ascontiguousarray(order), device=x.device)
         for k in range(steps):
-            rows = order[:, k * batch : (k + 1) * batch]
-            inputs = x.index_select(0, rows.reshape(-1)).view(*rows.shape, -1)
-            if noisy:
-                inputs = inputs + noise * _noise(seeds, step, inputs.shape, device, dtype)
-            outputs = cohort.forward(inputs, step)
-            value, gradient = loss(outputs, y[rows])
-            alive &= torch.isfinite(value)
-            cohort.backward(gradient)
-            update.step(cohort.grad, rates[:, step : step + 1])
-            step += 1
+            step = epoch * steps + k
+            cohort.backward(loss(cohort.forward(rows[k], step), rows[k]))
+            update.step(step)
         if epoch + 1 == checkpoints[reached]:
-            alive &= _checkpoint(cohort, arrays, data, alive, place, reached, curves)
+            _checkpoint(cohort, data, evaluators, loss, place, reached, curves)
             reached += 1
-        if not bool(alive.any()):
+        if not bool(torch.isfinite(loss.trouble).any()):
             return
 
 
-def _noise(seeds, step: int, shape, device, dtype):
-    """:func:`metabench.training.hashing.normal` for every run, [R, B, features]."""
-    index = torch.arange(shape[1] * shape[2], device=device)[None]
-    total = 0
-    for stream in (hashing.NOISE_A, hashing.NOISE_B):
-        keys = torch.as_tensor(hashing.key(np.asarray(seeds), stream, step).astype(np.int64), device=device)[:, None]
-        bits = torch_bits(keys, index)
-        total = total + (bits & 0xFFFF) + (bits >> 16)
-    z = (total.to(torch.float32) - 131070.0) * np.float32(3.0**0.5 / 65536.0)
-    return z.to(dtype).view(shape)
-
-
-class Loss:
-    """Mean loss of each run's batch, [R], and its gradient by the outputs: cross-entropy with label smoothing, or mean
-    squared error."""
-
-    def __init__(self, arrays, configs, device, dtype):
-        self.regression = arrays.kind == "regression"
-        smoothing = configs["label_smoothing"].fillna(0.0).to_numpy(copy=True)
-        self.smoothing = torch.as_tensor(smoothing, device=device, dtype=dtype)[:, None, None]
-
-    def __call__(self, outputs, targets):
-        batch = outputs.shape[1]
-        if self.regression:
-            e = outputs - targets.unsqueeze(2)
-            return (e * e).mean((1, 2)), e * (2.0 / batch)
-        log = outputs - torch.logsumexp(outputs, 2, keepdim=True)
-        wanted = torch.zeros_like(log).scatter_(2, targets.unsqueeze(2), 1.0)
-        wanted = wanted * (1 - self.smoothing) + self.smoothing / outputs.shape[2]
-        return -(wanted * log).sum((1, 2)) / batch, (log.exp() - wanted) / batch
-
-
-def _checkpoint(cohort, arrays, data, alive, place, reached: int, curves: Curves):
-    """Evaluate the runs still alive; returns which of them stay so."""
-    losses, scores = {}, {}
-    for part, (x, y) in data.items():
-        blocks = [cohort.forward(x[None, at : at + EVALUATE]).double() for at in range(0, len(x), EVALUATE)]
-        outputs = torch.cat(blocks, 1).cpu().numpy()
-        targets = y.cpu().numpy()
-        pairs = [loss_and_score(out, targets, arrays.metric) for out in outputs]
-        losses[part], scores[part] = np.array(pairs).T
-    finite = np.isfinite(np.stack(list(losses.values()))).all(0) & alive.cpu().numpy()
+def _checkpoint(cohort, data, evaluators, loss: Loss, place, reached: int, curves: Curves) -> None:
+    """Evaluate every run; those that are still finite get a point on their curves."""
+    found = {}
+    for part, (x, _) in data.items():
+        evaluator, size = evaluators[part], cohort.block_rows
+        evaluator.start(len(place))
+        for low in range(0, len(x), size):
+            evaluator.add(cohort.predict(x[low : low + size]), low)
+        found[part] = evaluator.result()
+        loss.trouble.add_(found[part][0].mul(0.0).to(loss.trouble.dtype))
+    finite = torch.isfinite(loss.trouble).cpu().numpy()
     rows = place[finite]
-    for part in data:
-        getattr(curves, f"{part}_loss")[rows, reached] = losses[part][finite]
+    for part, (mean, score) in found.items():
+        getattr(curves, f"{part}_loss")[rows, reached] = mean.cpu().numpy()[finite]
         if part != "train":
-            getattr(curves, f"{part}_score")[rows, reached] = scores[part][finite]
+            getattr(curves, f"{part}_score")[rows, reached] = score.cpu().numpy()[finite]
     curves.length[rows] = reached + 1
-    return torch.as_tensor(finite, device=alive.device)

@@ -1,75 +1,179 @@
 """Update rules over the run axis: every run has its own hyperparameters, runs of one optimizer form a slice.
 
 Each rule has the semantics of its ``torch.optim`` namesake (Lion: Chen et al., 2023) and is checked against it run by
-run.
+run. All of them leave a weight of 0 whose gradient is 0 as it is, which keeps padding at 0.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
 import torch
 
-from metabench.training.runaxis import segments
+from metabench.training.runaxis import column, segments
+
+
+class Rule:
+    """The update of a stretch of runs: ``w`` [n, P] in place; the gradient ``g`` of the same shape is overwritten.
+
+    ``rates`` are float64 [n, T], ``h`` float64 hyperparameters [n] by name.
+    """
+
+    #: weight decay is added to the gradient (L2), else applied to the weights
+    coupled = True
+
+    def __init__(self, w: torch.Tensor, g: torch.Tensor, rates: np.ndarray, h: dict[str, np.ndarray]):
+        self.w, self.g, self.h = w, g, h
+        self.decay = self.constant(h["weight_decay"])
+        self.down = self.table(-rates)
+        self.prepare(rates)
+
+    def constant(self, values: np.ndarray) -> torch.Tensor:
+        """[n] → [n, 1] on the device."""
+        return torch.as_tensor(values, dtype=self.w.dtype, device=self.w.device)[:, None]
+
+    def table(self, values: np.ndarray) -> tuple[torch.Tensor, ...]:
+        """[n, T] → T tensors [n, 1] on the device."""
+        steps = torch.as_tensor(np.ascontiguousarray(values.T), dtype=self.w.dtype, device=self.w.device)
+        return steps[:, :, None].unbind(0)
+
+    def zeros(self) -> torch.Tensor:
+        return torch.zeros_like(self.w, memory_format=torch.contiguous_format)
+
+    def prepare(self, rates: np.ndarray) -> None:
+        """Allocate the state."""
+
+    def step(self, t: int) -> None:
+        """Update number ``t`` (0-based)."""
+        if self.coupled:
+            self.g.addcmul_(self.w, self.decay)
+        self.update(self.g, t)
+
+    def update(self, g: torch.Tensor, t: int) -> None:
+        raise NotImplementedError
+
+
+class Sgd(Rule):
+    def update(self, g, t):
+        self.w.addcmul_(g, self.down[t])
+
+
+class Momentum(Rule):
+    def prepare(self, rates):
+        self.m, self.mu = self.zeros(), self.constant(self.h["momentum"])
+
+    def update(self, g, t):
+        self.m.mul_(self.mu).add_(g)
+        self.w.addcmul_(self.m, self.down[t])
+
+
+class Nesterov(Momentum):
+    def update(self, g, t):
+        self.m.mul_(self.mu).add_(g)
+        self.w.addcmul_(g.addcmul_(self.m, self.mu), self.down[t])
+
+
+class Adam(Rule):
+    def prepare(self, rates):
+        self.m, self.v, self.scratch = self.zeros(), self.zeros(), self.zeros()
+        self.keep1, self.keep2 = (self.constant(self.h[name]) for name in ("beta1", "beta2"))
+        self.new1, self.new2 = (self.constant(1.0 - self.h[name]) for name in ("beta1", "beta2"))
+        # lr / c1 * m / (sqrt(v / c2) + eps) = [lr * sqrt(c2) / c1] * m / (sqrt(v) + [eps * sqrt(c2)])
+        t = np.arange(1, rates.shape[1] + 1)
+        root = np.sqrt(1.0 - self.h["beta2"][:, None] ** t)
+        self.size = self.table(-rates * root / (1.0 - self.h["beta1"][:, None] ** t))
+        self.epsilon = self.table(1e-8 * root)
+
+    def update(self, g, t):
+        self.v.mul_(self.keep2).addcmul_(torch.mul(g, g, out=self.scratch), self.new2)
+        self.m.mul_(self.keep1).addcmul_(g, self.new1)
+        torch.sqrt(self.v, out=self.scratch).add_(self.epsilon[t])
+        self.w.addcmul_(torch.div(self.m, self.scratch, out=self.scratch), self.size[t])
+
+
+class AdamW(Adam):
+    coupled = False
+
+    def prepare(self, rates):
+        super().prepare(rates)
+        self.shrink = self.table(1.0 - rates * self.h["weight_decay"][:, None])
+
+    def update(self, g, t):
+        self.w.mul_(self.shrink[t])
+        super().update(g, t)
+
+
+class RmsProp(Rule):
+    def prepare(self, rates):
+        self.v, self.scratch = self.zeros(), self.zeros()
+        self.keep, self.new = self.constant(self.h["beta2"]), self.constant(1.0 - self.h["beta2"])
+
+    def update(self, g, t):
+        self.v.mul_(self.keep).addcmul_(torch.mul(g, g, out=self.scratch), self.new)
+        torch.sqrt(self.v, out=self.scratch).add_(1e-8)
+        self.w.addcmul_(g.div_(self.scratch), self.down[t])
+
+
+class Adagrad(Rule):
+    def prepare(self, rates):
+        self.v, self.scratch = self.zeros(), self.zeros()
+
+    def update(self, g, t):
+        self.v.addcmul_(g, g)
+        torch.sqrt(self.v, out=self.scratch).add_(1e-10)
+        self.w.addcmul_(g.div_(self.scratch), self.down[t])
+
+
+class Lion(Rule):
+    coupled = False
+
+    def prepare(self, rates):
+        self.m, self.scratch = self.zeros(), self.zeros()
+        self.keep1, self.keep2 = (self.constant(self.h[name]) for name in ("beta1", "beta2"))
+        self.new1, self.new2 = (self.constant(1.0 - self.h[name]) for name in ("beta1", "beta2"))
+        self.shrink = self.table(1.0 - rates * self.h["weight_decay"][:, None])
+
+    def update(self, g, t):
+        direction = torch.mul(self.m, self.keep1, out=self.scratch).addcmul_(g, self.new1).sign_()
+        self.w.mul_(self.shrink[t]).addcmul_(direction, self.down[t])
+        self.m.mul_(self.keep2).addcmul_(g, self.new2)
+
+
+RULES: dict[str, type[Rule]] = {
+    "sgd": Sgd, "momentum": Momentum, "nesterov": Nesterov, "adam": Adam, "adamw": AdamW, "rmsprop": RmsProp,
+    "adagrad": Adagrad, "lion": Lion,
+}  # fmt: skip
 
 
 class Optimizers:
-    """Updates ``flat`` [R, P] from gradients of the same shape.
+    """Updates ``flat`` [R, P] by the gradients in ``grad`` [R, P] with learning rates ``rates``, float64 [R, T].
 
-    ``rows`` are the R configurations, sorted so that runs of one optimizer are neighbours.
+    Runs of one optimizer should be neighbours. ``used`` [R] are the leading columns that a run uses (default: all).
     """
 
-    def __init__(self, flat: torch.Tensor, rows: list[dict]):
-        self.flat = flat
-        self.segments = segments([row["optimizer"] for row in rows])
+    def __init__(
+        self, flat: torch.Tensor, grad: torch.Tensor, configs: pd.DataFrame, rates: np.ndarray,
+        used: Sequence[int] | None = None,
+    ):  # fmt: skip
+        used = [flat.shape[1]] * len(flat) if used is None else [int(u) for u in used]
+        h = {name: column(configs, name) for name in ("weight_decay", "momentum", "beta1", "beta2")}
+        self.rules = [
+            RULES[name](flat[s, :columns], grad[s, :columns], rates[s], {k: v[s] for k, v in h.items()})
+            for (name, columns), s in segments(list(zip(configs["optimizer"], used, strict=True)))
+        ]
+        self.grad = grad
+        clipped = (configs["clip"] == "norm").to_numpy(copy=True)
+        self.clip = torch.as_tensor(clipped, device=flat.device)[:, None] if clipped.any() else None
+        limit = column(configs, "clip_norm", 1.0)
+        self.limit = torch.as_tensor(limit, dtype=flat.dtype, device=flat.device)[:, None]
 
-        def column(name: str, default: float = 0.0):
-            values = [default if row[name] is None or row[name] != row[name] else float(row[name]) for row in rows]
-            return torch.tensor(values, device=flat.device, dtype=torch.float64)[:, None]
-
-        self.decay = column("weight_decay")
-        self.momentum, self.b1, self.b2 = column("momentum"), column("beta1"), column("beta2")
-        self.clip = torch.tensor([row["clip"] == "norm" for row in rows], device=flat.device)[:, None]
-        self.clip_norm = column("clip_norm", 1.0)
-        used = {name for name, _ in self.segments}
-        self.first = torch.zeros_like(flat) if used - {"sgd", "rmsprop", "adagrad"} else None
-        self.second = torch.zeros_like(flat) if used & {"adam", "adamw", "rmsprop", "adagrad"} else None
-        self.t = 0
-
-    def step(self, grad: torch.Tensor, rates: torch.Tensor) -> None:
-        """One update with learning rates [R, 1] (float64)."""
-        self.t += 1
-        dtype = self.flat.dtype
-        if bool(self.clip.any()):
-            norm = torch.linalg.vector_norm(grad, dim=1, keepdim=True).double()
-            factor = (self.clip_norm / (norm + 1e-6)).clamp(max=1.0)
-            grad = grad * torch.where(self.clip, factor, 1.0).to(dtype)
-        for name, s in self.segments:
-            p, g, lr, wd = self.flat[s], grad[s], rates[s], self.decay[s]
-            if name not in ("adamw", "lion"):
-                g = g + wd.to(dtype) * p
-            if name == "sgd":
-                p.sub_(lr.to(dtype) * g)
-            elif name in ("momentum", "nesterov"):
-                mu, v = self.momentum[s].to(dtype), self.first[s]
-                v.mul_(mu).add_(g)
-                p.sub_(lr.to(dtype) * (g + mu * v if name == "nesterov" else v))
-            elif name in ("adam", "adamw"):
-                b1, b2, m, v = self.b1[s], self.b2[s], self.first[s], self.second[s]
-                m.add_((1 - b1).to(dtype) * (g - m))
-                v.mul_(b2.to(dtype)).add_((1 - b2).to(dtype) * g * g)
-                if name == "adamw":
-                    p.mul_((1 - lr * wd).to(dtype))
-                size, root = lr / (1 - b1**self.t), torch.sqrt(1 - b2**self.t)
-                p.sub_(size.to(dtype) * m / (torch.sqrt(v) / root.to(dtype) + 1e-8))
-            elif name == "rmsprop":
-                b2, v = self.b2[s], self.second[s]
-                v.mul_(b2.to(dtype)).add_((1 - b2).to(dtype) * g * g)
-                p.sub_(lr.to(dtype) * g / (torch.sqrt(v) + 1e-8))
-            elif name == "adagrad":
-                v = self.second[s]
-                v.add_(g * g)
-                p.sub_(lr.to(dtype) * g / (torch.sqrt(v) + 1e-10))
-            else:
-                b1, b2, m = self.b1[s].to(dtype), self.b2[s].to(dtype), self.first[s]
-                direction = torch.sign(b1 * m + (1 - self.b1[s]).to(dtype) * g)
-                p.sub_(lr.to(dtype) * (direction + wd.to(dtype) * p))
-                m.mul_(b2).add_((1 - self.b2[s]).to(dtype) * g)
+    def step(self, t: int) -> None:
+        """Update number ``t`` (0-based); overwrites the gradients."""
+        if self.clip is not None:
+            norm = torch.linalg.vector_norm(self.grad, dim=1, keepdim=True)
+            factor = (self.limit / norm.add_(1e-6)).clamp_(max=1.0)
+            self.grad.mul_(torch.where(self.clip, factor, 1.0))
+        for rule in self.rules:
+            rule.step(t)

@@ -1,24 +1,83 @@
-"""Helpers of code over a run axis: hashed numbers on torch tensors, stretches of equal settings."""
+"""What code over a run axis shares: hashed numbers on torch tensors, data order, stretches of equal settings."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
 
 from metabench.training import hashing
 
 
-def torch_bits(keys, index):
-    """:func:`metabench.training.hashing.bits` on int64 tensors (values below 2³²), on any device."""
-    mask = 0xFFFFFFFF
-    x = (keys + index * hashing.GOLDEN) & mask
-    x = x ^ (x >> 16)
-    x = (x * 0x7FEB352D) & mask
-    x = x ^ (x >> 15)
-    x = (x * 0x846CA68B) & mask
-    return x ^ (x >> 16)
-
-
-def segments(names: list[str]) -> list[tuple[str, slice]]:
+def segments(names: Sequence[Hashable]) -> list[tuple[Hashable, slice]]:
     """Contiguous stretches of equal names."""
     edges = [0, *[i for i in range(1, len(names)) if names[i] != names[i - 1]], len(names)]
-    return [(names[a], slice(a, b)) for a, b in itertools.pairwise(edges)]
+    return [(names[a], slice(a, b)) for a, b in itertools.pairwise(edges)] if len(names) else []
+
+
+def column(configs: pd.DataFrame, name: str, default: float = 0.0) -> np.ndarray:
+    """A numeric hyperparameter of R configurations, float64 [R]; ``default`` where it is missing."""
+    if name not in configs:
+        return np.full(len(configs), default)
+    return np.array([default if pd.isna(v) else float(v) for v in configs[name]])
+
+
+def orders(seeds: np.ndarray, epoch: int, n: int) -> np.ndarray:
+    """:func:`metabench.training.hashing.permutation` of every run, int64 [R, n]: one sort of (hash, row) pairs."""
+    unique, place = np.unique(seeds, return_inverse=True)
+    index = np.arange(n, dtype=np.uint32)
+    hashed = hashing.bits(hashing.key(unique, hashing.ORDER, epoch)[:, None], index)
+    pairs = (hashed.astype(np.uint64) << np.uint64(32)) | index
+    pairs.sort(axis=1)
+    return (pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)[place]
+
+
+def signed(values) -> torch.Tensor:
+    """uint32 numbers as the int32 tensor of the same bits (torch computes on no unsigned words)."""
+    return torch.from_numpy(np.array(values, dtype=np.uint32).view(np.int32))
+
+
+def multiples(index) -> torch.Tensor:
+    """The part of a hash that depends on the index alone, int32: add a key to it, then :func:`mix_`."""
+    with np.errstate(over="ignore"):
+        return signed(np.asarray(index, dtype=np.uint32) * np.uint32(hashing.GOLDEN))
+
+
+class Keys:
+    """Keys of R runs for one stream, step after step, hashed for many steps at a time."""
+
+    AHEAD = 512
+
+    def __init__(self, seeds: np.ndarray, stream: int, shape: tuple[int, ...], device):
+        self.seeds, self.stream, self.shape, self.device = np.asarray(seeds), stream, shape, device
+        self.first, self.keys = -self.AHEAD, ()
+
+    def at(self, step: int) -> torch.Tensor:
+        """Keys of a step, int32 [R, ...] of the given shape."""
+        if not 0 <= step - self.first < self.AHEAD:
+            self.first = step
+            steps = np.arange(step, step + self.AHEAD)[:, None]
+            keys = signed(hashing.key(self.seeds, self.stream, steps)).to(self.device)
+            self.keys = keys.view(self.AHEAD, *self.shape).unbind(0)
+        return self.keys[step - self.first]
+
+
+def mix_(x: torch.Tensor, scratch: torch.Tensor) -> None:
+    """:func:`metabench.training.hashing.mix` in place on a contiguous int32 tensor; ``scratch`` is like it."""
+    if x.device.type == "cpu":
+        # numpy shifts unsigned words, which saves three of thirteen passes
+        a, b = x.numpy().view(np.uint32), scratch.numpy().view(np.uint32)
+        for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, None)):
+            np.right_shift(a, np.uint32(shift), out=b)
+            np.bitwise_xor(a, b, out=a)
+            if factor is not None:
+                np.multiply(a, np.uint32(factor), out=a)
+        return
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32), (16, None)):
+        torch.bitwise_right_shift(x, shift, out=scratch)
+        x.bitwise_xor_(scratch.bitwise_and_((1 << (32 - shift)) - 1))
+        if factor is not None:
+            x.mul_(factor)

@@ -43,9 +43,13 @@ class Workload:
     def cohort_class(self) -> type:
         """The class of the same networks over a run axis (see :mod:`metabench.training.batched`).
 
-        It has ``group(arrays, config)``: runs that agree on it may advance together; a constructor ``(arrays, configs,
-        seeds, device, dtype)``; ``flat`` and ``grad`` [R, P]; ``rows``, the configurations; ``forward(x, step)`` and
-        ``backward(gradient of the outputs)``.
+        It has ``group(arrays, config)``: runs that agree on it (and on the batch size) may advance together, and what
+        it says of a run must depend on that run alone; ``order(config)``: how a cohort likes its runs sorted; and a
+        constructor ``(arrays, configs, seeds, x, batch)`` with x the training rows on the device. An instance has
+        ``flat`` and ``grad`` [R, P], parameters and gradients; ``used`` [R], the leading columns a run uses, or None;
+        ``forward(rows, step)``, outputs [R, C, B] of training rows [R, B]; ``backward(gradient of the outputs)``, which
+        fills ``grad``; and ``predict(x)``, outputs [R, C, n] of rows x [n, features], at most
+        ``block_rows``, that all runs share.
         """
         raise NotImplementedError
 

@@ -36,7 +36,7 @@ class Mlp(Workload):
         return Network(arrays, config, seed)
 
     def cohort_class(self) -> type:
-        from metabench.workloads._mlp_torch import MlpCohort
+        from metabench.workloads._mlp_cohort import MlpCohort
 
         return MlpCohort
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from metabench import registry
 from metabench.tasks.task import Arrays
 from metabench.training import backends, hashing, resident, run_cohort
-from metabench.training.batched import Loss
+from metabench.training.losses import Loss
 from metabench.training.optimizers import Optimizers
 from metabench.training.sequential import make_optimizer
 
@@ -76,17 +76,33 @@ def test_balanced_accuracy_and_wide_inputs_agree():
     np.testing.assert_allclose(fast.valid_loss, slow.valid_loss, rtol=2e-3)
 
 
-@pytest.mark.parametrize("backend", ["batched", "resident"])
-def test_a_curve_does_not_depend_on_company(backend):
+@pytest.mark.parametrize(("backend", "kind", "rows"), [
+    ("batched", "classification", 90), ("batched", "regression", 37), ("resident", "classification", 90),
+])  # fmt: skip
+def test_a_curve_does_not_depend_on_company(backend, kind, rows):
+    """R = 31, 7 and 1, at several offsets, beside a neighbour that diverges; 37 rows make batches of odd sizes."""
     if backends()[backend] is not None:
         pytest.skip(backends()[backend])
-    data, configs = arrays(), MLP.space.sample(31, 5)
-    configs.loc[3, "learning_rate"] = 1e30  # a neighbour that diverges
-    whole = run_cohort(MLP, data, configs, np.zeros(31), (1, 2, 4), backend=backend)
+    data, configs = arrays(kind, rows=rows), MLP.space.sample(31, 5)
+    configs["batch_size"] = np.where(np.arange(31) % 5 == 0, 16, 64)  # few groups, so that runs do have company
+    configs["width"] = np.where(np.arange(31) % 4 == 0, configs["width"], 20 + np.arange(31) % 13)
+    configs.loc[3, "learning_rate"] = 1e30
+    configs.loc[3, "clip"] = "none"
+    seeds = np.arange(31) % 3
+    whole = run_cohort(MLP, data, configs, seeds, (1, 2, 4), backend=backend)
     assert whole.status[3] == "diverged" and whole.length[3] < 3
-    for part in (slice(0, 1), slice(4, 11), slice(30, 31)):
-        alone = run_cohort(MLP, data, configs.iloc[part], np.zeros(len(configs.iloc[part])), (1, 2, 4), backend=backend)
+    assert whole.status.count("ok") > 25
+    for part in (*(slice(i, i + 1) for i in range(31)), slice(0, 7), slice(4, 11), slice(24, 31)):
+        alone = run_cohort(MLP, data, configs.iloc[part], seeds[part], (1, 2, 4), backend=backend)
         assert equal(alone, whole, part)
+
+
+def test_batched_agrees_with_the_oracle_in_float32():
+    data, configs, seeds = arrays(), gentle(32, seed=4), np.arange(32)
+    slow = run_cohort(MLP, data, configs, seeds, (1, 3), backend="sequential")
+    fast = run_cohort(MLP, data, configs, seeds, (1, 3), backend="batched")
+    gap = np.abs(fast.valid_loss - slow.valid_loss) / slow.valid_loss
+    assert np.median(gap) < 1e-6 and gap.max() < 2e-3
 
 
 @needs_compiler
@@ -124,25 +140,38 @@ OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagra
 
 @pytest.mark.parametrize("clip", ["none", "norm"])
 def test_every_optimizer_follows_torch(clip):
-    """50 steps in float64, run by run, on random gradients."""
+    """50 steps in float64, run by run, on random gradients, the learning rate falling."""
     base = {"learning_rate": 0.03, "weight_decay": 0.02, "momentum": 0.9, "beta1": 0.8, "beta2": 0.99}
     rows = [{**base, "optimizer": o, "clip": clip, "clip_norm": 0.7} for o in OPTIMIZERS]
     rng = np.random.default_rng(0)
     start = torch.tensor(rng.normal(size=(8, 11)))
-    flat = start.clone()
-    ours = Optimizers(flat, rows)
+    flat, grad, rates = start.clone(), torch.zeros_like(start), np.tile(np.linspace(0.03, 0.01, 50), (8, 1))
+    ours = Optimizers(flat, grad, pd.DataFrame(rows), rates)
     theirs = [nn.Parameter(row.clone()) for row in start]
     optimizers = [make_optimizer([p], row) for p, row in zip(theirs, rows, strict=True)]
-    for _ in range(50):
+    for t in range(50):
         gradient = torch.tensor(rng.normal(size=(8, 11)))
-        ours.step(gradient.clone(), torch.full((8, 1), 0.03, dtype=torch.float64))
+        grad.copy_(gradient)
+        ours.step(t)
         for p, optimizer, g in zip(theirs, optimizers, gradient, strict=True):
             p.grad = g.clone()
             if clip == "norm":
                 nn.utils.clip_grad_norm_([p], 0.7)
+            optimizer.param_groups[0]["lr"] = rates[0, t]
             optimizer.step()
     for name, a, b in zip(OPTIMIZERS, flat, theirs, strict=True):
         np.testing.assert_allclose(a.numpy(), b.detach().numpy(), rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_optimizers_leave_padding_and_unused_columns_at_zero():
+    configs = MLP.space.sample(16, 2).sort_values("optimizer")
+    flat, grad = torch.ones(16, 6), torch.ones(16, 6)
+    flat[:, 4:] = grad[:, 4:] = 0.0
+    flat[:, 1] = grad[:, 1] = 0.0
+    ours = Optimizers(flat, grad, configs, np.full((16, 3), 0.1), used=[4] * 16)
+    for t in range(3):
+        ours.step(t)
+    assert not flat[:, [1, 4, 5]].any() and (flat[:, 0] != 1).all()
 
 
 def test_lion_is_the_published_rule():
@@ -160,33 +189,42 @@ def test_lion_is_the_published_rule():
 
 @pytest.mark.parametrize("kind", ["classification", "regression"])
 def test_gradients_equal_autograd(kind):
+    """Cohorts that mix depths, widths, norms and activations, with noise, dropout and smoothing on, in float64."""
     data, configs = arrays(kind), MLP.space.sample(64, 11)
-    cohort_class = MLP.cohort_class()
-    for depth in (1, 2, 3, 4):
-        chosen = configs[(configs["depth"] == depth) & (configs["width"] <= 32)].head(5)
-        seeds = np.arange(len(chosen))
-        cohort = cohort_class(data, chosen, seeds, "cpu", torch.float64)
-        x = torch.as_tensor(data.x_train[:16], dtype=torch.float64).expand(len(chosen), -1, -1)
-        y = torch.as_tensor(data.y_train[:16], dtype=torch.float64 if kind == "regression" else torch.long)
-        loss = Loss(data, chosen, "cpu", torch.float64)
-        value, gradient = loss(cohort.forward(x, 4), y.expand(len(chosen), -1))
-        cohort.backward(gradient)
-        for r, config in enumerate(chosen.to_dict("records")):
-            net = MLP.build(data, config, int(seeds[r])).double().train()
-            net.step = 4
-            out = net(x[r])
-            smoothing = config["label_smoothing"]
-            plain = (
-                F.mse_loss(out[:, 0], y) if kind == "regression" else F.cross_entropy(out, y, label_smoothing=smoothing)
-            )
-            plain.backward()
-            assert abs(plain.item() - value[r].item()) < 1e-12
-            width = config["width"]
-            for i, layer in enumerate(net.linear):
-                rows = width if i else data.n_features
-                ours = cohort.slope[i][0][r, :rows, : layer.out_features]
-                np.testing.assert_allclose(ours.T, layer.weight.grad, rtol=1e-8, atol=1e-12)
-                np.testing.assert_allclose(cohort.slope[i][1][r, 0, : layer.out_features], layer.bias.grad, atol=1e-10)
+    cohort_class, step = MLP.cohort_class(), 4
+    chosen = configs[configs["width"] <= 32].head(12)
+    chosen = chosen.iloc[sorted(range(12), key=lambda i: cohort_class.order(chosen.iloc[i].to_dict()))]
+    assert chosen["depth"].nunique() >= 3 and chosen["norm"].nunique() == 2 and chosen["activation"].nunique() == 4
+    seeds = np.arange(12)
+    x = torch.as_tensor(data.x_train, dtype=torch.float64)
+    y = torch.as_tensor(data.y_train, dtype=torch.float64 if kind == "regression" else torch.long)
+    cohort = cohort_class(data, chosen, seeds, x, 16)
+    rows = torch.as_tensor(np.stack([hashing.permutation(s, 0, len(x))[:16] for s in range(12)]))
+    value, gradient = Loss(data, chosen, y, torch.float64).mean(cohort.forward(rows, step), rows)
+    cohort.backward(gradient)
+    for r, config in enumerate(chosen.to_dict("records")):
+        seed, depth, width = int(seeds[r]), config["depth"], config["width"]
+        net = MLP.build(data, config, seed).double().train()
+        net.step = step
+        keys = (hashing.key(seed, s, step) for s in (hashing.NOISE_A, hashing.NOISE_B))
+        noise = hashing.normal(*keys, np.arange(16 * data.n_features, dtype=np.uint32)).reshape(16, -1)
+        out, targets = net(x[rows[r]] + config["input_noise"] * torch.as_tensor(noise).double()), y[rows[r]]
+        if kind == "regression":
+            plain = F.mse_loss(out[:, 0], targets)
+        else:
+            plain = F.cross_entropy(out, targets, label_smoothing=config["label_smoothing"])
+        plain.backward()
+        assert abs(plain.item() - value[r].item()) < 1e-12
+        for i, layer in enumerate(net.linear):
+            ours = (cohort.out_g if i == depth else cohort.g[i])[r]
+            n_in, n_out = layer.in_features, layer.out_features
+            np.testing.assert_allclose(ours[:n_in, :n_out].T, layer.weight.grad, rtol=1e-8, atol=1e-12)
+            np.testing.assert_allclose(ours[-1, :n_out], layer.bias.grad, rtol=1e-8, atol=1e-12)
+            assert not ours[n_in:-1].any() and not ours[:, n_out:].any()  # padding has no gradient
+            if i < depth and config["norm"] == "layer":
+                for k, parameter in ((2, net.norm[i].weight), (3, net.norm[i].bias)):
+                    found = cohort.scales[i][k][r, :width]
+                    np.testing.assert_allclose(found, parameter.grad, rtol=1e-8, atol=1e-12)
 
 
 def test_initial_weights_are_the_hashed_stream():
