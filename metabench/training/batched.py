@@ -109,7 +109,9 @@ def _checkpoint(cohort, data, evaluators, loss: Loss, place, reached: int, curve
         for low in range(0, len(x), size):
             evaluator.add(cohort.predict(x[low : low + size]), low)
         found[part] = evaluator.result()
-        loss.trouble.add_(found[part][0].mul(0.0).to(loss.trouble.dtype))
+        watched = found[part] if part != "train" else found[part][:1]
+        for value in watched:  # as the curves will hold them: a score that overflows is no score
+            loss.trouble.add_(value.to(torch.float32).mul(0.0).to(loss.trouble.dtype))
     finite = torch.isfinite(loss.trouble).cpu().numpy()
     rows = place[finite]
     for part, (mean, score) in found.items():

@@ -126,7 +126,7 @@ def _train(workload, arrays, data, config, seed, checkpoints, curves, i, dtype) 
                 for part, (inputs, targets) in data.items():
                     out = net(inputs).double().cpu().numpy()
                     loss, score = loss_and_score(out, targets.cpu().numpy(), arrays.metric)
-                    if not math.isfinite(loss):
+                    if not np.isfinite(np.float32([loss, score])).all():
                         _clear(curves, i, reached)
                         return reached
                     getattr(curves, f"{part}_loss")[i, reached] = loss

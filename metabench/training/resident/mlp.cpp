@@ -407,7 +407,7 @@ struct Run {
     }
   }
 
-  // Mean loss and score of a split; false when the loss is not finite.
+  // Mean loss and score of a split; false when one of them is not finite.
   __attribute__((noinline)) bool evaluate(const Split& t, float& loss, float* score) {
     const size_t ldx = up(data.features, 16);
     Layer& y = layer[layers - 1];
@@ -450,7 +450,7 @@ struct Run {
       for (int r = 0; r < t.rows; r++) spread += (t.target[r] - mean) * (t.target[r] - mean);
       *score = (float)(1 - sum / spread);
     }
-    return std::isfinite(loss);
+    return std::isfinite(loss) && (!score || std::isfinite(*score));
   }
 };
 
