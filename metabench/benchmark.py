@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metabench import registry
-from metabench.errors import MetabenchError
+from metabench.errors import IncompleteError, MetabenchError
 from metabench.leaderboard.board import Board, load_board
 
 if TYPE_CHECKING:
@@ -39,36 +40,91 @@ def methods() -> tuple[list[str], dict[str, str]]:
     return able, absent
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation gave: scores, the traces and their file, and why methods failed (method → one line)."""
+
+    scores: Scores
+    traces: pa.Table
+    path: Path
+    failed: dict[str, str]
+
+    def complain(self) -> None:
+        """Raise IncompleteError when a method failed."""
+        if self.failed:
+            raise IncompleteError("; ".join(self.failed.values()))
+
+
 def evaluate_board(
     name: str, chosen: Sequence[str] = (), *, profile: str = "full", workers: int = 1, out: Path | None = None
-) -> Scores:
-    """Evaluate methods (all that are installed by default) on a board and store their traces in ``out``, by default
-    the board's folder. Cells that are in the cache are not computed again."""
+) -> Evaluated:
+    """Evaluate methods on a board and store their traces in the folder ``out``.
+
+    All built-in methods that can run here are evaluated by default, into the board's own folder. Chosen ones (names,
+    or ``my_pkg:MyModel``) go with every built-in method whose cells are stored already into
+    ``build/evaluate/<board>-<profile>``, so that what is published stays. Cells that the board's folder or the cache
+    holds are not computed again.
+
+    Raises MetabenchError when ``out`` cannot be written; UsageError for unknown names; what failed is in the result.
+    """
     from metabench.table import load_table
 
     board = load_board(name)
-    return _evaluate(
-        board, load_table(board.dataset, board.dataset_version), chosen, profile, workers, out or board.path
-    )
+    table = load_table(board.dataset, board.dataset_version)
+    out = out or (Path("build/evaluate") / f"{board.name}-{profile}" if chosen else board.path)
+    return _evaluate(board, table, chosen, profile, workers, out)
 
 
-def _evaluate(board: Board, table: Table, chosen, profile: str, workers: int, out: Path) -> Scores:
-    from metabench.evaluate import evaluate
+def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, workers: int, out: Path) -> Evaluated:
+    from metabench.evaluate import CellStore, MethodsFailed, evaluate
     from metabench.scores import score
     from metabench.tasks import cache_dir
 
+    store = CellStore(cache_dir() / "cells")
+    if board.path is not None:
+        _adopt(board.path / TRACES, store)
     able, absent = methods()
-    for method, reason in absent.items():
-        if not chosen:
-            _say(f"{method} is absent: it {reason}")
-    store = cache_dir() / "cells"
-    traces = evaluate(list(chosen) or able, board, table, profile=profile, store=store, workers=workers, progress=True)
+    if not chosen:
+        for method, reason in absent.items():
+            _say(f"{method} is left out: it {reason}")
+    asked = [*chosen, *_stored(able, chosen, board.profile(profile), table, store)] if chosen else able
+    failed: dict[str, str] = {}
+    try:
+        traces = evaluate(asked, board, table, profile=profile, store=store.folder, workers=workers, progress=True)
+    except MethodsFailed as error:
+        if not error.traces.num_rows:
+            raise
+        traces, failed = error.traces, error.failures
+    path = out / TRACES
     try:
         out.mkdir(parents=True, exist_ok=True)
-        pq.write_table(traces, out / TRACES, compression="zstd")
+        part = path.with_name(f".{TRACES}.part")
+        pq.write_table(traces, part, compression="zstd")
+        part.replace(path)
     except OSError as error:
-        raise MetabenchError(f"{out} cannot be written: {error.strerror or error}") from None
-    return score(traces, table, board.profile(profile))
+        raise MetabenchError(f"{path} cannot be written: {error.strerror or error}") from None
+    return Evaluated(score(traces, table, board.profile(profile)), traces, path, failed)
+
+
+def _adopt(path: Path, store) -> None:
+    """Cells of a published file of traces join the store: their keys say what they are worth."""
+    from metabench.evaluate.store import read_traces
+
+    if path.exists():
+        published = read_traces(path)
+        known = set(store.read(published["cell"].to_pylist())["cell"].to_pylist())
+        store.write([row for row in published.to_pylist() if row["cell"] not in known])
+
+
+def _stored(able: Sequence[str], chosen: Sequence[str], board: Board, table: Table, store) -> list[str]:
+    """Those built-in methods, none of them chosen, whose cells on the board are all in the store."""
+    from metabench.evaluate import plan, resolve
+
+    taken = {method.name for method in resolve(chosen)}
+    groups = plan(resolve([name for name in able if name not in taken]), board, table)
+    keys = {name: {k for g in groups if g.method == name for k in g.keys.values()} for name in able}
+    known = set(store.read(set().union(*keys.values()))["cell"].to_pylist())
+    return [name for name, wanted in keys.items() if wanted and wanted <= known]
 
 
 def ranking(scores: Scores, start: str = "own", marks: Sequence[int] = (1, 5, 10, 25, 50)) -> list[dict[str, Any]]:
@@ -100,9 +156,16 @@ def _published(name: str, profile: str, out: Path | None):
         raise MetabenchError(f"{folder} holds no {TRACES}; run `metabench evaluate --board {name}` first")
     table = load_table(board.dataset, board.dataset_version)
     narrowed = board.profile(profile)
-    traces = pq.read_table(folder / TRACES)
+    traces = _read(folder / TRACES)
     command = f"metabench evaluate --board {name}" + ("" if profile == "full" else f" --profile {profile}")
     return narrowed, traces, score(traces, table, narrowed), table, folder, command
+
+
+def _read(path: Path) -> pa.Table:
+    """Traces, checked, with what their file's metadata says of the methods."""
+    from metabench.evaluate.store import read_traces
+
+    return read_traces(path).replace_schema_metadata(pq.read_schema(path).metadata)
 
 
 def publish(name: str, *, profile: str = "full", out: Path | None = None) -> list[Path]:
@@ -142,13 +205,13 @@ def run(out: Path, workers: int) -> None:
     _say(f"2/4 joined with table starter: {table.runs('mlp', ['seed']).num_rows:,} runs on {len(table.tasks)} tasks")
     board = with_tasks(load_board("search"), table, fresh.tasks["family"])
     _say(f"3/4 fitting and searching {len(board.tasks(table, 'test'))} held-out tasks")
-    scores = _evaluate(board, table, (), "lite", workers, out / "leaderboard")
+    done = _evaluate(board, table, (), "lite", workers, out / "leaderboard")
     _say("4/4 writing the leaderboard")
-    traces = pq.read_table(out / "leaderboard" / TRACES)
-    build(board.profile("lite"), traces, scores, table, out / "leaderboard", "metabench benchmark")
-    _print(ranking(scores))
+    build(board.profile("lite"), done.traces, done.scores, table, out / "leaderboard", "metabench benchmark")
+    _print(ranking(done.scores))
     print(f"\nleaderboard: {(out / 'leaderboard/site/index.html').resolve()}")
     _say(f"done in {(time.monotonic() - began) / 60:.1f} min; a second call reuses everything")
+    done.complain()
 
 
 def with_tasks(board: Board, table: Table, families: Sequence[str]) -> Board:

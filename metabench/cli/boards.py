@@ -1,0 +1,124 @@
+"""Commands about methods and boards: check, evaluate, leaderboard, benchmark."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from metabench.cli.group import Commands
+from metabench.cli.output import as_json, board_names, completes, method_names, options, show
+from metabench.errors import MetabenchError
+
+a_board = options(
+    click.option(
+        "--board", default="search", show_default=True, metavar="NAME|FOLDER", help="Board, by name or folder.",
+        shell_complete=completes(board_names),
+    ),
+    click.option(
+        "--profile", default="full", show_default=True, metavar="NAME",
+        help="full, or a shorter profile of the board such as lite.",
+    ),
+)  # fmt: skip
+into = click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the results.  [default: the board's own]"
+)
+#: the console script does not look for modules in the working folder, where a plug-in in the making stands
+_HERE = ""
+
+
+def _find_here(specs: tuple[str, ...]) -> None:
+    if any(":" in spec for spec in specs) and _HERE not in sys.path:
+        sys.path.insert(0, _HERE)
+
+
+@click.command()
+@click.argument("plugin", metavar="NAME|my_pkg:MyModel", shell_complete=completes(method_names))
+def check(plugin: str) -> None:
+    """Run the public contract on a plug-in: a meta-model, a baseline or a workload.
+
+    Status 1, and the first rule that it breaks, when it does not keep the contract.
+    """
+    from metabench import testing
+
+    _find_here((plugin,))
+    testing.check(plugin)
+    click.echo(f"{plugin}: keeps the contract")
+
+
+@click.command()
+@a_board
+@click.option(
+    "--method", "methods", multiple=True, metavar="NAME|my_pkg:MyModel", shell_complete=completes(method_names),
+    help="Method to evaluate; may be repeated.  [default: all that are built in]",
+)  # fmt: skip
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Worker processes.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for traces.parquet.  [default: the board's own; with --method build/evaluate/BOARD-PROFILE]",
+)  # fmt: skip
+@as_json
+def evaluate(board: str, profile: str, methods: tuple[str, ...], workers: int, out: Path | None, as_json: bool) -> None:
+    """Let methods search the held-out tasks of a board, and rank them.
+
+    Only what is missing is computed. Chosen methods are ranked beside all that are stored. Status 3 when a method
+    failed.
+    """
+    from metabench import benchmark
+
+    _find_here(methods)
+    done = benchmark.evaluate_board(board, methods, profile=profile, workers=workers, out=out)
+    show(benchmark.ranking(done.scores), as_json, board=board, profile=profile, traces=done.path, failed=done.failed)
+    done.complain()
+
+
+@click.group(cls=Commands)
+def leaderboard() -> None:
+    """Build or check a published leaderboard."""
+
+
+@leaderboard.command("build")
+@a_board
+@into
+def leaderboard_build(board: str, profile: str, out: Path | None) -> None:
+    """Score the stored traces; write Markdown, JSON, CSV, Parquet and the static site."""
+    from metabench import benchmark
+
+    for path in benchmark.publish(board, profile=profile, out=out):
+        click.echo(str(path))
+
+
+@leaderboard.command("check")
+@a_board
+@into
+@as_json
+def leaderboard_check(board: str, profile: str, out: Path | None, as_json: bool) -> None:
+    """Compare what is published with what the traces give. Status 1 when it is stale."""
+    from metabench import benchmark
+
+    stale = benchmark.stale(board, profile=profile, out=out)
+    show([{"problem": line} for line in stale], as_json, board=board, profile=profile, current=not stale)
+    if stale:
+        raise MetabenchError(
+            f"board {board}: {len(stale)} published files are stale; run `metabench leaderboard build`"
+        )
+    if not as_json:
+        click.echo(f"{board}: current")
+
+
+@click.command("benchmark")
+@click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one a core]")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("build/benchmark"), show_default=True,
+    help="Folder of everything that is made.",
+)  # fmt: skip
+def benchmark_(workers: int | None, out: Path) -> None:
+    """Go the whole way: train a slice, add the starter table, search held-out tasks, build the leaderboard."""
+    from metabench import benchmark
+
+    benchmark.run(out, workers or os.cpu_count() or 1)
+
+
+COMMANDS = (check, evaluate, leaderboard, benchmark_)

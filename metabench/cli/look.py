@@ -1,0 +1,108 @@
+"""Commands that look: what there is to work with, what this machine offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from metabench.cli.output import as_json, board_names, completes, show, table_names
+
+Rows = list[dict[str, Any]]
+
+
+def _first_line(thing: Any) -> str:
+    return ((thing.__doc__ or "").strip() or " ").splitlines()[0]
+
+
+def _plugins(kind: str) -> Rows:
+    from metabench import registry
+
+    return [{"name": name, "what": _first_line(registry.load(kind, name))} for name in registry.names(kind)]
+
+
+def _sources() -> Rows:
+    from metabench import registry
+
+    found = [registry.create("sources", name) for name in registry.names("sources")]
+    return [{"name": source.name, "data_sets": len(source.names()), "what": _first_line(source)} for source in found]
+
+
+def _tasks() -> Rows:
+    from metabench import registry, tasks
+
+    return [{"task": task, "workload": w} for w in registry.names("workloads") for task in tasks.names(w)]
+
+
+def _spaces() -> Rows:
+    from metabench import registry
+
+    rows = []
+    for workload in registry.names("workloads"):
+        for name, p in registry.load("workloads", workload).space.items():
+            scale = "log" if getattr(p, "log", False) else "reverse log" if getattr(p, "reverse", False) else ""
+            values = " ".join(map(str, p.options)) if hasattr(p, "options") else f"{p.low} … {p.high}"
+            active = f"{p.when.parent} is {' or '.join(map(str, p.when.values))}" if p.when else ""
+            rows.append({
+                "workload": workload, "hyperparameter": name, "type": type(p).__name__.lower(), "scale": scale,
+                "values": values, "default": p.default, "active_when": active,
+            })  # fmt: skip
+    return rows
+
+
+def _tables() -> Rows:
+    from metabench.table import load_table
+
+    tables = [load_table(name) for name in table_names()]
+    return [
+        {"name": t.name, "version": t.version, "tasks": len(t.tasks), "workloads": " ".join(t.workloads),
+         "path": str(t.path)} for t in tables
+    ]  # fmt: skip
+
+
+def _boards() -> Rows:
+    from metabench.leaderboard.board import load_board
+
+    boards = [load_board(name) for name in board_names()]
+    return [
+        {"name": b.name, "version": b.version, "table": f"{b.dataset} v{b.dataset_version}", "workload": b.workload,
+         "budget": b.budget, "seeds": b.seeds, "profiles": " ".join(["full", *b.profiles]), "title": b.title}
+        for b in boards
+    ]  # fmt: skip
+
+
+LISTINGS: dict[str, Callable[[], Rows]] = {
+    "sources": _sources,
+    "tasks": _tasks,
+    "workloads": lambda: _plugins("workloads"),
+    "spaces": _spaces,
+    "metamodels": lambda: _plugins("metamodels"),
+    "baselines": lambda: _plugins("baselines"),
+    "tables": _tables,
+    "boards": _boards,
+}
+
+
+@click.command("list")
+@click.argument("what", metavar="|".join(LISTINGS), shell_complete=completes(lambda: list(LISTINGS)))
+@as_json
+def list_(what: str, as_json: bool) -> None:
+    """List what there is of a kind."""
+    if what not in LISTINGS:
+        from metabench.registry import suggest
+
+        raise suggest(what, list(LISTINGS), "listing")
+    show(LISTINGS[what](), as_json, what=what)
+
+
+@click.command()
+@as_json
+def doctor(as_json: bool) -> None:
+    """Say what this machine offers: versions, backends, optional packages, settings."""
+    from metabench.doctor import diagnosis
+
+    show(diagnosis(), as_json)
+
+
+COMMANDS = (list_, doctor)

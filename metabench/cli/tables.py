@@ -1,0 +1,123 @@
+"""Commands about tables: plan, generate, verify, rerun, card."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from metabench.cli.output import Duration, as_json, completes, options, show, table_folder, table_names
+from metabench.errors import IncompleteError, MetabenchError
+
+a_table = click.argument("table", shell_complete=completes(table_names))
+a_job = options(
+    click.option(
+        "--table", required=True, metavar="NAME|FOLDER", help="Table to fill: a name, or a folder <name>/v<N>.",
+        shell_complete=completes(table_names),
+    ),
+    click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="What to train."),
+    click.option(
+        "--tasks", "pattern", default="*", show_default=True, metavar="GLOB",
+        help="Tasks: a glob such as 'mlp-*', or several separated by commas.",
+    ),
+    click.option(
+        "--configs", default=256, show_default=True, type=click.IntRange(1),
+        help="Configurations that all tasks share; powers of two nest.",
+    ),
+    click.option(
+        "--seeds", default=2, show_default=True, type=click.IntRange(1), help="Seeds of each task and configuration."
+    ),
+)  # fmt: skip
+
+
+@click.command()
+@a_job
+@as_json
+def plan(table: str, workload: str, pattern: str, configs: int, seeds: int, as_json: bool) -> None:
+    """Say what `generate` would train: the runs that are missing, their operations."""
+    from metabench.generate import preview
+
+    show([preview(table_folder(table), workload, pattern, n_configs=configs, n_seeds=seeds)], as_json)
+
+
+@click.command()
+@a_job
+@click.option("--device", default="cpu", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option(
+    "--backend", default="auto", show_default=True, metavar="NAME", help="auto, sequential, batched or resident."
+)
+@click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one a core]")
+@click.option("--budget", type=Duration(), help="Stop cleanly after this long: 90s, 9m, 2h.")
+@click.option("--retry-failed", is_flag=True, help="Train failed runs again.")
+@as_json
+def generate(
+    table: str, workload: str, pattern: str, configs: int, seeds: int, device: str, backend: str, workers: int | None,
+    budget: float | None, retry_failed: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Train the runs that a table lacks. The same command resumes.
+
+    Status 3 when runs are missing or failed in the end.
+    """
+    from metabench import tasks
+    from metabench.generate import generate as train
+
+    report = train(
+        table_folder(table), workload, tasks.select(workload, pattern), n_configs=configs, n_seeds=seeds,
+        device=device, backend=backend, workers=workers, budget=budget, retry_failed=retry_failed,
+    )  # fmt: skip
+    show([asdict(report) | {"runs_per_second": report.runs_per_second}], as_json)
+    if report.missing or report.failed:
+        raise IncompleteError(f"{report.missing} runs are missing and {report.failed} failed; the same command resumes")
+
+
+@click.command()
+@a_table
+@as_json
+def verify(table: str, as_json: bool) -> None:
+    """Check a table: hashes, schema, keys, ranges. Status 1 when something is wrong."""
+    from metabench.table import find_table
+    from metabench.table import verify as problems_of
+
+    path = find_table(table)
+    problems = problems_of(path)
+    show([{"problem": p} for p in problems], as_json, table=str(path), sound=not problems)
+    if problems:
+        raise MetabenchError(f"{path}: {len(problems)} problem{'s' * (len(problems) > 1)}")
+    if not as_json:
+        click.echo(f"{path}: sound")
+
+
+@click.command()
+@a_table
+@click.option("--sample", default=20, show_default=True, type=click.IntRange(1), help="Rows to train again.")
+@click.option("--run-id", type=int, help="Train this row again, no other.")
+@as_json
+def rerun(table: str, sample: int, run_id: int | None, as_json: bool) -> None:
+    """Train stored rows again and compare their curves. Status 1 when they do not agree."""
+    from metabench.table.rerun import rerun as again
+
+    report = again(table, sample=sample, run_id=run_id)
+    show([report.to_dict()], as_json)
+    if not report.agrees:
+        raise MetabenchError(f"{report.different} of {report.rows} rows do not give the stored curve again")
+
+
+@click.command()
+@a_table
+@click.option("--check", is_flag=True, help="Write nothing; status 1 when the card is stale.")
+def card(table: str, check: bool) -> None:
+    """Write a table's card (README.md and its pictures) from the table itself."""
+    from metabench.table import card as cards
+    from metabench.table import find_table
+
+    path = find_table(table)
+    if not check:
+        for written in cards.write(path):
+            click.echo(str(written))
+    elif stale := cards.check(path):
+        raise MetabenchError(f"stale: {', '.join(map(str, stale))}; run `metabench card {table}`")
+    else:
+        click.echo(f"{path}: the card is current")
+
+
+COMMANDS = (plan, generate, verify, rerun, card)
