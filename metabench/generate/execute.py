@@ -25,7 +25,7 @@ from metabench.table import TableWriter, load_table, rows
 #: rows wait at most this many seconds for the next shard
 FLUSH_SECONDS = float(os.environ.get("METABENCH_FLUSH_SECONDS", "5"))
 #: so many workers in a row may die before they are ready for work
-STILLBORN = 3
+STILLBORN = 2
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ def generate(
     from metabench import tasks
     from metabench.training import choose
 
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker imports the caller's script
+        raise UsageError("generate is called on import; put the call under `if __name__ == '__main__':`")
     load = registry.create("workloads", workload)
     chosen = [tasks.get(task_id) for task_id in task_ids]
     if not chosen:
@@ -204,7 +206,8 @@ class _Run:
             self._died(chunk, member.ready, reason)
             shown.note(f"{reason}; starting another")
             member.stop()
-            member = team[team.index(member)] = _Worker(*self.settings)
+            place = team.index(member)
+            member = team[place] = _Worker(*self.settings)
         else:
             if answer == worker.READY:
                 member.ready, self.stillborn = True, 0
@@ -221,7 +224,7 @@ class _Run:
             if self.stillborn >= STILLBORN:
                 raise MetabenchError(
                     f"worker processes cannot start: {reason}; a script that generates needs "
-                    "`if __name__ == '__main__':` around the call"
+                    "its call under `if __name__ == '__main__':`"
                 )
         elif id(chunk) in self.suspects:
             self._store(chunk, self._failed(chunk, reason))
