@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,14 @@ class Description:
 
 
 def describe(table, workload: str) -> Description:
-    """Read a workload's rows and compute its Description."""
+    """Read a workload's rows and compute its Description. Where rows are absent, figures that need them are NaN."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        return _describe(table, workload)
+
+
+def _describe(table, workload: str) -> Description:
     rows = table.runs(workload, ["status", "seconds", "flops", "device", "engine", "task_id"])
     frame = rows.select(["status", "device", "engine"]).to_pandas().astype(str)
     ids = [t for t in table.tasks["task_id"] if t in set(pc.unique(rows["task_id"].cast("string")).to_pylist())]

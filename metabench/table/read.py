@@ -130,8 +130,9 @@ class Table:
     def _cells(self, workload: str, task_ids: Sequence[str], columns: Sequence[str]) -> tuple[pa.Table, tuple, tuple]:
         """Rows of some tasks, the position [task, config, seed] of each, and the shape of that grid."""
         task_ids = list(task_ids)
-        for task_id in task_ids:
-            self.task_info(task_id)
+        known = self.tasks["task_id"].tolist()
+        for task_id in set(task_ids) - set(known):
+            raise suggest(task_id, known, f"task in table {self.name}")
         part = self.runs(workload, ["task_id", "config_id", "seed", *columns], task_ids)
         where = {task_id: i for i, task_id in enumerate(task_ids)}
         column = part["task_id"].combine_chunks()

@@ -1,0 +1,70 @@
+"""What README shows is code that works, on the committed table."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+
+
+def test_the_readme_shows_python():
+    assert len(BLOCKS) == 2
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
+def test_a_block_runs(block, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    exec(compile(block, "README.md", "exec"), {})
+
+
+def test_every_reader_sees_the_same_rows():
+    import duckdb
+    import pandas as pd
+    import polars as pl
+
+    import metabench as mb
+
+    path = ROOT / "datasets/starter/v1/runs/mlp.parquet"
+    table = mb.load_table("starter")
+    ours = table.runs("mlp").to_pandas()
+    n = len(table.tasks) * len(table.configs("mlp")) * 2
+    assert len(ours) == len(pd.read_parquet(path)) == pl.read_parquet(path).height == n
+    ((count, first),) = duckdb.sql(f"select count(*), min(run_id) from '{path}'").fetchall()
+    assert (count, first) == (n, ours["run_id"].min())
+    assert pl.read_parquet(path)["run_id"].to_list() == ours["run_id"].tolist()
+
+
+def test_the_starter_table_is_sound_and_its_card_current():
+    from metabench.table import card, verify
+
+    path = ROOT / "datasets/starter/v1"
+    assert verify(path) == []
+    assert card.check(path) == []
+
+
+@pytest.mark.skipif(
+    not os.environ.get("METABENCH_DATA"), reason="METABENCH_DATA names no folder with the catalogue's files"
+)
+def test_rows_of_the_starter_table_train_again():
+    from metabench.table.rerun import rerun
+
+    report = rerun(ROOT / "datasets/starter/v1", sample=5)
+    assert report.agrees, report
+
+
+def test_digits_of_the_starter_table_train_again():
+    """A bundled data set needs no network: any machine can check its rows."""
+    from metabench.table import load_table
+    from metabench.table.rerun import rerun
+    from metabench.training import resident
+
+    if resident.available() is not None:
+        pytest.skip(resident.available())
+    table = load_table("starter")
+    rows = table.runs("mlp", ["run_id", "config_id", "seed"], ["mlp-digits"]).to_pandas()
+    chosen = rows[(rows["config_id"] == 3) & (rows["seed"] == 1)]["run_id"].item()
+    report = rerun(ROOT / "datasets/starter/v1", run_id=int(chosen))
+    assert report.rows == 1 and report.agrees
