@@ -37,7 +37,7 @@ class Description:
     @property
     def mean_similarity(self) -> float:
         """Mean correlation between two different tasks."""
-        return float(self.similarity[np.triu_indices(len(self.similarity), 1)].mean())
+        return _mean(self.similarity[np.triu_indices(len(self.similarity), 1)])
 
 
 def describe(table, workload: str) -> Description:
@@ -97,6 +97,10 @@ def _noise(task_id: str, valid: np.ndarray, test: np.ndarray) -> dict:
     }  # fmt: skip
 
 
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else np.nan
+
+
 def at_bounds(table, workload: str, margin: float = 0.025) -> pd.DataFrame:
     """For every Float hyperparameter: the share of tasks whose best configuration lies within ``margin`` of an end of
     its (scaled) range, columns hyperparameter, low, high. 0.025 is what chance gives on either side."""
@@ -110,5 +114,5 @@ def at_bounds(table, workload: str, margin: float = 0.025) -> pd.DataFrame:
         if p.dtype == "float64":
             u = unit[best, i]
             u = u[np.isfinite(u)]
-            rows.append({"hyperparameter": name, "low": (u < margin).mean(), "high": (u > 1 - margin).mean()})
+            rows.append({"hyperparameter": name, "low": _mean(u < margin), "high": _mean(u > 1 - margin)})
     return pd.DataFrame(rows)
