@@ -42,6 +42,8 @@ def check(path: str | Path) -> list[Path]:
 def contents(path: Path) -> dict[str, str]:
     """File name → content of everything that a card consists of."""
     table = Table(path)
+    if not table.workloads or not any(table.runs(w, ["seed"]).num_rows for w in table.workloads):
+        raise MetabenchError(f"{path} holds no runs to describe; generate some first")
     found = [describe(table, workload) for workload in table.workloads]
     pictures = {f"similarity-{d.workload}.svg": similarity_svg(d) for d in found}
     return {"README.md": readme(table, found), **pictures}
@@ -84,14 +86,18 @@ def readme(table: Table, found: list[Description]) -> str:
 
 def snippets(table: Table, workload: str) -> list[str]:
     """The same rows by metabench, pandas, polars and DuckDB."""
-    folder = f"datasets/{table.name}/v{table.version}"
+    runs = f"datasets/{table.name}/v{table.version}/runs/{workload}"
+    whole = f"runs/{workload}.parquet" in manifest.read(table.path)
+    path = f"{runs}.parquet" if whole else f"{runs}-*.parquet"
+    pandas = f'pd.read_parquet("{path}")' if whole else f'pd.concat(map(pd.read_parquet, sorted(glob("{path}"))))'
     return [
+        *([] if whole else ["from glob import glob"]),
         "import metabench as mb, pandas as pd, polars as pl, duckdb",
         f'table = mb.load_table("{table.name}")',
         f'runs = table.runs("{workload}").to_pandas()',
-        f'runs = pd.read_parquet("{folder}/runs/{workload}.parquet")',
-        f'runs = pl.read_parquet("{folder}/runs/{workload}.parquet")',
-        f"runs = duckdb.sql(\"select * from '{folder}/runs/{workload}.parquet'\").df()",
+        f"runs = {pandas}",
+        f'runs = pl.read_parquet("{path}")',
+        f"runs = duckdb.sql(\"select * from '{path}'\").df()",
     ]
 
 

@@ -55,8 +55,6 @@ def _describe(table, workload: str) -> Description:
     valid, test = (table.final(workload, ids, s) for s in ("valid_score", "test_score"))
     sign = np.where(table.tasks.set_index("task_id").loc[ids, "direction"] == "max", 1.0, -1.0)[:, None, None]
     valid, test = sign * valid, sign * test
-    low = worst_filled(valid)
-    similarity = stats.spearmanr(low.mean(2).T).statistic if len(ids) > 2 else np.ones((len(ids), len(ids)))
     return Description(
         workload=workload,
         runs=len(rows),
@@ -68,13 +66,20 @@ def _describe(table, workload: str) -> Description:
         flops=float(pc.sum(rows["flops"]).as_py()),
         provenance=frame.groupby(["device", "engine"]).size().rename("runs").reset_index(),
         tasks=pd.DataFrame([_noise(t, v, e) for t, v, e in zip(ids, valid, test, strict=True)]),
-        similarity=np.atleast_2d(similarity),
+        similarity=spearman(worst_filled(valid).mean(2)),
     )
 
 
+def spearman(rows: np.ndarray) -> np.ndarray:
+    """Spearman correlations between the rows of [n, k], [n, n]; NaN for a constant row."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.atleast_2d(np.corrcoef(stats.rankdata(rows, axis=1)))
+
+
 def worst_filled(scores: np.ndarray) -> np.ndarray:
-    """Scores [tasks, configs, seeds] with missing ones (diverged) at the task's worst."""
-    return np.where(np.isnan(scores), np.nanmin(scores, axis=(1, 2), keepdims=True), scores)
+    """Scores [tasks, configs, seeds] with missing ones (diverged) at the task's worst; NaN where a task has none."""
+    worst = np.where(np.isnan(scores), np.inf, scores).min(axis=(1, 2), keepdims=True)
+    return np.where(np.isnan(scores), np.where(np.isfinite(worst), worst, np.nan), scores)
 
 
 def _noise(task_id: str, valid: np.ndarray, test: np.ndarray) -> dict:
@@ -82,6 +87,9 @@ def _noise(task_id: str, valid: np.ndarray, test: np.ndarray) -> dict:
 
     Scores are clipped at the 5th percentile: the tail of bad configurations would drown both variances.
     """
+    if not np.isfinite(valid).any():
+        nothing = dict.fromkeys(("noise", "seed_rho", "valid_test_rho", "median", "best"), np.nan)
+        return {"task_id": task_id, **nothing, "noisy": True}
     low = np.nanquantile(valid, 0.05)
     clipped = np.maximum(np.where(np.isnan(valid), low, valid), low)
     clipped_test = np.maximum(np.where(np.isnan(test), -np.inf, test), np.nanquantile(test, 0.05))
@@ -107,7 +115,7 @@ def at_bounds(table, workload: str, margin: float = 0.025) -> pd.DataFrame:
     space, configs = table.space(workload), table.configs(workload)
     ids = table.tasks.loc[table.tasks["workload"] == workload, "task_id"].tolist()
     scores = worst_filled(table.final(workload, ids))
-    best = scores.mean(2).argmax(1)
+    best = scores[np.isfinite(scores).all(axis=(1, 2))].mean(2).argmax(1)
     unit = space.to_unit(configs)
     rows = []
     for i, (name, p) in enumerate(space.items()):
