@@ -79,7 +79,7 @@ def _again(table, record: dict[str, Any]) -> tuple[float, bool]:
     """Largest relative difference of a curve trained again (infinite when its length differs), and whether the
     processor and engine are the stored ones."""
     from metabench import tasks
-    from metabench.training import run_cohort
+    from metabench.training import backends, run_cohort
 
     task = tasks.get(record["task_id"])
     known = table.tasks.set_index("task_id").loc[record["task_id"], "split_hashes"]
@@ -88,6 +88,7 @@ def _again(table, record: dict[str, Any]) -> tuple[float, bool]:
     workload = registry.create("workloads", task.workload)
     config = table.configs(task.workload).loc[[record["config_id"]]]
     backend = record["engine"].split("-")[0]
+    backend = backend if backends().get(backend, "unknown") is None else "auto"
     arrays = task.arrays(record["seed"])
     curves = run_cohort(workload, arrays, config, [record["seed"]], task.checkpoints, backend=backend)
     same = curves.engine == record["engine"] and curves.device == record["device"]
