@@ -170,13 +170,17 @@ def _row_keys(configs: pd.DataFrame, names: list[str]) -> list[tuple]:
 def utilities(problem: Problem, history: History) -> tuple[np.ndarray, np.ndarray]:
     """Tried positions int [n] and their utilities float64 [n]: larger is better, diverged trials just below the worst.
 
-    With nothing finite all utilities are 0.
+    A search cares for the top: utilities further below the median than three times the best is above it are pulled up
+    to there, or one terrible R² would drown all other differences. With nothing finite all utilities are 0.
     """
     positions = np.asarray(history.candidates, dtype=int)
     y = problem.sign * np.asarray(history.scores, dtype=float)
     finite = np.isfinite(y)
     if not finite.any():
         return positions, np.zeros(len(y))
+    median, best = np.median(y[finite]), y[finite].max()
+    if best > median:
+        y = np.maximum(y, median - 3.0 * (best - median))
     seen = y[finite]
     return positions, np.where(finite, y, seen.min() - 0.5 * seen.std())
 

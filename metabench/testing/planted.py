@@ -1,6 +1,6 @@
 """A planted family of tasks: cheap to evaluate, mixed and conditional like a real space, with known optima.
 
-Every task i of a family has latent traits; they move the optimum of a smooth bowl over the hyperparameters and say which
+Every task of a family has latent traits; they move the optimum of a smooth bowl over the hyperparameters and say which
 optimizer suits. Some traits are visible as task features (with noise), the others only through trials. So a method
 that transfers can beat one that does not, and a test can say by how much. Everything follows from the family's seed.
 """
@@ -28,10 +28,16 @@ SPACE = Space(
     dropout=Float(0.0, 0.6, default=0.1),
 )
 _TRAITS, _VISIBLE = 5, 3
-_NUMERIC = [name for name, p in SPACE.items() if not isinstance(p, Choice)]
-#: how much a hyperparameter's squared distance from the optimum costs, and where the optimum lies for the average task
-_WEIGHT = dict(learning_rate=8.0, momentum=2.0, weight_decay=1.0, batch_size=1.0, width=2.0, depth=1.0, dropout=1.5)
-_CENTRE = dict(learning_rate=0.5, momentum=0.6, weight_decay=0.4, batch_size=0.4, width=0.7, depth=0.5, dropout=0.3)
+#: what a hyperparameter's squared distance from the optimum costs, and where the average task's optimum lies, in [0, 1]
+_BOWL = {
+    "learning_rate": (8.0, 0.5),
+    "momentum": (2.0, 0.6),
+    "weight_decay": (1.0, 0.4),
+    "batch_size": (1.0, 0.4),
+    "width": (2.0, 0.7),
+    "depth": (1.0, 0.5),
+    "dropout": (1.5, 0.3),
+}
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class PlantedFamily:
     def _maps(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Traits → optimum [numeric, traits], traits → optimizer merit [optimizers, traits], centres of the groups."""
         rng = np.random.default_rng([self.seed, 0xFA11])
-        shift = rng.normal(size=(len(_NUMERIC), _TRAITS)) * 0.09
+        shift = rng.normal(size=(len(_BOWL), _TRAITS)) * 0.09
         merit = rng.normal(size=(3, _TRAITS)) * 0.12
         return shift, merit, rng.normal(size=(max(self.clusters, 1), _TRAITS)) * 1.5
 
@@ -81,7 +87,7 @@ class PlantedFamily:
 
     def _optimum(self, task: int) -> dict[str, float]:
         shift = self._maps[0] @ self.traits(task)
-        return {n: float(np.clip(_CENTRE[n] + shift[k], 0.05, 0.95)) for k, n in enumerate(_NUMERIC)}
+        return {n: float(np.clip(_BOWL[n][1] + shift[k], 0.05, 0.95)) for k, n in enumerate(_BOWL)}
 
     def loss(self, task: int, configs: pd.DataFrame) -> np.ndarray:
         """The noiseless bowl, float64 [configs]: 0 at the optimum, larger elsewhere."""
@@ -90,7 +96,7 @@ class PlantedFamily:
         loss = (merit.max() - merit)[codes]
         unit = dict(zip(SPACE, SPACE.to_unit(configs).T, strict=True))
         for name, u in self._optimum(task).items():
-            loss = loss + np.where(np.isnan(unit[name]), 0.0, _WEIGHT[name] * (unit[name] - u) ** 2)
+            loss = loss + np.where(np.isnan(unit[name]), 0.0, _BOWL[name][0] * (unit[name] - u) ** 2)
         return loss
 
     def optimum(self, task: int) -> dict[str, Any]:
@@ -100,15 +106,14 @@ class PlantedFamily:
         for name, u in self._optimum(task).items():
             p = SPACE[name]
             value = p.from_unit([u])[0]
-            if not isinstance(p, Float) or isinstance(p, Int):
-                low, high = (p.low, p.high) if isinstance(p, Int) else (0, 0)
-                options = range(int(low), int(high) + 1) if isinstance(p, Int) else p.options
+            if isinstance(p, Int | Ordinal):
+                options = range(int(p.low), int(p.high) + 1) if isinstance(p, Int) else p.options
                 value = min(options, key=lambda v, p=p, u=u: abs(p.to_unit([v])[0] - u))
             config[name] = value
         return SPACE.validate({n: v for n, v in config.items() if n != "momentum" or config["optimizer"] == "momentum"})
 
     def scores(self, task: int, configs: pd.DataFrame, seeds: int = 1) -> np.ndarray:
-        """Raw scores float64 [configs, seeds]: an accuracy between chance (.1) and a ceiling, with noise; NaN: diverged.
+        """Raw scores float64 [configs, seeds]: accuracies between chance (.1) and a ceiling, with noise; NaN: diverged.
 
         Noise depends on the configuration's place in the table, so the table should be the same throughout a test.
         """
