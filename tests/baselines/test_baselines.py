@@ -1,3 +1,4 @@
+import importlib.util
 import subprocess
 import sys
 import warnings
@@ -19,7 +20,10 @@ INFO = TaskInfo("t", "f", "tabular", "planted", "classification", "accuracy", "m
 
 
 def run(name, problem, scores, seed=0, given=(), trials=None):
-    search, history = registry.create("baselines", name).start(problem, seed), History()
+    searcher, history = registry.create("baselines", name), History()
+    if missing := [package for package in searcher.requires if importlib.util.find_spec(package) is None]:
+        pytest.skip(f"{name} needs {', '.join(missing)}")
+    search = searcher.start(problem, seed)
     for candidate in given:
         history.add(candidate, scores[candidate])
     while len(history) < (trials or problem.budget):
