@@ -23,7 +23,7 @@ from metabench.generate.progress import Progress
 from metabench.table import TableWriter, load_table, rows
 
 #: rows wait at most this many seconds for the next shard
-FLUSH_SECONDS = float(os.environ.get("METABENCH_FLUSH_SECONDS", "5"))
+FLUSH_SECONDS = 5.0
 #: so many workers in a row may die before they are ready for work
 STILLBORN = 2
 

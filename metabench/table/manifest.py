@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -123,6 +124,18 @@ def recover(folder: Path) -> None:
     for sub in _FOLDERS:
         for path in sorted((folder / sub).glob(".*.new")):
             path.unlink()
+
+
+def settle(folder: Path, patience: float = 5.0) -> None:
+    """Before reading: see a published change through, by its writer if that is alive, by ourselves if not."""
+    limit = time.monotonic() + patience
+    while (folder / NEXT).exists():
+        try:
+            with locked(folder, timeout=0.1):
+                recover(folder)
+        except MetabenchError:
+            if time.monotonic() > limit:
+                raise
 
 
 def _finish(folder: Path) -> None:

@@ -35,9 +35,7 @@ class Table:
 
     def __init__(self, path: str | Path):
         self.path: Path | None = Path(path)
-        if (self.path / manifest.NEXT).exists():
-            with manifest.locked(self.path):
-                manifest.recover(self.path)
+        manifest.settle(self.path)
         self._sums = manifest.read(self.path)
         if not self._sums:
             raise MetabenchError(f"{self.path} is no table: it has no {manifest.SUMS}")
@@ -96,10 +94,12 @@ class Table:
         if workload not in self._runs:
             self._of(workload)
             paths = [self.path / p for p in self._sums if re.fullmatch(rf"runs/{workload}(-\d{{5}})?\.parquet", p)]
-            opened = [(path, files.open_runs(path)) for path in paths]
-            if manifest.read(self.path) != self._sums:
-                raise MetabenchError(f"{self.path} was changed while it was being read; load it again")
-            self._runs[workload] = opened
+            try:
+                self._runs[workload] = [(path, files.open_runs(path)) for path in paths]
+            finally:
+                if manifest.read(self.path) != self._sums:
+                    self._runs.pop(workload, None)
+                    raise MetabenchError(f"{self.path} was changed while it was being read; load it again")
         return self._runs[workload]
 
     def runs(self, workload: str, columns: Sequence[str] | None = None, tasks: Sequence[str] | None = None) -> pa.Table:

@@ -16,7 +16,7 @@ from metabench.table import load_table, rows, verify
 from metabench.training import resident
 
 pytestmark = pytest.mark.skipif(resident.available() is not None, reason=str(resident.available()))
-TASKS, CONFIGS, SEEDS = ["mlp-iris", "mlp-wine"], 64, 3
+TASKS, CONFIGS, SEEDS = ["mlp-iris", "mlp-wine"], 64, 2
 
 
 def content(path):
@@ -63,12 +63,25 @@ def stored():
     except FileNotFoundError:
         return []
 
+def manifest():
+    try:
+        return os.stat(os.path.join(path, "SHA256SUMS")).st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+# a quarter of the kills comes soon after the start, the others soon after something was stored
 moments = random.Random(11)
-for _ in range(kills):
-    pid = attempt()
-    time.sleep(moments.uniform(0.05, 0.6))
-    os.kill(pid, signal.SIGKILL)
-    status = os.waitpid(pid, 0)[1]
+for i in range(kills):
+    before = manifest()
+    pid, status = attempt(), None
+    while i % 4 and status is None and manifest() == before:
+        time.sleep(0.001)
+        done, code = os.waitpid(pid, os.WNOHANG)
+        status = code if done else None
+    time.sleep(moments.uniform(0.0, 0.12))
+    if status is None:
+        os.kill(pid, signal.SIGKILL)
+        status = os.waitpid(pid, 0)[1]
     print(json.dumps([os.WIFSIGNALED(status), stored()]), flush=True)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(attempt(), 0)[1]))
 """
@@ -109,7 +122,7 @@ execute.FLUSH_SECONDS = 0.0
 plan.CHUNK_RUNS = 4
 plan.CHUNK_FLOPS = 1e8
 if __name__ == "__main__":
-    execute.generate(sys.argv[1], "mlp", ["mlp-iris", "mlp-wine"], n_configs=64, n_seeds=3, workers=2, progress=False)
+    execute.generate(sys.argv[1], "mlp", ["mlp-iris", "mlp-wine"], n_configs=64, n_seeds=2, workers=2, progress=False)
 """
 
 

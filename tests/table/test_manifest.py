@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -232,3 +233,27 @@ def test_a_read_only_folder_can_be_read_but_not_written():
     assert said == [
         "4", f"{path} cannot be written: Permission denied", f"{folder / 'new'} cannot be written: Permission denied"
     ]  # fmt: skip
+
+
+def test_a_reader_waits_for_a_live_writer_and_follows_a_dead_one(tmp_path):
+    path = write_table(tmp_path / "t", datasets=("iris", "wine"), n_configs=2, compact=False)
+    with pytest.MonkeyPatch.context() as patch, TableWriter(path) as writer:
+        patch.setattr(manifest, "_finish", lambda folder: None)
+        writer.compact("mlp")  # published, and there the writer stops
+    assert (path / manifest.NEXT).exists()
+    with manifest.locked(path):
+        finishing = threading.Timer(0.3, manifest._finish, [path])
+        finishing.start()
+        assert len(content(path)) == 8
+        finishing.join()
+    assert not (path / manifest.NEXT).exists()
+
+
+def test_a_reader_says_when_files_change_under_it(tmp_path):
+    path = write_table(tmp_path / "t", datasets=("iris", "wine"), n_configs=2, compact=False)
+    early = load_table(path)
+    with TableWriter(path) as writer:
+        writer.compact("mlp")
+    with pytest.raises(MetabenchError, match="was changed while it was being read; load it again"):
+        early.runs("mlp")
+    assert load_table(path).runs("mlp").num_rows == 8
