@@ -21,17 +21,20 @@ _PUBLIC = {
     "load_board": "metabench.leaderboard.board",
     "evaluate": "metabench.evaluate",
     "score": "metabench.scores",
+    "task_from_csv": "metabench.tasks",
     "Searcher": "metabench.search.base",
     "Surrogate": "metabench.search.base",
     "Space": "metabench.space",
 }
+#: those called otherwise there
+_CALLED = {"task_from_csv": "from_csv"}
 
 __all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str):
     if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
+        return getattr(importlib.import_module(_PUBLIC[name]), _CALLED.get(name, name))
     raise AttributeError(f"module 'metabench' has no attribute {name!r}")
 
 

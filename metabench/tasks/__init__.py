@@ -10,6 +10,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import fields
@@ -110,6 +111,29 @@ def from_frame(frame, target: str, workload: str = "mlp", name: str = "user") ->
         raise UsageError(f"target column {target!r} has one value only")
     categorical = tuple(c for c in X if not pd.api.types.is_numeric_dtype(X[c]))
     return from_dataset(Dataset(name, name, "user", "tabular", kind, X, y, categorical), workload)
+
+
+def from_csv(path, target: str, workload: str = "mlp") -> Task:
+    """A task on a user's own CSV (or .parquet) file, called like the file; its text columns are categorical.
+
+    Raises UsageError naming what is wrong: no such file, not readable, no such column (with the nearest one).
+    """
+    import pandas as pd
+
+    path = Path(path)
+    try:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, skipinitialspace=True)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except (OSError, ValueError) as error:  # pandas' and Arrow's parse errors are ValueErrors
+        raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    name = re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_") or "user"
+    try:
+        return from_frame(frame, target, workload, name)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
 
 
 def cache_dir() -> Path:
@@ -248,4 +272,4 @@ def _task(workload: str, facts: dict[str, Any], load) -> Task:
     )
 
 
-__all__ = ["Arrays", "Task", "from_dataset", "from_frame", "get", "names", "select", "to_frame"]
+__all__ = ["Arrays", "Task", "from_csv", "from_dataset", "from_frame", "get", "names", "select", "to_frame"]
