@@ -37,7 +37,7 @@ $(BIN)/python:
 
 $(VENV)/.run: $(BIN)/python constraints.txt pyproject.toml
 	@echo "setting up $(VENV): a few minutes, once" >&2
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[optuna]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run

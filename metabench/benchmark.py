@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -10,13 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from metabench import registry
 from metabench.errors import IncompleteError, MetabenchError
 from metabench.leaderboard.board import Board, load_board
+from metabench.schema import TRACES as TRACES_SCHEMA
 
 if TYPE_CHECKING:
+    from metabench.evaluate import CellStore
     from metabench.scores import Scores
     from metabench.table import Table
 
@@ -61,9 +65,9 @@ def evaluate_board(
     """Evaluate methods on a board and store their traces in the folder ``out``.
 
     All built-in methods that can run here are evaluated by default, into the board's own folder. Chosen ones (names,
-    or ``my_pkg:MyModel``) go with every built-in method whose cells are stored already into
-    ``build/evaluate/<board>-<profile>``, so that what is published stays. Cells that the board's folder or the cache
-    holds are not computed again.
+    or ``my_pkg:MyModel``) go into ``build/evaluate/<board>-<profile>``, so that what is published stays, and are
+    scored beside every method that is published under the profile or whose cells are all stored. Cells that the
+    board's folder or the cache holds are not computed again.
 
     Raises MetabenchError when ``out`` cannot be written; UsageError for unknown names; what failed is in the result.
     """
@@ -81,13 +85,17 @@ def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, w
     from metabench.tasks import cache_dir
 
     store = CellStore(cache_dir() / "cells")
-    if board.path is not None:
-        _adopt(board.path / TRACES, store)
+    published = _published_traces(board)
+    _adopt(published, store)
     able, absent = methods()
-    if not chosen:
+    asked: list[str] = list(chosen) or able
+    if chosen:
+        published = _beside(published, asked, board.profile(profile))
+        asked += _stored(able, asked, published, board.profile(profile), table, store)
+    else:
+        published = published.slice(0, 0)
         for method, reason in absent.items():
             _say(f"{method} is left out: it {reason}")
-    asked = [*chosen, *_stored(able, chosen, board.profile(profile), table, store)] if chosen else able
     failed: dict[str, str] = {}
     try:
         traces = evaluate(asked, board, table, profile=profile, store=store.folder, workers=workers, progress=True)
@@ -95,6 +103,7 @@ def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, w
         if not error.traces.num_rows:
             raise
         traces, failed = error.traces, error.failures
+    traces = _together(traces, published)
     path = out / TRACES
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -106,25 +115,51 @@ def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, w
     return Evaluated(score(traces, table, board.profile(profile)), traces, path, failed)
 
 
-def _adopt(path: Path, store) -> None:
-    """Cells of a published file of traces join the store: their keys say what they are worth."""
-    from metabench.evaluate.store import read_traces
-
-    if path.exists():
-        published = read_traces(path)
-        known = set(store.read(published["cell"].to_pylist())["cell"].to_pylist())
-        store.write([row for row in published.to_pylist() if row["cell"] not in known])
+def _published_traces(board: Board) -> pa.Table:
+    """The traces in the board's folder; none where there is no such file."""
+    path = board.path and board.path / TRACES
+    return _read(path) if path and path.exists() else TRACES_SCHEMA.empty_table()
 
 
-def _stored(able: Sequence[str], chosen: Sequence[str], board: Board, table: Table, store) -> list[str]:
-    """Those built-in methods, none of them chosen, whose cells on the board are all in the store."""
+def _adopt(published: pa.Table, store: CellStore) -> None:
+    """Published cells join the store; their keys say what they are worth."""
+    known = set(store.read(published["cell"].to_pylist())["cell"].to_pylist())
+    store.write([row for row in published.to_pylist() if row["cell"] not in known])
+
+
+def _beside(published: pa.Table, chosen: Sequence[str], board: Board) -> pa.Table:
+    """Published traces of methods that are not chosen, if they were made under the (narrowed) board's profile."""
+    from metabench.evaluate import resolve
+
+    frame = published.select(["start", "seed"]).to_pandas()
+    lengths = set(pc.list_value_length(published["config_ids"]).to_pylist())
+    if lengths != {board.budget} or set(frame["start"]) != set(board.starts) or frame["seed"].max() + 1 != board.seeds:
+        return published.slice(0, 0)
+    names = pa.array([method.name for method in resolve(chosen)])
+    return published.filter(pc.invert(pc.is_in(published["method"], names)))
+
+
+def _stored(
+    able: Sequence[str], chosen: Sequence[str], published: pa.Table, board: Board, table: Table, store: CellStore
+) -> list[str]:
+    """Names of built-in methods, neither chosen nor published, whose cells on the board are all in the store."""
     from metabench.evaluate import plan, resolve
 
-    taken = {method.name for method in resolve(chosen)}
+    taken = {method.name for method in resolve(chosen)} | set(published["method"].to_pylist())
     groups = plan(resolve([name for name in able if name not in taken]), board, table)
     keys = {name: {k for g in groups if g.method == name for k in g.keys.values()} for name in able}
     known = set(store.read(set().union(*keys.values()))["cell"].to_pylist())
     return [name for name, wanted in keys.items() if wanted and wanted <= known]
+
+
+def _together(traces: pa.Table, published: pa.Table) -> pa.Table:
+    """Both, with what their metadata says of the methods' twins."""
+    from metabench.evaluate.store import TWINS
+
+    twins = [json.loads((part.schema.metadata or {}).get(TWINS, b"{}")) for part in (published, traces)]
+    merged = json.dumps(twins[0] | twins[1], sort_keys=True).encode()
+    both = pa.concat_tables([traces.cast(TRACES_SCHEMA), published.cast(TRACES_SCHEMA)])
+    return both.replace_schema_metadata({**TRACES_SCHEMA.metadata, TWINS: merged})
 
 
 def ranking(scores: Scores, start: str = "own", marks: Sequence[int] = (1, 5, 10, 25, 50)) -> list[dict[str, Any]]:
@@ -228,8 +263,9 @@ def _print(rows: list[dict[str, Any]]) -> None:
     grid = Grid(title="valid regret on held-out tasks (smaller is better)", title_justify="left")
     for i, name in enumerate(rows[0]):
         grid.add_column(name, justify="left" if i == 0 else "right")
+    digits = {"regret": 3, "rank": 2, "overhead_ms": 1}
     for row in rows:
-        grid.add_row(*[f"{v:.3f}" if isinstance(v, float) and "regret" in k else str(v) for k, v in row.items()])
+        grid.add_row(*[f"{v:.{digits[k.split('@')[0]]}f}" if isinstance(v, float) else str(v) for k, v in row.items()])
     Console(width=None if sys.stdout.isatty() else 120).print(grid)
 
 

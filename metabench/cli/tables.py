@@ -42,7 +42,10 @@ def plan(table: str, workload: str, pattern: str, configs: int, seeds: int, as_j
 
 @click.command()
 @a_job
-@click.option("--device", default="cpu", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option(
+    "--device", default="cpu", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]),
+    help="Where to train; auto takes a GPU when there is one.",
+)  # fmt: skip
 @click.option(
     "--backend", default="auto", show_default=True, metavar="NAME", help="auto, sequential, batched or resident."
 )
@@ -60,10 +63,11 @@ def generate(
     """
     from metabench import tasks
     from metabench.generate import generate as train
+    from metabench.training.machine import pick_device
 
     report = train(
         table_folder(table), workload, tasks.select(workload, pattern), n_configs=configs, n_seeds=seeds,
-        device=device, backend=backend, workers=workers, budget=budget, retry_failed=retry_failed,
+        device=pick_device(device), backend=backend, workers=workers, budget=budget, retry_failed=retry_failed,
     )  # fmt: skip
     show([asdict(report) | {"runs_per_second": report.runs_per_second}], as_json)
     if report.missing or report.failed:

@@ -13,6 +13,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -132,12 +133,21 @@ def _imports(name: str, source: str) -> Iterator[str]:
     """Dotted names that a module imports, anywhere in it; those of ``from a import b`` may be modules or not."""
     module = sys.modules.get(name)
     package = module.__package__ if module else getattr(importlib.util.find_spec(name), "parent", None)
+    for base, members in _import_statements(source):
+        base = importlib.util.resolve_name(base, package or None)
+        yield from (base, *(f"{base}.{member}" for member in members))
+
+
+@cache
+def _import_statements(source: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(module as it is written, names imported from it) of every import statement."""
+    found: list[tuple[str, tuple[str, ...]]] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [(alias.name, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package or None)
-            yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
+            found.append(("." * node.level + (node.module or ""), tuple(alias.name for alias in node.names)))
+    return tuple(found)
 
 
 def _is_module(name: str) -> bool:
@@ -149,7 +159,9 @@ def _is_module(name: str) -> bool:
         return False
 
 
+@cache
 def _canonical(source: str) -> str:
+    """Source without comments, docstrings and layout."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

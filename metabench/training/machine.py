@@ -21,3 +21,12 @@ def processor(device: str = "cpu") -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def pick_device(device: str) -> str:
+    """``auto`` → cuda where torch finds a GPU, else cpu; any other name stays."""
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
