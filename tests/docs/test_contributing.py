@@ -1,33 +1,87 @@
-"""The meta-model shown in CONTRIBUTING.md is code that works."""
+"""The plug-ins shown in CONTRIBUTING.md are code that works, from a file in the working folder."""
 
+import importlib
 import re
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+from click.testing import CliRunner
+from fakes import FakeTable, board_for
 
-from metabench import testing
+import metabench
+from metabench import registry, testing
+from metabench.cli import main
 from metabench.search.base import History, Problem
 from metabench.testing import PlantedFamily, synthetic_source
 
-ROOT = Path(__file__).parents[2]
+TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+SHOWN = {
+    re.search(r'^    name = "(\w+)"', code, re.M)[1]: code for code in re.findall(r"```python\n(.*?)```", TEXT, re.S)
+}
 
 
-def test_the_shown_metamodel_keeps_the_contract_and_transfers(tmp_path, monkeypatch):
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    (tmp_path / "shown_metamodel.py").write_text(re.search(r"```python\n(.*?)```", text, re.S)[1])
+@pytest.fixture
+def shown(tmp_path, monkeypatch):
+    """Name → class, each from a file of that name."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    import shown_metamodel
+    found = {}
+    for name, code in SHOWN.items():
+        (tmp_path / f"{name}.py").write_text(code)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        found[name] = registry.plugin_class(importlib.import_module(name), name)
+    yield found
+    for name in found:
+        sys.modules.pop(name)
 
-    testing.check_metamodel(shown_metamodel.NearestTask)
+
+def test_a_metamodel_and_a_baseline_are_shown():
+    assert list(SHOWN) == ["nearest_task", "farthest"]
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_they_keep_the_contract(shown, name):
+    testing.check(shown[name])
+    spec = f"{name}:{shown[name].__name__}"
+    assert f"metabench check {spec}" in TEXT or name == "farthest"
+    done = CliRunner().invoke(main, ["check", spec])
+    assert (done.exit_code, done.stdout) == (0, f"{spec}: keeps the contract\n")
+
+
+def test_they_are_evaluated_and_scored(shown):
+    table = FakeTable.planted(tasks=12, configs=64)
+    board = board_for(table, budget=8)
+    traces = metabench.evaluate([*shown.values(), "random"], board, table)
+    summary = metabench.score(traces, table, board, resamples=20).summary
+    assert set(summary["method"]) == {"nearest_task", "farthest", "random"}
+    assert summary["valid_regret"].between(0, 1).all()
+
+
+def test_the_metamodel_transfers(shown):
+    """Its first proposal on unseen tasks of the family beats three quarters of the pool; a random one beats half."""
     family = PlantedFamily(seed=4)
     source = synthetic_source(30, 48, seed=4)
-    model = shown_metamodel.NearestTask().fit(source)
-    ranks = []
+    model = shown["nearest_task"]().fit(source)
+    behind = []
     for task in range(200, 215):
         problem = Problem(source.space, family.info(task), source.configs.reset_index(drop=True), 5)
         scores = np.nan_to_num(family.scores(task, source.configs)[:, 0])
-        first = model.start(problem, 0).ask(History())
-        ranks.append((scores > scores[first]).mean())
-    assert np.mean(ranks) < 0.25  # a random proposal would be at .5
-    sys.modules.pop("shown_metamodel")
+        behind.append((scores > scores[model.start(problem, 0).ask(History())]).mean())
+    assert np.mean(behind) < 0.25
+
+
+def test_the_baseline_covers(shown):
+    """Five trials leave no candidate as far from all of them as five random trials do."""
+    from metabench.baselines.common import distances
+
+    source = synthetic_source(2, 64, seed=0)
+    problem = Problem(source.space, PlantedFamily(seed=0).info(1), source.configs.reset_index(drop=True), 5)
+    gaps = distances(problem, problem.candidates)
+    search, history = shown["farthest"]().start(problem, 0), History()
+    for _ in range(5):
+        history.add(search.ask(history), 0.0)
+    rng = np.random.default_rng(0)
+    by_chance = [gaps[rng.permutation(64)[:5]].min(axis=0).max() for _ in range(50)]
+    assert gaps[history.candidates].min(axis=0).max() < np.median(by_chance)
