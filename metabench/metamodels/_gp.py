@@ -53,20 +53,23 @@ class PoolGP:
         n = len(self._tried)
         return solve_triangular(self._factor[:n, :n], values, lower=True, check_finite=False)
 
-    def posterior(self, mean: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
+    def posterior(
+        self, mean: np.ndarray, y: np.ndarray, scale: np.ndarray | float = 1.0
+    ) -> tuple[np.ndarray, np.ndarray, float, float]:
         """Posterior mean and variance of f over the pool [pool], and the affine map (a, b), given y at the tried ones.
 
-        With nothing tried it is the prior, a = 0, b = 1.
+        ``scale`` [pool] multiplies the standard deviation of f − mean, and that of the noise with it; it and ``mean`` may
+        differ from trial to trial at no cost. With nothing tried the prior comes back, a = 0, b = 1.
         """
-        n = len(self._tried)
+        n, scale = len(self._tried), np.broadcast_to(scale, mean.shape)
         if n == 0:
-            return mean.copy(), self._diagonal.copy(), 0.0, 1.0
-        m = mean[self._tried]
-        spread = np.sqrt(m.var() + np.mean(self._diagonal[self._tried]) + self._noise)
-        u, v, w = self.whiten(np.column_stack([y, m, np.ones(n)])).T
+            return mean.copy(), scale**2 * self._diagonal, 0.0, 1.0
+        m, s = mean[self._tried], scale[self._tried]
+        spread = np.sqrt(m.var() + np.mean(s**2 * (self._diagonal[self._tried] + self._noise)))
+        u, v, w = self.whiten(np.column_stack([y, m, np.ones(n)]) / s[:, None]).T
         a, b = affine_map(u, v, w, guess=np.std(y) / spread)
         shift = ((u - a * w) / b - v) @ self._rows[:n]
-        return mean + shift, np.maximum(self._variance, 1e-12), a, b
+        return mean + scale * shift, scale**2 * np.maximum(self._variance, 1e-12), a, b
 
 
 def affine_map(u: np.ndarray, v: np.ndarray, w: np.ndarray, guess: float, strength: float = 2.0) -> tuple[float, float]:

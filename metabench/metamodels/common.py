@@ -143,6 +143,13 @@ class SourceSpace:
         weights[missing], gap[missing] = kernel.interpolate(theirs, [b[missing] for b in pool])
         return Alignment(rows, weights, gap)
 
+    def pool_columns(self, problem: Problem) -> np.ndarray:
+        """The pool in the source's coordinates (:func:`blocks`), float64 [candidates, columns]; NaN where it lacks them."""
+        shared = shared_hyperparameters(self.space, problem)
+        known = dict(zip(shared, blocks(self.space, problem.candidates, shared), strict=True))
+        empty = {n: np.full((len(problem.candidates), b.shape[1]), np.nan) for n, b in zip(self.space, self.encoded)}
+        return np.concatenate([known.get(n, empty[n]) for n in self.space], axis=1)
+
     def pool_coordinates(self, problem: Problem) -> np.ndarray:
         """The pool in coordinates where the kernel has unit length scale, float64 [candidates, columns].
 
