@@ -20,15 +20,19 @@ SETTINGS = (
 
 
 def diagnosis() -> list[dict[str, Any]]:
-    """Rows of (item, found)."""
+    """Rows of {"item", "found"}. Loads torch, to see whether it finds a GPU."""
     from metabench import __version__, tasks
-    from metabench.training import backends
-    from metabench.training.machine import processor
+    from metabench.training import backends, resident
+    from metabench.training.machine import pick_device, processor
+
+    device = pick_device("auto")
 
     found = {
         "metabench": __version__,
         "python": platform.python_version(),
         "processor": f"{processor()}, {os.cpu_count()} cores",
+        "gpu": processor(device) if device == "cuda" else "none that torch finds",
+        "c++ compiler": resident.compiler() or "none: set CXX, or install g++ or clang++",
         "cache folder": tasks.cache_dir(),
     }
     found |= {name: _version(name) or "absent: reinstall metabench" for name in PACKAGES}

@@ -117,7 +117,7 @@ def test_doctor_knows_versions_backends_and_settings(monkeypatch):
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert found["backend batched"] == "usable"
     assert found["METABENCH_DATA"] == "/somewhere"
-    assert {"torch", "botorch (optional)", "cache folder"} <= set(found)
+    assert {"torch", "botorch (optional)", "gpu", "c++ compiler", "cache folder"} <= set(found)
 
 
 def test_json_is_json_whatever_it_is_given():
