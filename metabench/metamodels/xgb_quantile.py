@@ -1,273 +1,194 @@
-"""Gradient-boosted quantiles of a configuration's normal score, from its hyperparameters, the task and the trials so far.
+"""Boosted trees that predict quantiles of a configuration's normal score from what is known of task and trials.
 
-Normal scores as tasks' common scale: Salinas, Shen & Perrone, "A quantile-based approach for hyperparameter transfer
-learning", ICML 2020, Sec. 4. Boosted quantiles with conformal correction, Thompson sampling of quantiles: Salinas,
-Golebiowski, Klein, Seeger & Archambeau, "Optimizing hyperparameters with conformal quantile regression", ICML 2023.
-Correction of each quantile apart: Romano, Patterson & Candès, "Conformalized quantile regression", NeurIPS 2019, Thm. 2.
+Quantile regression with conformal calibration as in Salinas, Golebiowski, Klein, Seeger & Archambeau, "Optimizing
+hyperparameters with conformal quantile regression", ICML 2023, carried across tasks: trained on pseudo-histories drawn
+from the source tasks, calibrated on whole tasks that were held out.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
-
 import numpy as np
-from scipy import stats
 
-from metabench.errors import MetabenchError, UsageError
-from metabench.metamodels._gp import PoolGP
+from metabench.errors import UsageError
 from metabench.metamodels._matern import distances, matern
 from metabench.metamodels.common import (
     MetaModel,
     SourceSpace,
+    blocks,
     check_source,
     complete,
     history_scores,
+    shared_hyperparameters,
     task_features,
     utilities,
-    write_bytes,
 )
-from metabench.metamodels.metric_knn import agreement, location_spread, soft_neighbours
 from metabench.search.base import History, MetaTrain, Prediction
 
-LEVELS = np.array([0.1, 0.25, 0.5, 0.75, 0.9])
-_PROBITS = stats.norm.ppf(LEVELS)
-_MEDIAN = 2
-#: lengths of the pseudo-histories that the trees learn from
-_LENGTHS = (0, 0, 1, 2, 3, 5, 8, 13, 25, 50)
+LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+#: lengths of the pseudo-histories that training draws from
+LENGTHS = (0, 0, 1, 2, 3, 5, 8, 12, 20, 35)
+_GRID = (np.arange(64) + 0.5) / 64
 
 
-@dataclass(frozen=True)
-class Quantiles:
-    """Predicted quantiles of normal scores, float64 [candidates, LEVELS], and a scale [candidates] for corrections."""
+class XgbQuantile(MetaModel):
+    """One ensemble of multi-quantile trees over rows [x, task features, what the trials say of x].
 
-    values: np.ndarray
-    scale: np.ndarray
-
-    def at(self, probits: np.ndarray) -> np.ndarray:
-        """Quantiles at Φ(``probits``), [candidates, k] for [k], or for [candidates, k] each its own.
-
-        Linear between levels on the probit scale, and beyond the outer ones, so tails are Gaussian.
-        """
-        p = np.broadcast_to(probits, (len(self.values), np.shape(probits)[-1]))
-        k = np.clip(np.searchsorted(_PROBITS, p) - 1, 0, len(LEVELS) - 2)
-        low = np.take_along_axis(self.values, k, 1)
-        slope = (np.take_along_axis(self.values, k + 1, 1) - low) / (_PROBITS[k + 1] - _PROBITS[k])
-        return low + slope * (p - _PROBITS[k])
-
-    def expected_improvement(self, best: float, points: int = 64) -> np.ndarray:
-        """E[max(0, f − best)] = ∫ max(0, Q(u) − best) du by the midpoint rule, float64 [candidates]."""
-        u = (np.arange(points) + 0.5) / points
-        return np.maximum(self.at(stats.norm.ppf(u)) - best, 0.0).mean(1)
-
-
-class XGBQuantile(MetaModel):
-    """Rows [x, task features, statistics of the history] → quantiles .1 .25 .5 .75 .9 of the normal score.
-
-    The rows come from pseudo-histories on the source tasks. The statistics that a row holds of the *other* tasks (mean,
-    spread, and mean weighted by agreement with the history) are taken from other folds, so the trees learn how far such
-    figures can be trusted on a new task. A GP on the scaled residuals at the trials, with an affine map of the target's
-    scale, adapts the quantiles; each is then corrected by its error on held-out tasks (``source.valid``, or a fifth of
-    the source). ``acquisition`` is ``ei`` or ``thompson``.
+    What the trials say: their number; the source tasks' mean score of x; the trials' surprise against that mean,
+    smoothed to x by a Matérn kernel; the kernel's largest value between x and a trial; the trials' mean surprise. Quantiles are
+    shifted so that each covers its share of held-out tasks. ``acquisition`` is ``ei`` (expected improvement under the
+    piecewise-linear quantile function) or ``thompson`` (one draw of it per ask).
     """
 
     name = "xgb_quantile"
     twin = "gp"
-    arrays = ("scores_", "location_", "spread_", "offsets_")
-    facts = ("feature_names_",)
+    arrays = ("booster_", "offsets_", "mean_")
+    facts = ("names_", "residual_")
 
     def __init__(
-        self, rounds: int = 120, depth: int = 5, learning_rate: float = 0.08, acquisition: str = "ei",
-        noise: float = 0.1, histories: int = 8, fit_seed: int = 0,
+        self, trees: int = 150, depth: int = 5, rate: float = 0.08, histories: int = 16, candidates: int = 48,
+        acquisition: str = "ei", seed: int = 0,
     ):  # fmt: skip
+        if min(trees, depth, histories, candidates) < 1 or rate <= 0:
+            raise UsageError("xgb_quantile: trees, depth, histories, candidates and rate must be positive")
         if acquisition not in ("ei", "thompson"):
-            raise UsageError(f"xgb_quantile: acquisition is {acquisition!r}; known: ei, thompson")
-        if rounds < 1 or depth < 1 or learning_rate <= 0 or noise <= 0 or histories < 1:
-            raise UsageError("xgb_quantile: rounds, depth, learning_rate, noise and histories must be positive")
-        self.rounds = rounds
+            raise UsageError(f"xgb_quantile: unknown acquisition {acquisition!r}; known: ei, thompson")
+        self.trees = trees
         self.depth = depth
-        self.learning_rate = learning_rate
-        self.acquisition = acquisition
-        self.noise = noise
+        self.rate = rate
         self.histories = histories
-        self.fit_seed = fit_seed
+        self.candidates = candidates
+        self.acquisition = acquisition
+        self.seed = seed
 
-    # ------------------------------------------------------------------ learning
-    def fit(self, source: MetaTrain) -> XGBQuantile:
+    # ---------------------------------------------------------------- learning
+    def fit(self, source: MetaTrain) -> XgbQuantile:
+        import xgboost
+
         check_source(source, self.name)
-        rng = np.random.default_rng([self.fit_seed, 0xB005])
-        targets = source.normal_scores
-        self.source_ = SourceSpace.fit(source, targets, self.fit_seed)
-        self.scores_ = complete(targets)
-        self.feature_names_ = source.feature_names
-        self.location_, self.spread_ = location_spread(source.features)
-        tasks, x = len(targets), np.concatenate(self.source_.encoded, axis=1)
-        order = rng.permutation(tasks)
-        valid = source.valid
-        if valid is not None and len(valid.tasks) and valid.configs.equals(source.configs):
-            learn, calibrate = order, [(valid, t, self.scores_) for t in range(len(valid.tasks))]
-        else:
-            held_out = order[: max(1, tasks // 5)] if tasks > 1 else order[:0]
-            learn = order[len(held_out) :]
-            calibrate = [(source, t, np.delete(self.scores_, t, axis=0)) for t in held_out]
-        folds = [learn[i :: min(5, len(learn))] for i in range(min(5, len(learn)))]
-        rows, labels = [], []
-        for fold in folds:
-            others = np.delete(self.scores_, fold, axis=0)
-            for t in fold:
-                vector = self._task_vector(source.tasks[t].features)
-                for tried in self._pseudo_histories(targets[t], rng):
-                    ask = np.setdiff1d(np.flatnonzero(~np.isnan(targets[t])), tried)
-                    ask = rng.permutation(ask)[:64]
-                    rows.append(design(x, vector, others, tried, targets[t, tried])[ask])
-                    labels.append(targets[t, ask])
-        self._boost(np.concatenate(rows), np.concatenate(labels))
-        self.offsets_ = np.zeros((2, len(LEVELS)))
-        self.offsets_ = self._calibrate(calibrate, x, rng)
+        targets = complete(source.normal_scores)
+        self.source_ = SourceSpace.fit(source, source.normal_scores)
+        self.names_ = list(source.feature_names)
+        self.mean_ = targets.mean(0)
+        self.residual_ = float(np.sqrt(max(np.mean((targets - self.mean_) ** 2), 0.05)))
+        x, y = self._rows(source, targets, leave_out=True, stream=0)
+        parameters = {
+            "objective": "reg:quantileerror", "quantile_alpha": np.array(LEVELS), "tree_method": "hist", "nthread": 1,
+            "max_depth": self.depth, "eta": self.rate, "subsample": 0.8, "colsample_bynode": 0.7, "max_bin": 64,
+            "min_child_weight": 8, "seed": self.seed, "verbosity": 0,
+        }  # fmt: skip
+        booster = xgboost.train(parameters, xgboost.QuantileDMatrix(x, y, max_bin=64), self.trees)
+        self.booster_ = np.frombuffer(booster.save_raw("ubj"), dtype=np.uint8)
+        self.offsets_ = np.zeros(len(LEVELS))
+        if source.valid is not None and len(source.valid.tasks):
+            held = source.valid
+            x, y = self._rows(held, complete(held.normal_scores), leave_out=False, stream=1)
+            surprise = y[:, None] - self._quantiles(booster, x)
+            self.offsets_ = np.array([np.quantile(surprise[:, i], level) for i, level in enumerate(LEVELS)])
         return self
 
-    def _task_vector(self, features) -> np.ndarray:
-        return (task_features(self.feature_names_, features) - self.location_) / self.spread_
+    def _rows(self, source: MetaTrain, targets: np.ndarray, leave_out: bool, stream: int):
+        """Training rows and targets: for every task, histories of LENGTHS trials and random candidates after them.
 
-    def _pseudo_histories(self, target: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-        """Tried configurations on a source task, int arrays: every other one prefers good ones, as a search would."""
-        run = np.flatnonzero(~np.isnan(target))
-        out = []
-        for k in range(self.histories):
-            n = min(_LENGTHS[k % len(_LENGTHS)], max(len(run) - 1, 0))
-            noisy = (1.5 * target[run] if k % 2 else 0.0) + rng.gumbel(size=len(run))
-            out.append(run[np.argsort(-noisy, kind="stable")[:n]])
-        return out
+        ``leave_out`` removes the task itself from the source mean that its rows see.
+        """
+        rng = np.random.default_rng([self.seed, stream, 0x9B005])
+        encoded = np.concatenate(self.source_.encoded, axis=1)
+        scaled = self.source_.kernel(list(self.source_.space)).scale(self.source_.encoded)
+        kernel = matern(distances(scaled, scaled))
+        tasks, n = targets.shape
+        xs, ys = [], []
+        for t, info in enumerate(source.tasks):
+            mean = (self.mean_ * tasks - targets[t]) / (tasks - 1) if leave_out and tasks > 1 else self.mean_
+            features = task_features(self.names_, dict(info.features))
+            for h in range(self.histories):
+                length = min(LENGTHS[h % len(LENGTHS)], n - 1)
+                # half of the histories look like a search's: good configurations come up more often
+                weight = np.exp(targets[t] + rng.gumbel(size=n)) if h % 2 else rng.random(n)
+                tried = np.argsort(-weight)[:length]
+                chosen = rng.choice(n, min(self.candidates, n), replace=False)
+                state = self._state(targets[t, tried], mean, tried, kernel[np.ix_(tried, chosen)], chosen)
+                rows = np.column_stack([encoded[chosen], np.tile(features, (len(chosen), 1)), state])
+                xs.append(rows.astype(np.float32))
+                ys.append(targets[t, chosen])
+        return np.concatenate(xs), np.concatenate(ys).astype(np.float32)
 
-    def _boost(self, rows: np.ndarray, labels: np.ndarray) -> None:
-        import xgboost as xgb
+    def _state(self, y, mean, tried, similarity, chosen) -> np.ndarray:
+        """What the trials say of candidates, [chosen, 5]; ``y`` are utilities of the trials on any scale, larger is
+        better."""
+        n = len(tried)
+        base = mean[chosen]
+        if n == 0:
+            zero = np.zeros(len(chosen))
+            return np.column_stack([zero, base, zero, zero, zero])
+        typical = np.sqrt(mean[tried].var() + self.residual_**2)
+        surprise = mean[tried].mean() + typical * history_scores(y) - mean[tried]
+        smooth = (similarity * surprise[:, None]).sum(0) / (similarity.sum(0) + 0.5)
+        return np.column_stack(
+            [np.full(len(chosen), n), base, smooth, similarity.max(0), np.full(len(chosen), surprise.mean())]
+        )
 
-        settings = {
-            "objective": "reg:quantileerror", "quantile_alpha": LEVELS.tolist(), "tree_method": "hist", "max_bin": 64,
-            "max_depth": self.depth, "eta": self.learning_rate, "min_child_weight": 20, "subsample": 0.5,
-            "colsample_bytree": 0.5, "nthread": 1, "seed": self.fit_seed,
-        }  # fmt: skip
-        data = xgb.QuantileDMatrix(rows.astype(np.float32), labels, max_bin=64, nthread=1)
-        self.booster_ = xgb.train(settings, data, num_boost_round=self.rounds)
-
-    def _calibrate(self, tasks: list, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Corrections [before any trial, after some; LEVELS] in units of the predicted scale, from held-out tasks."""
-        errors: tuple[list, list] = ([], [])
-        coordinates = self.source_.kernel(list(self.source_.space)).scale(self.source_.encoded)
-        for source, t, others in tasks:
-            target, vector = source.normal_scores[t], self._task_vector(source.tasks[t].features)
-            for tried in self._pseudo_histories(target, rng):
-                quantiles = self._quantiles(
-                    design(x, vector, others, tried, target[tried]), residual_gp(coordinates, self.noise), tried,
-                    target[tried],
-                )  # fmt: skip
-                ask = np.setdiff1d(np.flatnonzero(~np.isnan(target)), tried)
-                errors[len(tried) > 0].append(
-                    (target[ask, None] - quantiles.values[ask]) / np.maximum(quantiles.scale[ask, None], 1e-6)
-                )
-        out = np.zeros((2, len(LEVELS)))
-        for i, parts in enumerate(errors):
-            pooled = np.concatenate(parts) if parts else np.empty((0, len(LEVELS)))
-            if len(pooled):
-                out[i] = [np.quantile(pooled[:, k], level) for k, level in enumerate(LEVELS)]
-        return out
-
-    # ------------------------------------------------------------------ predicting
-    def _quantiles(self, rows: np.ndarray, gp: PoolGP, tried: np.ndarray, y: np.ndarray) -> Quantiles:
-        """Quantiles over a pool: the trees' own, moved and narrowed by the trials, corrected."""
-        raw = np.sort(self.booster_.inplace_predict(rows.astype(np.float32)).reshape(len(rows), -1), axis=1)
-        raw = raw.astype(np.float64)
-        scale = np.maximum((raw[:, -1] - raw[:, 0]) / (_PROBITS[-1] - _PROBITS[0]), 0.05)
-        shape = (raw - raw[:, [_MEDIAN]]) / scale[:, None] + self.offsets_[int(len(tried) > 0)]
-        gp.observe(tried)
-        mean, variance, _, _ = gp.posterior(raw[:, _MEDIAN], y, scale)
-        std = np.sqrt(variance)
-        return Quantiles(np.sort(mean[:, None] + std[:, None] * shape, axis=1), std)
-
+    # ---------------------------------------------------------------- searching
     def begin(self) -> None:
-        super().begin()
-        self.booster_.set_param({"nthread": 1})
-        alignment = self.source_.align(self.problem)
-        self._others = alignment.carry(self.scores_) if len(self.scores_) > 1 else np.empty((0, len(alignment.rows)))
-        self._x = self.source_.pool_columns(self.problem)
-        self._vector = self._task_vector(self.problem.task.features)
-        self._gp = residual_gp(self.source_.pool_coordinates(self.problem), self.noise)
+        import xgboost
 
-    def quantiles(self, history: History) -> Quantiles:
-        """Quantiles of the normal score of every candidate of the pool, given the trials so far."""
+        super().begin()
+        self._booster = xgboost.Booster({"nthread": 1})
+        self._booster.load_model(bytearray(self.booster_.tobytes()))
+        alignment = self.source_.align(self.problem)
+        self._mean = alignment.carry(self.mean_)
+        names = set(shared_hyperparameters(self.source_.space, self.problem))
+        parts = []
+        for name, theirs in zip(self.source_.space, self.source_.encoded, strict=True):
+            known = name in names
+            pool = blocks(self.source_.space, self.problem.candidates, [name])[0] if known else None
+            parts.append(pool if known else np.full((len(self._mean), theirs.shape[1]), np.nan))
+        features = task_features(self.names_, dict(self.problem.task.features))
+        self._fixed = np.column_stack([*parts, np.tile(features, (len(self._mean), 1))]).astype(np.float32)
+        x = self.source_.pool_coordinates(self.problem)
+        self._similarity = lambda tried: matern(distances(x[tried], x))
+        self._known = np.empty((0, len(self._mean)))
+
+    def _quantiles(self, booster, x: np.ndarray) -> np.ndarray:
+        """Calibrated quantiles, ascending, float64 [rows, LEVELS]."""
+        raw = booster.inplace_predict(np.ascontiguousarray(x, dtype=np.float32)).reshape(len(x), len(LEVELS))
+        return np.sort(raw.astype(np.float64) + self.offsets_, axis=1)
+
+    def quantiles(self, history: History) -> np.ndarray:
+        """Quantiles LEVELS of every candidate's normal score on the target, float64 [pool, LEVELS]."""
         tried, y = utilities(self.problem, history)
-        return self._quantiles(design(self._x, self._vector, self._others, tried, y), self._gp, tried, y)
+        if len(self._known) > len(tried):
+            self._known = self._known[:0]
+        fresh = tried[len(self._known) :]
+        if len(fresh):
+            self._known = np.concatenate([self._known, self._similarity(fresh)])
+        pool = np.arange(len(self._mean))
+        state = self._state(y, self._mean, tried, self._known, pool)
+        return self._quantiles(self._booster, np.column_stack([self._fixed, state]))
 
     def predict(self, history: History, candidates: np.ndarray) -> Prediction:
-        """Median and scale of the normal score on the target, float64 [candidates]."""
-        q = self.quantiles(history)
-        return Prediction(q.values[candidates, _MEDIAN], q.scale[candidates])
+        """Mean and standard deviation of the piecewise-linear quantile function, float64 [candidates]."""
+        values = _spread(self.quantiles(history)[candidates])
+        return Prediction(values.mean(1), values.std(1))
 
     def ask(self, history: History) -> int:
-        q, untried = self.quantiles(history), history.untried(len(self.problem.candidates))
-        mine = Quantiles(q.values[untried], q.scale[untried])
+        quantiles = self.quantiles(history)
+        untried = history.untried(len(quantiles))
         if self.acquisition == "thompson":
-            # a stream of its own for every trial: a proposal depends on the history alone
-            level = np.random.default_rng([self.seed, len(history)]).normal(size=(len(untried), 1))
-            return int(untried[np.argmax(mine.at(level)[:, 0])])
+            draws = self.rng.random(len(untried))
+            sampled = [np.interp(u, LEVELS, q) for u, q in zip(draws, quantiles[untried], strict=True)]
+            return int(untried[np.argmax(sampled)])
+        middle = quantiles[:, LEVELS.index(0.5)]
         if len(history) == 0:
-            return int(untried[np.argmax(mine.values[:, _MEDIAN])])
-        return int(untried[np.argmax(mine.expected_improvement(q.values[history.candidates, _MEDIAN].max()))])
-
-    # ------------------------------------------------------------------ storage
-    def save(self, folder) -> Path:
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / "booster.ubj", bytes(self.booster_.save_raw("ubj")))
-        return super().save(folder)
-
-    @classmethod
-    def load(cls, folder) -> Self:
-        import xgboost as xgb
-
-        model, path = super().load(folder), Path(folder) / "booster.ubj"
-        try:
-            model.booster_ = xgb.Booster()
-            model.booster_.load_model(bytearray(path.read_bytes()))
-        except (OSError, xgb.core.XGBoostError) as error:
-            raise MetabenchError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-        return model
+            return int(untried[np.argmax(middle[untried])])
+        best = middle[history.candidates].max()
+        gain = np.maximum(_spread(quantiles[untried]) - best, 0.0).mean(1)
+        return int(untried[np.lexsort((middle[untried], gain))[-1]])
 
 
-def residual_gp(coordinates: np.ndarray, noise: float) -> PoolGP:
-    """A unit-variance Matérn GP over a pool, for residuals in units of the predicted scale."""
-
-    def row(i: int) -> np.ndarray:
-        return matern(distances(coordinates[i : i + 1], coordinates)[0])
-
-    return PoolGP(row, np.ones(len(coordinates)), noise)
-
-
-def design(
-    x: np.ndarray, task: np.ndarray, others: np.ndarray, tried: np.ndarray, y: np.ndarray, neighbours: int = 10
-) -> np.ndarray:
-    """Rows for every candidate of a pool, float64 [candidates, columns]: x, task features, statistics.
-
-    ``others`` [tasks, candidates] are normal scores of reference tasks on the pool, ``y`` the utilities at ``tried``.
-    Statistics: number of trials; how the history's order agrees with the references' mean; mean, spread and
-    agreement-weighted mean of the references at the candidate. NaN (unknown to the trees) where there are none.
-    """
-    n = len(x)
-    statistics = np.full((n, 5), np.nan)
-    statistics[:, 0] = len(tried)
-    if len(others):
-        mean = others.mean(0)
-        weights = soft_neighbours(agreement(others[:, tried], y, noise=0.05), neighbours)
-        if len(tried) < 2:
-            weights = np.full(len(others), 1.0 / len(others))
-        statistics[:, 1] = shrunken_correlation(history_scores(y), mean[tried])
-        statistics[:, 2:] = np.column_stack([mean, others.std(0), weights @ others])
-    return np.column_stack([x, np.broadcast_to(task, (n, len(task))), statistics])
-
-
-def shrunken_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson correlation times n/(n + 2); 0 where either does not vary."""
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1] * len(a) / (len(a) + 2.0))
+def _spread(quantiles: np.ndarray) -> np.ndarray:
+    """The quantile function at 64 even levels, [rows, 64]: linear between LEVELS, and on in both tails."""
+    levels = np.array(LEVELS)
+    right = np.clip(np.searchsorted(levels, _GRID), 1, len(levels) - 1)
+    share = (_GRID - levels[right - 1]) / (levels[right] - levels[right - 1])
+    low, high = quantiles[:, right - 1], quantiles[:, right]
+    return low + (high - low) * share
