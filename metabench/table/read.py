@@ -198,6 +198,9 @@ class Table:
         from metabench.metatrain import MetaTrain
 
         valid = self.meta_train(workload, valid_ids) if len(valid_ids) else None
+        _, at, shape = self._cells(workload, train_ids, [])
+        observed = np.zeros(shape[:2], dtype=bool)
+        observed[at[0], at[1]] = True
         return MetaTrain(
             space=self.space(workload),
             configs=self.configs(workload),
@@ -205,6 +208,7 @@ class Table:
             scores=self.final(workload, train_ids),
             valid=valid,
             seconds=self.seconds(workload, train_ids),
+            observed=None if observed.all() else observed,
         )
 
 

@@ -153,7 +153,8 @@ def check_metamodel(searcher: Searcher | type) -> None:
     trial(copy.deepcopy(searcher).fit(source.select([0])))
     holes = source.scores.copy()
     holes[np.random.default_rng(0).random(holes.shape[:2]) < 0.3] = np.nan
-    trial(copy.deepcopy(searcher).fit(replace(source, scores=holes)))
+    observed = ~np.isnan(holes).all(axis=2)
+    trial(copy.deepcopy(searcher).fit(replace(source, scores=holes, observed=observed)))
     bare = [replace(t, features={}) for t in source.tasks]
     trial(copy.deepcopy(searcher).fit(replace(source, tasks=bare)))
     with warnings.catch_warnings():  # a changed space is told in one line
