@@ -84,14 +84,15 @@ def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, w
     from metabench.scores import score
     from metabench.tasks import cache_dir
 
+    narrowed = board.profile(profile)
     store = CellStore(cache_dir() / "cells")
     published = _published_traces(board)
     _adopt(published, store)
     able, absent = methods()
     asked: list[str] = list(chosen) or able
     if chosen:
-        published = _beside(published, asked, board.profile(profile))
-        asked += _stored(able, asked, published, board.profile(profile), table, store)
+        published = _beside(published, asked, narrowed)
+        asked += _stored(able, asked, published, narrowed, table, store)
     else:
         published = published.slice(0, 0)
         for method, reason in absent.items():
@@ -112,7 +113,7 @@ def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, w
         part.replace(path)
     except OSError as error:
         raise MetabenchError(f"{path} cannot be written: {error.strerror or error}") from None
-    return Evaluated(score(traces, table, board.profile(profile)), traces, path, failed)
+    return Evaluated(score(traces, table, narrowed), traces, path, failed)
 
 
 def _published_traces(board: Board) -> pa.Table:
