@@ -105,4 +105,13 @@ def doctor(as_json: bool) -> None:
     show(diagnosis(), as_json)
 
 
-COMMANDS = (list_, doctor)
+@click.command()
+@as_json
+def speed(as_json: bool) -> None:
+    """Train the same networks with every backend, side by side on one thread: about a minute."""
+    from metabench.training.speed import measure
+
+    show(measure(), as_json)
+
+
+COMMANDS = (list_, doctor, speed)

@@ -16,7 +16,7 @@ from metabench.cli.output import plain
 from metabench.errors import IncompleteError, MetabenchError, UsageError
 
 COMMANDS = [
-    "benchmark", "card", "check", "doctor", "evaluate", "generate", "leaderboard", "list", "plan", "rerun", "verify",
+    "benchmark", "card", "check", "doctor", "evaluate", "generate", "leaderboard", "list", "plan", "rerun", "speed", "verify",
 ]  # fmt: skip
 PATHS = [[name] for name in COMMANDS] + [["leaderboard", "build"], ["leaderboard", "check"]]
 HEAVY = {"torch", "xgboost", "sklearn", "pandas", "numpy", "pyarrow", "scipy", "rich"}
