@@ -25,6 +25,8 @@ from metabench.testing.planted import PlantedFamily, synthetic_source
 from metabench.workloads.base import Workload
 
 POOL, TRIALS = 40, 12
+#: a long search: trials already made, of a pool
+LONG, LONG_POOL = 300, 320
 
 
 class ContractError(MetabenchError):
@@ -92,7 +94,8 @@ def check_searcher(searcher: Searcher | type, source: MetaTrain | None = None) -
     """Check a searcher (an instance or its class), fitted on ``source`` (default: a planted family).
 
     Proposals are pool positions, never repeated, the same for the same seed; searches do not disturb one another;
-    histories may be empty, diverged, all equal, affinely rescaled, minimised, or as long as the pool.
+    histories may be empty, diverged, all equal, affinely rescaled, minimised, handed over after hundreds of trials, or as
+    long as the pool.
 
     Raises ContractError with one line at the first violation.
     """
@@ -124,6 +127,7 @@ def check_searcher(searcher: Searcher | type, source: MetaTrain | None = None) -
     _search(searcher, problem, lambda c: 1e6 * plain(c) - 3e6, 6)
     minimised = replace(problem, task=replace(problem.task, direction="min"))
     _search(searcher, minimised, lambda c: -plain(c), 6)
+    _ask_late(searcher, problem, family)
     if isinstance(searcher, Surrogate) and type(searcher).predict is not Surrogate.predict:
         prediction = searcher.start(problem, 0).predict(History(), np.arange(POOL))
         shape = (prediction.mean.shape, prediction.std.shape)
@@ -132,11 +136,22 @@ def check_searcher(searcher: Searcher | type, source: MetaTrain | None = None) -
         _require(bool(finite), f"{searcher.name}: predict returned something that is not finite, or a negative std")
 
 
+def _ask_late(searcher: Searcher, problem: Problem, family: PlantedFamily) -> None:
+    """A proposal after LONG trials that others made, some of which diverged."""
+    pool = problem.space.sample(LONG_POOL, seed=7)
+    scores = family.scores(100, pool)[:, 0]
+    tried = np.random.default_rng(7).permutation(LONG_POOL)[:LONG]
+    history = History(tried.tolist(), scores[tried].tolist())
+    proposal = searcher.start(replace(problem, candidates=pool, budget=LONG_POOL), 0).ask(history)
+    fresh = 0 <= proposal < LONG_POOL and proposal not in history
+    _require(fresh, f"{searcher.name}: proposed {proposal} after {LONG} trials, which is not an untried candidate")
+
+
 def check_metamodel(searcher: Searcher | type) -> None:
     """Check a meta-model: all of :func:`check_searcher`, and sources that are one task, incomplete or without task
     features; pools and spaces other than the source's; :meth:`save` and :meth:`load` where there are any.
 
-    Raises ContractError with one line at the first violation.
+    Two fits on one source propose the same. Raises ContractError with one line at the first violation.
     """
     searcher = searcher() if isinstance(searcher, type) else searcher
     source = synthetic_source(8, POOL, seed=1)
@@ -148,6 +163,9 @@ def check_metamodel(searcher: Searcher | type) -> None:
     def trial(model: Searcher, where: Problem = problem, n: int = 6) -> list[int]:
         return _search(model, where, lambda c: float(scores[c % len(scores)]), n)
 
+    _require(
+        trial(copy.deepcopy(searcher).fit(source)) == trial(searcher), f"{searcher.name}: two fits propose differently"
+    )
     blank = replace(problem, task=replace(problem.task, features={}))
     trial(searcher, blank)
     trial(copy.deepcopy(searcher).fit(source.select([0])))

@@ -1,0 +1,131 @@
+"""The way from the source's configurations to another pool, and what a history becomes before a model sees it."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from metabench.errors import MetabenchError, UsageError
+from metabench.metamodels._matern import Matern, distances, matern
+from metabench.metamodels.common import SourceSpace, utilities
+from metabench.metamodels.empirical_gp import EmpiricalGP
+from metabench.metamodels.portfolio import Portfolio
+from metabench.search.base import History, Problem
+from metabench.space import Choice, Float, Space
+from metabench.testing import PlantedFamily, synthetic_source
+from metabench.testing.planted import SPACE
+
+SOURCE = synthetic_source(16, 96, seed=4)
+KEPT = SourceSpace.fit(SOURCE, SOURCE.normal_scores)
+
+
+def problem(candidates, space=SPACE, direction="max"):
+    info = replace(PlantedFamily(seed=4).info(50), direction=direction)
+    return Problem(space, info, candidates.reset_index(drop=True), 10)
+
+
+def test_rows_of_the_source_keep_their_values():
+    order = np.random.default_rng(0).permutation(96)[:40]
+    alignment = KEPT.align(problem(SOURCE.configs.iloc[order]))
+    np.testing.assert_array_equal(alignment.rows, order)
+    np.testing.assert_array_equal(alignment.carry(SOURCE.normal_scores), SOURCE.normal_scores[:, order])
+    assert not alignment.gap.any()
+
+
+def test_rows_are_matched_in_a_space_without_what_the_task_ignores():
+    """A regression task's space may lack label smoothing although the table has the column."""
+    space = Space({n: p for n, p in SPACE.items() if n != "dropout"})
+    alignment = KEPT.align(problem(SOURCE.configs, space))
+    np.testing.assert_array_equal(alignment.rows, np.arange(96))
+
+
+def test_other_rows_are_interpolated():
+    """Far better than by the mean, known rows exactly, and the gap says where nothing is near."""
+    new = SPACE.sample(200, seed=77)
+    pool = new.iloc[:60]
+    truth = -PlantedFamily(seed=4).loss(3, pool)
+    values = -PlantedFamily(seed=4).loss(3, SOURCE.configs)
+    alignment = KEPT.align(problem(pool))
+    carried = values.mean() + alignment.carry(values - values.mean())
+    assert np.mean((carried - truth) ** 2) < 0.4 * truth.var()
+    assert (alignment.rows == -1).all() and (alignment.gap > 0).all() and (alignment.gap < 1).all()
+
+
+def test_a_changed_space_is_told_in_one_line():
+    kept = {n: p for n, p in SPACE.items() if n not in ("dropout", "optimizer", "momentum")}
+    changed = Space(optimizer=Choice("adam", "lion"), learning_rate=Float(1e-5, 1.0, log=True), **{
+        n: p for n, p in kept.items() if n != "learning_rate"
+    }, clip=Float(0.1, 10.0, log=True))  # fmt: skip
+    pool = changed.sample(30, seed=1)
+    with pytest.warns(UserWarning, match=r"lacks momentum, dropout and adds clip") as told:
+        alignment = KEPT.align(problem(pool, changed))
+    assert len(told) == 1 and "\n" not in str(told[0].message)
+    assert np.isfinite(alignment.carry(SOURCE.normal_scores)).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for model in (Portfolio(), EmpiricalGP()):
+            search, history = model.fit(SOURCE).start(problem(pool, changed), 0), History()
+            for _ in range(30):
+                history.add(search.ask(history), 0.5)
+            assert sorted(history.candidates) == list(range(30))
+
+
+def test_nothing_in_common_is_an_error():
+    alien = Space(x=Float(0, 1), y=Float(0, 1))
+    with pytest.raises(UsageError, match="shares no hyperparameter"):
+        KEPT.align(problem(alien.sample(8, seed=0), alien))
+
+
+def test_the_kernel_finds_what_matters():
+    """A function of one hyperparameter only: its length scale is the shortest by far."""
+    configs = SPACE.sample(128, seed=3)
+    from metabench.metamodels.common import blocks
+
+    x = blocks(SPACE, configs, list(SPACE))
+    u = SPACE.to_unit(configs)[:, list(SPACE).index("width")]
+    targets = np.stack([np.sin(6 * u + k) for k in range(8)])
+    scales = dict(zip(SPACE, Matern.fit(x, targets).length_scales, strict=True))
+    others = [v for n, v in scales.items() if n != "width"]
+    assert scales["width"] < 0.2 * min(others)
+
+
+def test_the_matern_kernel_is_five_halves():
+    from sklearn.gaussian_process.kernels import Matern as Theirs
+
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    np.testing.assert_allclose(matern(distances(x, x)), Theirs(nu=2.5)(x), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("scores", "direction", "expected"),
+    [
+        ([], "max", []),
+        ([0.1, 0.3], "max", [0.1, 0.3]),
+        ([0.1, 0.3], "min", [-0.1, -0.3]),
+        ([np.nan, np.nan], "max", [0, 0]),
+        ([0.0, 2.0, np.nan, -np.inf], "max", [0.0, 2.0, -0.5, -0.5]),
+        ([1.0, 2.0, 3.0, -1e9], "max", [1.0, 2.0, 3.0, -3.0]),  # median 1.5, best 3: nothing counts as under −3
+    ],
+)
+def test_utilities(scores, direction, expected):
+    history = History(list(range(len(scores))), scores)
+    tried, y = utilities(problem(SOURCE.configs, direction=direction), history)
+    np.testing.assert_array_equal(tried, np.arange(len(scores)))
+    np.testing.assert_allclose(y, expected)
+
+
+def test_a_saved_model_that_is_not_one_is_refused(tmp_path):
+    with pytest.raises(MetabenchError, match="holds no saved meta-model"):
+        Portfolio.load(tmp_path)
+    Portfolio().fit(SOURCE).save(tmp_path)
+    with pytest.raises(MetabenchError, match="'portfolio' in format 1; expected 'empirical_gp'"):
+        EmpiricalGP.load(tmp_path)
+    (tmp_path / "state.safetensors").write_bytes(b"no")
+    with pytest.raises(MetabenchError, match="cannot be read"):
+        Portfolio.load(tmp_path)
+
+
+def test_a_model_that_was_not_fitted_says_so():
+    with pytest.raises(UsageError, match="has not been fitted"):
+        EmpiricalGP().start(problem(SOURCE.configs), 0)
