@@ -21,6 +21,7 @@ from metabench.schema import TRACES as TRACES_SCHEMA
 
 if TYPE_CHECKING:
     from metabench.evaluate import CellStore
+    from metabench.leaderboard.submissions import Checked
     from metabench.scores import Scores
     from metabench.table import Table
 
@@ -183,6 +184,8 @@ def ranking(scores: Scores, start: str = "own", marks: Sequence[int] = (1, 5, 10
 
 
 def _published(name: str, profile: str, out: Path | None):
+    from metabench.evaluate.store import TWINS
+    from metabench.leaderboard import submissions
     from metabench.scores import score
     from metabench.table import load_table
 
@@ -193,8 +196,13 @@ def _published(name: str, profile: str, out: Path | None):
     table = load_table(board.dataset, board.dataset_version)
     narrowed = board.profile(profile)
     traces = _read(folder / TRACES)
+    submitted = list(submissions.accepted(board)) if profile == "full" else []
+    for submission, rows in submitted:
+        others = traces.filter(pc.not_equal(traces["method"], submission.method))
+        twins = {TWINS: json.dumps({submission.method: submission.twin} if submission.twin else {}).encode()}
+        traces = _together(rows.replace_schema_metadata(twins), others)
     command = f"metabench evaluate --board {name}" + ("" if profile == "full" else f" --profile {profile}")
-    return narrowed, traces, score(traces, table, narrowed), table, folder, command
+    return narrowed, traces, score(traces, table, narrowed), table, folder, command, [s for s, _ in submitted]
 
 
 def _read(path: Path) -> pa.Table:
@@ -216,6 +224,35 @@ def stale(name: str, *, profile: str = "full", out: Path | None = None) -> list[
     from metabench.leaderboard.build import check
 
     return check(*_published(name, profile, out))
+
+
+def draft_submission(folder: Path, spec: str, traces: pa.Table, name: str) -> Path:
+    """Write a submission of one evaluated method into a new folder, for its author to complete."""
+    from metabench.evaluate import resolve
+    from metabench.leaderboard.submissions import draft
+    from metabench.table import load_table
+
+    (method,) = resolve(spec)
+    board = load_board(name)
+    mine = traces.filter(pc.equal(traces["method"], method.name))
+    return draft(folder, mine, method.searcher, board, load_table(board.dataset, board.dataset_version))
+
+
+def submit(
+    folder: Path, name: str | None = None, *, keep: bool = True, reproduce: bool = False, workers: int = 1
+) -> tuple[Checked, str, Path | None]:
+    """Check a submission and keep it on its board: what was checked, its status, and where it is kept.
+
+    Raises Refused at the first rule that it breaks; UsageError for an unknown board.
+    """
+    from metabench.leaderboard import submissions
+    from metabench.table import load_table
+
+    board = load_board(name or submissions.read(folder)[0].board)
+    table = load_table(board.dataset, board.dataset_version)
+    checked = submissions.check(folder, board, table)
+    status = submissions.reproduce(checked, board, table, workers) if reproduce else submissions.STATUSES[0]
+    return checked, status, submissions.accept(checked, folder, board, status) if keep else None
 
 
 def run(out: Path, workers: int) -> None:

@@ -52,6 +52,11 @@ def _outside(kind: str) -> dict[str, object]:
     return found
 
 
+def builtin(kind: str) -> list[str]:
+    """Names of the plug-ins of a kind that are part of metabench, sorted."""
+    return sorted(_builtin(kind))
+
+
 def names(kind: str) -> list[str]:
     """Names of all plug-ins of a kind, sorted, without importing any of them."""
     return sorted({*_builtin(kind), *_outside(kind)})

@@ -10,7 +10,7 @@ import click
 
 from metabench.cli.group import Commands
 from metabench.cli.output import as_json, board_names, completes, method_names, options, show
-from metabench.errors import MetabenchError
+from metabench.errors import MetabenchError, UsageError
 
 a_board = options(
     click.option(
@@ -59,8 +59,15 @@ def check(plugin: str) -> None:
     "--out", type=click.Path(path_type=Path, file_okay=False),
     help="Folder for traces.parquet.  [default: the board's own; with --method build/evaluate/BOARD-PROFILE]",
 )  # fmt: skip
+@click.option(
+    "--submission", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+    help="Draft a submission of the one --method into a new folder.",
+)  # fmt: skip
 @as_json
-def evaluate(board: str, profile: str, methods: tuple[str, ...], workers: int, out: Path | None, as_json: bool) -> None:
+def evaluate(
+    board: str, profile: str, methods: tuple[str, ...], workers: int, out: Path | None, submission: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Let methods search the held-out tasks of a board, and rank them.
 
     Only what is missing is computed. Chosen methods are ranked beside all that are stored. Status 3 when a method
@@ -68,10 +75,48 @@ def evaluate(board: str, profile: str, methods: tuple[str, ...], workers: int, o
     """
     from metabench import benchmark
 
+    if submission and (len(methods) != 1 or profile != "full"):
+        raise UsageError("--submission takes the full profile and one --method, the one to submit")
     _find_here(methods)
     done = benchmark.evaluate_board(board, methods, profile=profile, workers=workers, out=out)
+    if submission and not done.failed:
+        benchmark.draft_submission(submission, methods[0], done.traces, board)
+        click.echo(f"drafted {submission}: complete submission.toml, then `metabench submit {submission}`", err=True)
     show(benchmark.ranking(done.scores), as_json, board=board, profile=profile, traces=done.path, failed=done.failed)
     done.complain()
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--board",
+    metavar="NAME|FOLDER",
+    help="Board, by name or folder.  [default: the one it names]",
+    shell_complete=completes(board_names),
+)
+@click.option("--check", "only_check", is_flag=True, help="Check and score it; keep nothing.")
+@click.option("--reproduce", is_flag=True, help="Run its code, which must be installed, and compare every proposal.")
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1), help="Worker processes of --reproduce."
+)
+@as_json
+def submit(folder: Path, board: str | None, only_check: bool, reproduce: bool, workers: int, as_json: bool) -> None:
+    """Check a submission, recompute its scores from its traces, and keep it on its board.
+
+    Nothing in FOLDER is executed unless --reproduce is given. Status 1, and the first rule that it breaks, when it is
+    refused.
+    """
+    from metabench import benchmark
+
+    if reproduce:
+        _find_here(("here:",))
+    checked, status, place = benchmark.submit(folder, board, keep=not only_check, reproduce=reproduce, workers=workers)
+    start = checked.scores.summary["start"].iloc[0]
+    told = {"method": checked.submission.method, "status": status, "start": start, "kept": place}
+    show(benchmark.ranking(checked.scores, start), as_json, **told)
+    if not as_json:
+        kept = f"kept in {place}; `metabench leaderboard build` shows it" if place else "nothing was kept"
+        click.echo(f"{checked.submission.method}: {status}; {kept}", err=True)
 
 
 @click.group(cls=Commands)
@@ -121,4 +166,4 @@ def benchmark_(workers: int | None, out: Path) -> None:
     benchmark.run(out, workers or os.cpu_count() or 1)
 
 
-COMMANDS = (check, evaluate, leaderboard, benchmark_)
+COMMANDS = (check, evaluate, submit, leaderboard, benchmark_)

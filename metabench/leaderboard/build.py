@@ -11,6 +11,7 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from metabench.leaderboard.view import View
 
 if TYPE_CHECKING:
     from metabench.leaderboard.board import Board
+    from metabench.leaderboard.submissions import Submission
     from metabench.scores import Scores
     from metabench.table import Table
 
@@ -33,19 +35,25 @@ PUBLISHED = ("README.md", "regret.svg", "scores.csv", "scores.json", "scores.par
 
 
 def build(
-    board: Board, traces: pa.Table, scores: Scores, table: Table, out: str | os.PathLike, command: str
+    board: Board,
+    traces: pa.Table,
+    scores: Scores,
+    table: Table,
+    out: str | os.PathLike,
+    command: str,
+    submissions: Iterable[Submission] = (),
 ) -> list[Path]:
     """Write the leaderboard into the folder ``out`` and return the paths of all files, sorted.
 
     ``board`` is narrowed to the profile that the traces were made with; ``command`` is the shell command that made
-    them, shown to the reader. Everything is written to a temporary folder first and then moved into place, entry by
-    entry, so that no page is ever half-written.
+    them, shown to the reader; ``submissions`` are those whose traces are among them. Everything is written to a
+    temporary folder first and then moved into place, entry by entry, so that no page is ever half-written.
 
     Raises UsageError when a method or a task has a name that is unsafe as a file's, MetabenchError when ``out`` cannot
     be written.
     """
     out = Path(out)
-    files = contents(View(board, traces, scores, table, command))
+    files = contents(View(board, traces, scores, table, command, submissions))
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".build-", dir=out) as temporary:
@@ -65,7 +73,13 @@ def build(
 
 
 def check(
-    board: Board, traces: pa.Table, scores: Scores, table: Table, out: str | os.PathLike, command: str
+    board: Board,
+    traces: pa.Table,
+    scores: Scores,
+    table: Table,
+    out: str | os.PathLike,
+    command: str,
+    submissions: Iterable[Submission] = (),
 ) -> list[str]:
     """What is stale in the folder ``out``: one line for each published file that is absent, differs or is left over.
 
@@ -73,7 +87,7 @@ def check(
     written. Raises what :func:`build` raises.
     """
     out = Path(out)
-    files = contents(View(board, traces, scores, table, command))
+    files = contents(View(board, traces, scores, table, command, submissions))
     problems = []
     for name, data in files.items():
         path = out / name

@@ -6,11 +6,14 @@ import inspect
 import re
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
 from metabench import registry
+
+if TYPE_CHECKING:
+    from metabench.leaderboard.submissions import Submission
 
 KINDS = {"metamodels": "meta-model", "baselines": "baseline"}
 
@@ -33,13 +36,26 @@ class Card:
     module: str = ""
     #: entry-point group to create it from
     group: str = ""
+    #: how far a submission was checked
+    status: str = ""
+    #: of a submission
+    authors: tuple[str, ...] = ()
+    #: what it is → address
+    links: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Its kind, and the status of a submission."""
+        return f"{self.kind}, {self.status}" if self.status else self.kind
 
 
-def card(name: str) -> Card:
-    """The card of a method by name; a method that no plug-in provides gets one with its name alone.
+def card(name: str, submission: Submission | None = None) -> Card:
+    """The card of a method by name, or of a submission; a method that neither is has a card with its name alone.
 
     Raises MetabenchError when the plug-in is there but cannot be loaded.
     """
+    if submission is not None:
+        return _submitted(submission)
     group = next((g for g in KINDS if name in registry.names(g)), None)
     if group is None:
         return Card(name, "submission")
@@ -51,6 +67,34 @@ def card(name: str) -> Card:
         if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.default is not p.empty
     )
     return Card(name, KINDS[group], summary, tuple(paragraphs), settings, cls.twin, cls.__module__, group)
+
+
+def _submitted(submission: Submission) -> Card:
+    learned = len(submission.trained_on)
+    told = (
+        [f"It learned from {learned} {'task' if learned == 1 else 'tasks'}."]
+        if learned
+        else ["It learned from nothing."]
+    )
+    return Card(
+        submission.method,
+        "submission",
+        submission.summary,
+        (*told, _STATUS[submission.status]),
+        twin=submission.twin or None,
+        module=submission.spec,
+        status=submission.status,
+        authors=submission.authors,
+        links=tuple((what, url) for what, url in (("code", submission.code), ("paper", submission.paper)) if url),
+    )
+
+
+_STATUS = {
+    "recomputed": "Recomputed: its searches keep the rules and its scores were looked up in the table; its code was not run.",
+    "reproduced": "Reproduced: its code was run here and proposed the same configurations in every cell.",
+    "confirmed": "Confirmed: its code was run here and proposed the same configurations in every cell, and with fresh "
+    "search seeds its regret stays within its interval.",
+}
 
 
 def _paragraphs(docstring: str | None) -> list[str]:

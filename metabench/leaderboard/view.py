@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from metabench.leaderboard.board import Board
+    from metabench.leaderboard.submissions import Submission
     from metabench.scores import Scores
     from metabench.table import Table
 
@@ -108,8 +109,17 @@ def check_names(names: Sequence[str], what: str) -> list[str]:
 class View:
     """Board, scores and table as the pages need them. Raises UsageError where a method or task has an unsafe name."""
 
-    def __init__(self, board: Board, traces: pa.Table, scores: Scores, table: Table, command: str):
+    def __init__(
+        self,
+        board: Board,
+        traces: pa.Table,
+        scores: Scores,
+        table: Table,
+        command: str,
+        submissions: Iterable[Submission] = (),
+    ):
         self.board, self.traces, self.scores, self.table, self.command = board, traces, scores, table, command
+        self.submissions = {s.method: s for s in submissions}
         self.methods_found = check_names(scores.summary["method"].unique().tolist(), "method")
         self.task_ids = check_names(scores.tasks["task_id"].unique().tolist(), "task")
         present = set(scores.summary["start"])
@@ -144,7 +154,7 @@ class View:
         order += [m for m in self.methods_found if m not in order]
         leaders = [m for m in order if m != REFERENCE][:HIGHLIGHTED]
         css = {m: f"c{i + 1}" for i, m in enumerate(leaders)} | {REFERENCE: "reference"}
-        return {m: Entry(card(m), i + 1, css.get(m, "other")) for i, m in enumerate(order)}
+        return {m: Entry(card(m, self.submissions.get(m)), i + 1, css.get(m, "other")) for i, m in enumerate(order)}
 
     @cached_property
     def css(self) -> dict[str, str]:

@@ -17,6 +17,7 @@ from published import scene
 from metabench.errors import MetabenchError, UsageError
 from metabench.leaderboard import build as publishing
 from metabench.leaderboard.build import PUBLISHED, build, check, contents
+from metabench.leaderboard.submissions import Submission
 from metabench.leaderboard.view import View
 from metabench.scores import score
 
@@ -344,3 +345,17 @@ def test_where_it_wins_ranks_ties_by_their_mean(made):
 def test_schema_metadata_of_scores(files):
     metadata = pq.read_schema(pa.BufferReader(files["scores.parquet"])).metadata
     assert metadata == {b"metabench.schema_version": b"1"}
+
+
+# ---------------------------------------------------------------- submissions
+def test_a_submission_is_shown_with_its_status_and_without_markup(made):
+    said = {"board": "fake", "digest": "0" * 64, "authors": ("A & B",), "trained_on": ("planted-0",)}
+    link = "https://example.org/?a=1&b=%22"
+    submission = Submission(method="rgpe", summary="Ranks & weighs", code=link, status="confirmed", **said)
+    files = contents(View(*made, COMMAND, [submission]))
+    page = files["site/methods/rgpe.html"].decode()
+    assert "submission, confirmed" in page and "By A &amp; B." in page and "Ranks &amp; weighs" in page
+    assert 'href="https://example.org/?a=1&amp;b=%22"' in page and "with fresh search seeds" in " ".join(page.split())
+    assert "submission, confirmed" in files["site/index.html"].decode()
+    assert "| submission, confirmed |" in files["README.md"].decode()
+    pages(files)
