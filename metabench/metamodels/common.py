@@ -17,6 +17,7 @@ from scipy import stats
 
 from metabench.errors import MetabenchError, UsageError
 from metabench.metamodels._matern import Matern
+from metabench.metatrain import TaskInfo, row_keys
 from metabench.search.base import History, MetaTrain, Problem, Surrogate
 from metabench.space import Choice, Ordinal, Space
 
@@ -131,8 +132,8 @@ class SourceSpace:
             message = f"the pool {' and '.join(parts)}; transferring over the hyperparameters it shares with the source"
             warnings.warn(message, stacklevel=2)
         if not lost:
-            where = {key: i for i, key in reversed(list(enumerate(_row_keys(self.configs, names))))}
-            rows = np.array([where.get(key, -1) for key in _row_keys(problem.candidates, names)], dtype=int)
+            where = {key: i for i, key in reversed(list(enumerate(row_keys(self.configs, names))))}
+            rows = np.array([where.get(key, -1) for key in row_keys(problem.candidates, names)], dtype=int)
         missing = rows < 0
         gap = np.zeros(len(rows))
         if not missing.any():
@@ -164,15 +165,6 @@ class SourceSpace:
         return np.concatenate(parts, axis=1)
 
 
-def _row_keys(configs: pd.DataFrame, names: list[str]) -> list[tuple]:
-    """Hashable rows in native values; every kind of missing value becomes None, integers and floats compare equal."""
-    columns = []
-    for n in names:
-        values, missing = configs[n].to_numpy(dtype=object), configs[n].isna().to_numpy()
-        columns.append([None if m else v for v, m in zip(values, missing, strict=True)])
-    return list(zip(*columns, strict=True))
-
-
 # ---------------------------------------------------------------------------------------------- targets
 def utilities(problem: Problem, history: History) -> tuple[np.ndarray, np.ndarray]:
     """Tried positions int [n] and their utilities float64 [n]: larger is better, diverged trials just below the worst.
@@ -197,9 +189,9 @@ def history_scores(y: np.ndarray) -> np.ndarray:
     return stats.norm.ppf((stats.rankdata(y) - 0.5) / max(len(y), 1))
 
 
-def task_features(names: list[str], features: dict[str, float]) -> np.ndarray:
+def task_features(names: list[str], task: TaskInfo) -> np.ndarray:
     """A task's features in the order of ``names``, NaN where it lacks one (or has something infinite)."""
-    values = np.array([features.get(n, np.nan) for n in names], dtype=float)
+    values = np.array([task.feature(n) for n in names], dtype=float)
     return np.where(np.isfinite(values), values, np.nan)
 
 
@@ -225,8 +217,12 @@ class MetaModel(Surrogate):
 
     A subclass names its fitted state: ``arrays`` (numpy arrays, stored in ``state.safetensors``) and ``facts`` (JSON
     values). The source's space and configurations (``source_``) are stored with them. Nothing is pickled.
+
+    ``grid`` maps settings to the values worth trying; ``metabench settings`` chooses among them by the board's
+    meta-validation tasks. The defaults of the constructor are what was chosen.
     """
 
+    grid: ClassVar[dict[str, tuple]] = {}
     arrays: ClassVar[tuple[str, ...]] = ()
     facts: ClassVar[tuple[str, ...]] = ()
     source_: SourceSpace

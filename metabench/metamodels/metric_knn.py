@@ -91,7 +91,7 @@ class MetricKnn(MetaModel):
         super().begin()
         alignment = self.source_.align(self.problem)
         self._targets = alignment.carry(self.targets_)
-        mine = self._standardise(task_features(self.names_, dict(self.problem.task.features)))
+        mine = self._standardise(task_features(self.names_, self.problem.task))
         self._squared = ((self.features_ - mine) ** 2).sum(1)
         x = self.source_.pool_coordinates(self.problem)
         scale = np.sqrt(self.variance_ + alignment.gap)

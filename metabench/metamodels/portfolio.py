@@ -61,9 +61,8 @@ def regrets(source: MetaTrain) -> np.ndarray:
     A task on which all configurations are equal has regret 0 everywhere.
     """
     u = source.utility
-    run = np.ones(u.shape, dtype=bool) if source.observed is None else source.observed
     out = np.full(u.shape, np.nan)
-    for row, seen, regret in zip(u, run, out, strict=True):
+    for row, seen, regret in zip(u, source.seen, out, strict=True):
         finite = row[seen & np.isfinite(row)]
         if len(finite) == 0:
             continue

@@ -99,7 +99,7 @@ class XgbQuantile(MetaModel):
         xs, ys = [], []
         for t, info in enumerate(source.tasks):
             mean = (self.mean_ * tasks - targets[t]) / (tasks - 1) if leave_out and tasks > 1 else self.mean_
-            features = task_features(self.names_, dict(info.features))
+            features = task_features(self.names_, info)
             for h in range(self.histories):
                 length = min(LENGTHS[h % len(LENGTHS)], n - 1)
                 # half of the histories look like a search's: good configurations come up more often
@@ -142,7 +142,7 @@ class XgbQuantile(MetaModel):
             known = name in names
             pool = blocks(self.source_.space, self.problem.candidates, [name])[0] if known else None
             parts.append(pool if known else np.full((len(self._mean), theirs.shape[1]), np.nan))
-        features = task_features(self.names_, dict(self.problem.task.features))
+        features = task_features(self.names_, self.problem.task)
         self._fixed = np.column_stack([*parts, np.tile(features, (len(self._mean), 1))]).astype(np.float32)
         x = self.source_.pool_coordinates(self.problem)
         self._similarity = lambda tried: matern(distances(x[tried], x))

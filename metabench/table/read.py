@@ -199,8 +199,8 @@ class Table:
 
         valid = self.meta_train(workload, valid_ids) if len(valid_ids) else None
         _, at, shape = self._cells(workload, train_ids, [])
-        observed = np.zeros(shape[:2], dtype=bool)
-        observed[at[0], at[1]] = True
+        observed = np.zeros(shape, dtype=bool)
+        observed[at] = True
         return MetaTrain(
             space=self.space(workload),
             configs=self.configs(workload),
