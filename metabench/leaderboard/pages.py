@@ -162,9 +162,9 @@ def index(view: View, ranking: dict[str, list[Row]]) -> str:
 
     strips = {}
     for start, rows in ranking.items():
-        most = max(r.valid[view.mark].high for r in rows) or 1.0
+        most = max(r.valid[view.mark].band[1] for r in rows) or 1.0
         strips[start] = {
-            r.entry.name: charts.strip(e.value, e.low, e.high, most, r.entry.css)
+            r.entry.name: charts.strip(e.value, *e.band, most, r.entry.css)
             for r in rows
             for e in [r.valid[view.mark]]
         }

@@ -42,11 +42,16 @@ STARTS = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score with its 95 % interval."""
+    """A score with its 95 % interval; ``low`` and ``high`` are NaN where a single family gives none."""
 
     value: float
     low: float
     high: float
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """The interval as it is drawn: of no width where there is none."""
+        return (self.low, self.high) if math.isfinite(self.low) else (self.value, self.value)
 
 
 @dataclass(frozen=True)
@@ -245,7 +250,9 @@ class View:
         for method in self.present(start):
             part = self._curves[start, method]
             part = part.iloc[_thin(part["trial"].to_list())]
-            out.append(Series(method, self.css[method], *(part[c].tolist() for c in columns)))
+            trials, mean, low, high = (part[c] for c in columns)
+            drawn = (trials, mean, low.fillna(mean), high.fillna(mean))
+            out.append(Series(method, self.css[method], *(values.tolist() for values in drawn)))
         return out
 
     def trials_to(self, start: str, method: str, regret: float) -> int | None:

@@ -1,7 +1,10 @@
 """From cells to one number with an interval: seeds → task → family, interquartile mean over families.
 
-The interval is a seeded hierarchical bootstrap: families are drawn with replacement, tasks within each drawn family,
-seeds within each drawn task. All methods share the draws.
+The interval is a seeded bootstrap over families, the level at which the protocol generalises: what lies below a drawn
+family, its tasks and their seeds, stays with it, as Davison & Hinkley (1997, § 3.8) advise for nested data (drawing
+there too counts that variance twice). With few families percentiles of a bootstrap are too narrow, so the tails are
+those of Hesterberg (2015, "What Teachers Should Know About the Bootstrap", § 4.1): a normal tail probability is replaced
+by that of √(n/(n−1)) times Student's quantile. All methods share the draws.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 
 def iqm(values: np.ndarray) -> np.ndarray:
@@ -23,10 +27,10 @@ def iqm(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """How cells nest: ``families`` names the family of each task, every task has ``seeds`` cells.
+    """How cells nest: seeds within tasks within families.
 
-    ``draws`` is float64 [resamples, families, tasks × seeds]: row f of a resample averages the cells of the f-th drawn
-    family.
+    ``weights`` is float64 [families, tasks × seeds], the share of each cell in its family's mean; ``draws`` is int
+    [resamples, families], the families that a resample holds.
     """
 
     weights: np.ndarray
@@ -34,19 +38,14 @@ class Hierarchy:
 
     @classmethod
     def build(cls, families: Sequence[str], seeds: int, resamples: int = 1000, seed: int = 0) -> Hierarchy:
+        """``families`` names the family of each task; every task has ``seeds`` cells."""
         names = list(dict.fromkeys(families))
-        members = [np.flatnonzero([f == name for f in families]) for name in names]
         weights = np.zeros((len(names), len(families), seeds))
-        for f, tasks in enumerate(members):
+        for f, name in enumerate(names):
+            tasks = np.flatnonzero([family == name for family in families])
             weights[f, tasks] = 1.0 / (len(tasks) * seeds)
         rng = np.random.default_rng([seed, 0xB0075])
-        draws = np.zeros((resamples, len(names), len(families), seeds))
-        for b in range(resamples):
-            for slot, f in enumerate(rng.integers(len(names), size=len(names))):
-                tasks = rng.choice(members[f], size=len(members[f]))
-                drawn = rng.integers(seeds, size=(len(tasks), seeds))
-                np.add.at(draws[b, slot], (tasks[:, None], drawn), 1.0 / (len(tasks) * seeds))
-        return cls(weights.reshape(len(names), -1), draws.reshape(resamples, len(names), -1))
+        return cls(weights.reshape(len(names), -1), rng.integers(len(names), size=(resamples, len(names))))
 
     def families(self, cells: np.ndarray) -> np.ndarray:
         """Cells [..., tasks, seeds] → means of families [..., families]."""
@@ -57,14 +56,21 @@ class Hierarchy:
         return iqm(self.families(cells))
 
     def interval(self, cells: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Percentile bootstrap interval of :meth:`estimate`: low and high, each [...]."""
+        """Bootstrap interval of :meth:`estimate`: low and high, each [...]; with a single family both are NaN."""
         shape = cells.shape[:-2]
-        flat = cells.reshape(-1, cells.shape[-2] * cells.shape[-1])
-        stacked = self.draws.reshape(-1, flat.shape[1])
-        resamples, families = self.draws.shape[:2]
-        tail = 50 * (1 - level)
-        out = np.empty((2, len(flat)))
-        for at in range(0, len(flat), 64):  # bounds the memory of resampled means
-            means = (flat[at : at + 64] @ stacked.T).reshape(-1, resamples, families)
-            out[:, at : at + 64] = np.percentile(iqm(means), [tail, 100 - tail], axis=1)
+        means = self.families(cells).reshape(-1, self.draws.shape[1])
+        out = np.full((2, len(means)), np.nan)
+        if self.draws.shape[1] > 1:
+            tail = 100 * expanded_tail(self.draws.shape[1], level)
+            for at in range(0, len(means), 64):  # bounds the memory of resampled means
+                resampled = iqm(means[at : at + 64, self.draws])
+                out[:, at : at + 64] = np.percentile(resampled, [tail, 100 - tail], axis=1)
         return out[0].reshape(shape), out[1].reshape(shape)
+
+
+def expanded_tail(n: int, level: float = 0.95) -> float:
+    """Tail probability of a bootstrap's percentiles for an interval of this level from ``n`` > 1 independent units.
+
+    Φ(−√(n/(n−1)) · t), with t the quantile of Student's distribution with n − 1 degrees of freedom (Hesterberg, 2015).
+    """
+    return float(stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.5 + level / 2, n - 1)))

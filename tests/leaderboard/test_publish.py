@@ -11,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fakes import board_for
 from published import METHODS as ALL
-from published import scene
+from published import planted_table, scene, traces_of
 
 from metabench.errors import MetabenchError, UsageError
 from metabench.leaderboard import build as publishing
@@ -358,4 +359,18 @@ def test_a_submission_is_shown_with_its_status_and_without_markup(made):
     assert 'href="https://example.org/?a=1&amp;b=%22"' in page and "with fresh search seeds" in " ".join(page.split())
     assert "submission, confirmed" in files["site/index.html"].decode()
     assert "| submission, confirmed |" in files["README.md"].decode()
+    pages(files)
+
+
+def test_a_single_held_out_family_is_drawn_without_intervals():
+    families = ["a", "b", "c", "d", "e", "f"] + ["held"] * 6
+    table = planted_table(tasks=12, configs=64)
+    table._infos = {
+        k: dataclasses.replace(info, family=f) for (k, info), f in zip(table._infos.items(), families, strict=True)
+    }
+    table.tasks["family"] = families
+    board = board_for(table, budget=10, starts=("own",))
+    traces = traces_of(table, board, METHODS)
+    files = contents(View(board, traces, score(traces, table, board, resamples=20), table, COMMAND))
+    assert not [name for name, data in files.items() if b"nan" in data.lower() and name.endswith((".html", ".svg"))]
     pages(files)
