@@ -8,6 +8,8 @@ import numpy as np
 
 #: rows and tasks that the length scales are learned from, at most
 _ROWS, _TASKS = 192, 48
+#: groups of tasks with the same missing rows that a likelihood is summed over, at most
+_PATTERNS = 4
 #: noise variance, relative to the signal, when interpolating between source configurations
 _NUGGET = 0.05
 
@@ -55,7 +57,8 @@ class Matern:
         Every task is a draw from one zero-mean Gaussian process whose variance is profiled out. Log length scales have
         a normal prior, N(√2 + log √G, 3) for G hyperparameters (Hvarfner et al., 2024, "Vanilla Bayesian optimization
         performs great in high dimensions", Sec. 5). Rows and tasks beyond some two hundred and fifty are subsampled.
-        NaN targets count as 0, the mean of normal scores.
+        Rows that a task did not run (NaN) are left out of its likelihood; where hardly two tasks ran the same ones they
+        count as 0, the mean of normal scores.
         """
         from scipy.linalg import cho_factor, cho_solve
         from scipy.optimize import minimize
@@ -66,28 +69,38 @@ class Matern:
         rows, tasks = targets.shape[1], targets.shape[0]
         keep = np.sort(rng.permutation(rows)[:_ROWS])
         chosen = np.sort(rng.permutation(tasks)[:_TASKS])
-        z = np.nan_to_num(targets[np.ix_(chosen, keep)]).T
-        if len(keep) < 3 or z.std() == 0:
+        z = targets[np.ix_(chosen, keep)]
+        patterns, which = np.unique(~np.isnan(z), axis=0, return_inverse=True)
+        if len(patterns) > _PATTERNS:
+            z, patterns, which = np.nan_to_num(z), np.ones((1, len(keep)), dtype=bool), np.zeros(len(z), dtype=int)
+        parts = [(np.flatnonzero(p), z[which.ravel() == i][:, p].T) for i, p in enumerate(patterns) if p.any()]
+        n = sum(values.size for _, values in parts)
+        if len(keep) < 3 or n == 0 or all(values.std() == 0 for _, values in parts):
             return cls(np.full(groups, np.exp(location)))
         squared = np.stack([distances(b[keep], b[keep]) ** 2 for b in x])
-        n, s = z.shape
 
         def loss(theta):
             inverse = np.exp(-2.0 * theta[:-1])
             noise = np.exp(theta[-1])
             r5 = np.sqrt(5.0 * np.tensordot(inverse, squared, 1))
             decay = np.exp(-r5)
-            factor = cho_factor((1.0 + r5 + r5 * r5 / 3.0) * decay + (noise + 1e-8) * np.eye(n), lower=True)
-            a = cho_solve(factor, z)
-            v = (z * a).sum() / (n * s)
-            w = cho_solve(factor, np.eye(n)) / n - (a @ a.T) / (v * n * s)
+            kernel = (1.0 + r5 + r5 * r5 / 3.0) * decay
+            solved, v, value = [], 0.0, 0.0
+            for rows, y in parts:
+                factor = cho_factor(kernel[np.ix_(rows, rows)] + (noise + 1e-8) * np.eye(len(rows)), lower=True)
+                a = cho_solve(factor, y)
+                solved.append((rows, a, cho_solve(factor, np.eye(len(rows)))))
+                v += (y * a).sum() / n
+                value += np.log(np.diag(factor[0])).sum() * y.shape[1] / n
+            w = np.zeros_like(kernel)
+            for rows, a, precision in solved:
+                w[np.ix_(rows, rows)] += (precision * a.shape[1] - a @ a.T / v) / n
             # dk/d(r²) = −5/6 (1 + √5 r) exp(−√5 r) and dr²/dlog ℓ = −2 d²/ℓ²
             inner = np.tensordot(squared, w * (5.0 / 6.0) * (1.0 + r5) * decay, 2)
             gradient = np.append(inner * inverse, 0.5 * noise * np.trace(w))
-            value = 0.5 * np.log(v) + np.log(np.diag(factor[0])).sum() / n
             deviation = theta[:-1] - location
-            value += 0.5 * (deviation / spread) @ (deviation / spread) / (n * s)
-            gradient[:-1] += deviation / spread**2 / (n * s)
+            value += 0.5 * np.log(v) + 0.5 * (deviation / spread) @ (deviation / spread) / n
+            gradient[:-1] += deviation / spread**2 / n
             return value, gradient
 
         start = np.append(np.full(groups, 0.5 * np.log(groups)), np.log(0.1))

@@ -19,36 +19,54 @@ from metabench.errors import MetabenchError, UsageError
 from metabench.metamodels._matern import Matern
 from metabench.metatrain import TaskInfo, row_keys
 from metabench.search.base import History, MetaTrain, Problem, Surrogate
-from metabench.space import Choice, Ordinal, Space
+from metabench.space import Choice, Float, Int, Ordinal, Parameter, Space
 
 #: format of a saved meta-model; another one is refused
 FORMAT = 1
 
 
 # ---------------------------------------------------------------------------------------------- encoding
+def unit(p: Float | Ordinal, values: np.ndarray) -> np.ndarray:
+    """Native numbers on the scale where ``p`` spans [0, 1], float64; on beyond its ends, but no further than [−1, 2].
+
+    On a logarithmic scale numbers that have no logarithm lie at −1.
+    """
+    x = np.asarray(values, dtype=float)
+    if isinstance(p, Ordinal):
+        steps, places = np.asarray(p.options, dtype=float), p.to_unit(p.options)
+        if steps[0] > 0:
+            steps, x = np.log(steps), np.log(np.maximum(x, 1e-300))
+        rate = (places[-1] - places[0]) / (steps[-1] - steps[0])
+        beyond = np.minimum(x - steps[0], 0.0) + np.maximum(x - steps[-1], 0.0)
+        return np.clip(np.interp(x, steps, places) + rate * beyond, -1.0, 2.0)
+    half = 0.5 if isinstance(p, Int) else 0.0
+    low, high = p.low - half, p.high + half
+    if p.log:
+        low, high, x = np.log(low), np.log(high), np.log(np.maximum(x, 1e-300))
+    elif p.reverse:
+        low, high, x = -np.log1p(-low), -np.log1p(-high), -np.log1p(-np.minimum(x, 1.0 - 1e-12))
+    return np.clip((x - low) / (high - low), -1.0, 2.0)
+
+
 def blocks(source: Space, configs: pd.DataFrame, names: list[str]) -> list[np.ndarray]:
     """Configurations in the coordinates of the source space: a float64 block [n, columns] per hyperparameter.
 
-    Unlike :meth:`Space.encode` it forgives: numbers outside the source's range are clipped to it, an option that the
-    source does not know has no coordinate (it is equally far from all). Inactive values lie in the middle, and the last
-    column of a block says whether the hyperparameter is active.
+    Unlike :meth:`Space.encode` it forgives: numbers outside the source's range lie outside [0, 1] (:func:`unit`), an
+    option that the source does not know has no coordinate (it is equally far from all). Inactive values lie in the
+    middle, and the last column of a block says whether the hyperparameter is active; one without a column in the table
+    is inactive everywhere.
     """
     out = []
     for name in names:
-        p, present = source[name], configs[name].notna().to_numpy()
-        values = configs[name].to_numpy()[present]
-        if isinstance(p, Choice):
-            u = np.zeros((len(configs), len(p.options)))
-            u[present] = np.array([[v == option for option in p.options] for v in values]).reshape(len(values), -1)
-        else:
-            u = np.full((len(configs), 1), 0.5)
-            if isinstance(p, Ordinal):
-                steps = np.log(p.options) if p.options[0] > 0 else np.asarray(p.options, dtype=float)
-                x = values.astype(float)
-                x = np.log(np.maximum(x, p.options[0])) if p.options[0] > 0 else x
-                u[present, 0] = np.interp(x, steps, p.to_unit(p.options))
+        p = source[name]
+        u = np.zeros((len(configs), len(p.options))) if isinstance(p, Choice) else np.full((len(configs), 1), 0.5)
+        present = configs[name].notna().to_numpy() if name in configs else np.zeros(len(configs), dtype=bool)
+        if present.any():
+            values = configs[name].to_numpy()[present]
+            if isinstance(p, Choice):
+                u[present] = np.array([[v == option for option in p.options] for v in values])
             else:
-                u[present, 0] = p.to_unit(np.clip(values.astype(float), p.low, p.high))
+                u[present, 0] = unit(p, values)
         out.append(np.column_stack([u, present]))
     return out
 
@@ -63,6 +81,25 @@ def shared_hyperparameters(source: Space, problem: Problem) -> list[str]:
         )
 
     return [n for n in source if n in problem.candidates.columns and same_kind(n)]
+
+
+def differences(source: Space, problem: Problem) -> list[str]:
+    """What has changed between the source's space and that of the pool, in words; nothing when it has not."""
+    shared = shared_hyperparameters(source, problem)
+    lost, new = [n for n in source if n not in shared], [n for n in problem.space if n not in shared]
+    found = [f"it lacks {', '.join(lost)}"] * bool(lost) + [f"it adds {', '.join(new)}"] * bool(new)
+    for name in (n for n in shared if n in problem.space):
+        theirs, ours = _values(source[name]), _values(problem.space[name])
+        if theirs != ours:
+            found.append(f"{name} is {ours} and was {theirs}")
+    return found
+
+
+def _values(p: Parameter) -> str:
+    """What a hyperparameter may be, in words; its default and condition do not count."""
+    if isinstance(p, Choice | Ordinal):
+        return f"one of {', '.join(map(str, sorted(p.options)))}"
+    return f"in [{p.low:g}, {p.high:g}]" + " (log)" * p.log + " (reverse)" * p.reverse
 
 
 @dataclass(frozen=True)
@@ -104,44 +141,77 @@ class SourceSpace:
 
     @cached_property
     def encoded(self) -> list[np.ndarray]:
+        """The source's configurations (:func:`blocks`), a block per hyperparameter."""
         return blocks(self.space, self.configs, list(self.space))
 
     def kernel(self, names: list[str]) -> Matern:
         position = {n: i for i, n in enumerate(self.space)}
         return Matern(self.length_scales[[position[n] for n in names]])
 
+    @cached_property
+    def partial(self) -> set[str]:
+        """Hyperparameters that some of the source's workloads do not have (:meth:`MetaTrain.union`): they are missing
+        in rows where no condition makes them inactive. So are those that hang on them."""
+        out: set[str] = set()
+        for name, active in zip(self.space, self.space.active(self.configs).T, strict=True):
+            when = self.space[name].when
+            if (active & self.configs[name].isna().to_numpy()).any() or (when is not None and when.parent in out):
+                out.add(name)
+        return out
+
+    def complete(self, targets: np.ndarray) -> np.ndarray:
+        """Targets [tasks, configs] without NaN: missing cells by regression on the task's own cells.
+
+        The mean of a configuration over the tasks that ran it, shrunk by one task at 0 (the mean of normal scores),
+        plus the Gaussian-process interpolation of what the task's cells differ from it (:meth:`Matern.interpolate`).
+        """
+        seen = ~np.isnan(targets)
+        mean = np.where(seen, targets, 0.0).sum(0) / (seen.sum(0) + 1.0)
+        out = np.where(seen, targets, mean)
+        patterns, which = np.unique(seen, axis=0, return_inverse=True)
+        kernel = self.kernel(list(self.space))
+        for pattern, tasks in ((p, np.flatnonzero(which.ravel() == i)) for i, p in enumerate(patterns)):
+            if pattern.all() or not pattern.any():
+                continue
+            known, gone = [b[pattern] for b in self.encoded], [b[~pattern] for b in self.encoded]
+            weights, _ = kernel.interpolate(known, gone)
+            out[np.ix_(tasks, ~pattern)] += (targets[np.ix_(tasks, pattern)] - mean[pattern]) @ weights.T
+        return out
+
     def align(self, problem: Problem) -> Alignment:
         """The way from the source's configurations to the problem's pool.
 
-        A candidate that equals a source row takes its values. Others interpolate by Gaussian-process regression on the
-        hyperparameters that both have (Rasmussen & Williams, 2006, Eq. 2.25–2.26: the weights are the rows of
-        K(X*, X)(K + σ²I)⁻¹, the gap is the predictive variance). Warns in one line when the spaces differ.
-        Raises UsageError when they have nothing in common.
+        A candidate that equals a source row takes its values; a hyperparameter that the pool lacks must be missing in
+        that row, too. Others interpolate by Gaussian-process regression on the hyperparameters that both have
+        (Rasmussen & Williams, 2006, Eq. 2.25–2.26: the weights are the rows of K(X*, X)(K + σ²I)⁻¹, the gap is the
+        predictive variance). Warns in one line when the spaces differ, unless the source spans several workloads
+        and the pool only lacks what some of them lack. Raises UsageError when they have nothing in common.
         """
         names = shared_hyperparameters(self.space, problem)
         if not names:
             raise UsageError(
                 "the pool shares no hyperparameter with the source tasks; fit on a table of the same space"
             )
-        pool = blocks(self.space, problem.candidates, names)
-        theirs = [self.encoded[i] for i, n in enumerate(self.space) if n in set(names)]
-        lost, new = [n for n in self.space if n not in names], [n for n in problem.space if n not in names]
-        rows = np.full(len(problem.candidates), -1)
-        if lost or new:
-            parts = [f"lacks {', '.join(lost)}"] * bool(lost) + [f"adds {', '.join(new)}"] * bool(new)
-            message = f"the pool {' and '.join(parts)}; transferring over the hyperparameters it shares with the source"
-            warnings.warn(message, stacklevel=2)
-        if not lost:
-            where = {key: i for i, key in reversed(list(enumerate(row_keys(self.configs, names))))}
-            rows = np.array([where.get(key, -1) for key in row_keys(problem.candidates, names)], dtype=int)
+        lost = [n for n in self.space if n not in names]
+        changed = differences(self.space, problem)
+        if changed and not (self.partial and not set(problem.space) - set(names) and set(lost) <= self.partial):
+            text = (
+                f"the pool's space is not that of the source: {'; '.join(changed)}; transferring over what they share"
+            )
+            warnings.warn(text, stacklevel=2)
+        pool = problem.candidates.assign(**dict.fromkeys(lost))
+        where = {key: i for i, key in reversed(list(enumerate(row_keys(self.configs, list(self.space)))))}
+        rows = np.array([where.get(key, -1) for key in row_keys(pool, list(self.space))], dtype=int)
         missing = rows < 0
         gap = np.zeros(len(rows))
         if not missing.any():
             return Alignment(rows, None, gap)
         weights = np.zeros((len(rows), len(self.configs)))
         weights[np.flatnonzero(~missing), rows[~missing]] = 1.0
-        kernel = self.kernel(names)
-        weights[missing], gap[missing] = kernel.interpolate(theirs, [b[missing] for b in pool])
+        # what a workload does not have is inactive there; of what else the pool lacks nothing is known
+        used = [n for n in self.space if n in names or n in self.partial]
+        theirs = [b for n, b in zip(self.space, self.encoded, strict=True) if n in used]
+        weights[missing], gap[missing] = self.kernel(used).interpolate(theirs, blocks(self.space, pool[missing], used))
         return Alignment(rows, weights, gap)
 
     def pool_columns(self, problem: Problem) -> np.ndarray:
@@ -154,15 +224,20 @@ class SourceSpace:
     def pool_coordinates(self, problem: Problem) -> np.ndarray:
         """The pool in coordinates where the kernel has unit length scale, float64 [candidates, columns].
 
-        Hyperparameters that the source lacks get the geometric mean of the known length scales.
+        Options that the source does not know have coordinates of their own here. Hyperparameters that the source lacks
+        get the geometric mean of the known length scales.
         """
         names = shared_hyperparameters(self.space, problem)
-        parts = [self.kernel(names).scale(blocks(self.space, problem.candidates, names))]
+        space: dict[str, Parameter] = {}
+        for n in names:
+            theirs, ours = self.space[n], problem.space.get(n)
+            options = dict.fromkeys([*theirs.options, *ours.options]) if isinstance(ours, Choice) else ()
+            space[n] = Choice(*options) if options else theirs
         new = [n for n in problem.space if n not in names and n in problem.candidates.columns]
-        if new:
-            typical = np.exp(np.log(self.length_scales).mean())
-            parts.append(Matern(np.full(len(new), typical)).scale(blocks(problem.space, problem.candidates, new)))
-        return np.concatenate(parts, axis=1)
+        typical = np.full(len(new), np.exp(np.log(self.length_scales).mean()))
+        kernel = Matern(np.append(self.kernel(names).length_scales, typical))
+        known = blocks(Space(space), problem.candidates, names)
+        return kernel.scale([*known, *blocks(problem.space, problem.candidates, new)])
 
 
 # ---------------------------------------------------------------------------------------------- targets

@@ -17,7 +17,6 @@ from metabench.metamodels.common import (
     MetaModel,
     SourceSpace,
     check_source,
-    complete,
     history_scores,
     task_features,
     utilities,
@@ -50,8 +49,8 @@ class MetricKnn(MetaModel):
 
     def fit(self, source: MetaTrain) -> MetricKnn:
         check_source(source, self.name)
-        self.targets_ = complete(source.normal_scores)
         self.source_ = SourceSpace.fit(source, source.normal_scores)
+        self.targets_ = self.source_.complete(source.normal_scores)
         self.names_ = list(source.feature_names)
         raw = np.where(np.isfinite(source.features), source.features, np.nan).reshape(len(source.tasks), -1)
         known = ~np.isnan(raw)

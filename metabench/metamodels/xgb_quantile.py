@@ -16,7 +16,6 @@ from metabench.metamodels.common import (
     SourceSpace,
     blocks,
     check_source,
-    complete,
     history_scores,
     shared_hyperparameters,
     task_features,
@@ -65,8 +64,8 @@ class XgbQuantile(MetaModel):
         import xgboost
 
         check_source(source, self.name)
-        targets = complete(source.normal_scores)
         self.source_ = SourceSpace.fit(source, source.normal_scores)
+        targets = self.source_.complete(source.normal_scores)
         self.names_ = list(source.feature_names)
         self.mean_ = targets.mean(0)
         self.residual_ = float(np.sqrt(max(np.mean((targets - self.mean_) ** 2), 0.05)))
@@ -81,7 +80,7 @@ class XgbQuantile(MetaModel):
         self.offsets_ = np.zeros(len(LEVELS))
         if source.valid is not None and len(source.valid.tasks):
             held = source.valid
-            x, y = self._rows(held, complete(held.normal_scores), leave_out=False, stream=1)
+            x, y = self._rows(held, self.source_.complete(held.normal_scores), leave_out=False, stream=1)
             surprise = y[:, None] - self._quantiles(booster, x)
             self.offsets_ = np.array([np.quantile(surprise[:, i], level) for i, level in enumerate(LEVELS)])
         return self

@@ -58,7 +58,7 @@ def test_a_changed_space_is_told_in_one_line():
         n: p for n, p in kept.items() if n != "learning_rate"
     }, clip=Float(0.1, 10.0, log=True))  # fmt: skip
     pool = changed.sample(30, seed=1)
-    with pytest.warns(UserWarning, match=r"lacks momentum, dropout and adds clip") as told:
+    with pytest.warns(UserWarning, match=r"lacks momentum, dropout; it adds clip; optimizer is one of") as told:
         alignment = KEPT.align(problem(pool, changed))
     assert len(told) == 1 and "\n" not in str(told[0].message)
     assert np.isfinite(alignment.carry(SOURCE.normal_scores)).all()
