@@ -24,7 +24,7 @@ from metabench.errors import UsageError
 from metabench.search.base import Searcher
 
 #: parts of the package whose code can change what a method proposes
-_ROWS = ("metabench.space", "metabench.search", "metabench.baselines", "metabench.metamodels")
+_ROWS = ("metabench.space", "metabench.metatrain", "metabench.search", "metabench.baselines", "metabench.metamodels")
 
 
 @dataclass(frozen=True)

@@ -270,16 +270,6 @@ def task_features(names: list[str], task: TaskInfo) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def complete(targets: np.ndarray) -> np.ndarray:
-    """Targets [tasks, configs] without NaN: a missing cell gets its configuration's mean over the tasks that ran it.
-
-    Normal scores have mean 0 in every task, so configurations differ and tasks do not; one that no task ran gets 0.
-    """
-    seen = ~np.isnan(targets)
-    mean = np.where(seen, targets, 0.0).sum(0) / np.maximum(seen.sum(0), 1)
-    return np.where(seen, targets, mean)
-
-
 def check_source(source: MetaTrain, name: str) -> None:
     """Raises UsageError when there is nothing to learn from."""
     if len(source.tasks) == 0 or len(source.configs) == 0:
