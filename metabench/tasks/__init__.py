@@ -23,7 +23,7 @@ import numpy as np
 from metabench import registry
 from metabench.errors import MetabenchError, UsageError
 from metabench.sources.base import Dataset
-from metabench.tasks.task import CHECKPOINTS, Arrays, Task
+from metabench.tasks.task import Arrays, Task, checkpoints
 
 #: data sets with fewer rows are no tasks: their test part would be a handful of rows
 MIN_ROWS = 150
@@ -267,9 +267,8 @@ def _load(folder: Path, split: int) -> Arrays:
 
 def _task(workload: str, facts: dict[str, Any], load) -> Task:
     known = {**facts, "split_hashes": tuple(facts["split_hashes"])}
-    return Task(
-        task_id=f"{workload}-{facts['dataset']}", workload=workload, load=load, checkpoints=CHECKPOINTS, **known
-    )
+    epochs = checkpoints(facts["n_train"])
+    return Task(task_id=f"{workload}-{facts['dataset']}", workload=workload, load=load, checkpoints=epochs, **known)
 
 
 __all__ = ["Arrays", "Task", "from_csv", "from_dataset", "from_frame", "get", "names", "select", "to_frame"]

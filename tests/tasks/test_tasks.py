@@ -9,6 +9,7 @@ from metabench.errors import UsageError
 from metabench.sources.base import Dataset
 from metabench.tasks import features, metrics, preprocess, splits
 from metabench.tasks.splits import TEST, TRAIN, VALID
+from metabench.tasks.task import CHECKPOINTS, checkpoints
 
 
 def dataset(n=400, kind="classification", seed=0, **changes) -> Dataset:
@@ -126,6 +127,12 @@ def test_seeds_pick_one_of_five_splits():
     assert task.n_splits == 5 and len(set(task.split_hashes)) == 5
     np.testing.assert_array_equal(task.arrays(1).x_train, task.arrays(6).x_train)
     assert not np.array_equal(task.arrays(0).x_train, task.arrays(1).x_train)
+
+
+@pytest.mark.parametrize(("rows", "last"), [(90, 50), (4_096, 50), (4_097, 26), (8_192, 26), (8_193, 18), (16_384, 18)])
+def test_tasks_with_many_rows_have_fewer_epochs(rows, last):
+    epochs = checkpoints(rows)
+    assert epochs[-1] == last and epochs == CHECKPOINTS[: len(epochs)]
 
 
 def test_the_cache_gives_back_what_was_prepared(tmp_path, monkeypatch):
