@@ -21,6 +21,7 @@ KINDS = {
     "metamodels": "metabench.metamodels",
     "baselines": "metabench.baselines",
     "sources": "metabench.sources",
+    "formats": "metabench.interop.formats",
 }
 #: modules of those packages that are not plug-ins
 _SUPPORT = {"base", "common"}

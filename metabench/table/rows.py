@@ -18,6 +18,8 @@ from metabench.training.curves import SERIES, Curves
 LOSSES = tuple(name for name in SERIES if name.endswith("_loss"))
 #: Arrow metadata of a runs file that says which numerics its run_ids were hashed with
 NUMERICS_KEY = b"metabench.numerics_version"
+#: Arrow metadata of an imported runs file that names the series, and costs, which its source does not have
+ABSENT_KEY = b"metabench.absent"
 #: significant bits that stored losses and seconds keep (relative error under 8e-6): it saves a quarter of the table
 LOSS_BITS, SECONDS_BITS = 16, 12
 ROW_GROUP = 16_384

@@ -72,7 +72,8 @@ def _tasks(path: Path, problems: list[str]) -> dict[str, str]:
     for row in table.to_dict("records"):
         if row["task_id"] != f"{row['workload']}-{row['dataset']}":
             problems.append(f"{path}: task {row['task_id']} is not <workload>-<dataset>")
-        if len(row["split_hashes"]) != row["n_splits"] or row["n_splits"] < 1:
+        known = 0 if row["source"].startswith("import:") else 1  # peers do not say how they split
+        if len(row["split_hashes"]) != row["n_splits"] or row["n_splits"] < known:
             problems.append(f"{path}: task {row['task_id']} has {len(row['split_hashes'])} split hashes, "
                             f"not {row['n_splits']}")  # fmt: skip
         if row["direction"] not in ("max", "min"):
@@ -108,8 +109,9 @@ def _workload(path, sums, bad, workload: str, task_metric: dict[str, str], n_con
             problems.append(str(error))
             continue
         numerics = file.schema_arrow.metadata.get(rows.NUMERICS_KEY, b"").decode(errors="replace")
+        absent = file.schema_arrow.metadata.get(rows.ABSENT_KEY, b"").decode(errors="replace").split(",")
         seen.append((name, runs["run_id"].to_numpy()))
-        for bad_rows, what in _row_checks(runs, numerics, task_metric, n_configs, lengths):
+        for bad_rows, what in _row_checks(runs, numerics, absent, task_metric, n_configs, lengths):
             bad_rows = np.asarray(bad_rows)
             if bad_rows.any():
                 row = runs.slice(int(bad_rows.argmax()), 1).select(["task_id", "config_id", "seed"]).to_pylist()[0]
@@ -124,7 +126,9 @@ def _workload(path, sums, bad, workload: str, task_metric: dict[str, str], n_con
     return problems
 
 
-def _row_checks(runs: pa.Table, numerics: str, task_metric: dict[str, str], n_configs: int | None, lengths: dict):
+def _row_checks(
+    runs: pa.Table, numerics: str, absent: list[str], task_metric: dict[str, str], n_configs: int | None, lengths: dict
+):
     """Pairs of (bool [rows]: is it bad?, what is wrong)."""
     n = len(runs)
     for name in ("run_id", "task_id", "config_id", "seed", "status", "epochs", *SERIES, "params", "flops", "seconds",
@@ -170,7 +174,10 @@ def _row_checks(runs: pa.Table, numerics: str, task_metric: dict[str, str], n_co
     step[starts] = flat["epochs"][starts]
     yield any_bad(step <= 0), "have epochs that do not ascend from 1"
     for name in SERIES:
-        yield any_bad(~np.isfinite(flat[name])), f"have a {name} that is not finite"
+        if name in absent:
+            yield any_bad(~np.isnan(flat[name])), f"have a {name}, which the file says it lacks"
+        else:
+            yield any_bad(~np.isfinite(flat[name])), f"have a {name} that is not finite"
     for name in ("train_loss", "valid_loss", "test_loss"):
         yield any_bad(flat[name] < 0), f"have a negative {name}"
     fraction, r2 = np.char.endswith(metric, "accuracy")[row], (metric == "r2")[row]
@@ -180,5 +187,6 @@ def _row_checks(runs: pa.Table, numerics: str, task_metric: dict[str, str], n_co
         yield any_bad(r2 & (value > 1)), f"have a {name} above 1"
     seconds = runs["seconds"].to_numpy()
     yield ~(np.isfinite(seconds) & (seconds >= 0)), "have seconds that are no time"
-    cost = (runs["params"].to_numpy() <= 0) | (runs["flops"].to_numpy() <= 0)
+    costs = [runs[name].to_numpy() for name in ("params", "flops") if name not in absent]
+    cost = np.any([c <= 0 for c in costs], axis=0) if costs else np.zeros(n, bool)
     yield ok & cost, "are ok without parameters or FLOPs"

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -182,9 +182,11 @@ def task_row(task: Task) -> dict:
     return row | {f"feature_{name}": float(value) for name, value in task.features.items()}
 
 
-def encode_runs(table: pa.Table) -> bytes:
-    """Rows as Parquet bytes, with the schema and numerics versions."""
+def encode_runs(table: pa.Table, absent: Sequence[str] = ()) -> bytes:
+    """Rows as Parquet bytes, with the schema and numerics versions; ``absent`` names columns that hold nothing."""
     metadata = {**schema.RUNS.metadata, rows.NUMERICS_KEY: schema.NUMERICS_VERSION.encode()}
+    if absent:
+        metadata[rows.ABSENT_KEY] = ",".join(absent).encode()
     return rows.encode(table.cast(schema.RUNS).replace_schema_metadata(metadata))
 
 
