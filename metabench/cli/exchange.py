@@ -1,0 +1,74 @@
+"""Commands about other formats: import, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from metabench.cli.output import as_json, board_names, completes, options, show, table_folder, table_names
+from metabench.errors import MetabenchError
+
+
+def format_names() -> list[str]:
+    from metabench import registry
+
+    return registry.names("formats")
+
+
+a_format = click.argument("format", metavar="FORMAT", shell_complete=completes(format_names))
+
+
+@click.command("import")
+@a_format
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--table", required=True, metavar="NAME|FOLDER", help="New table: a name, or a folder <name>/v<N>.")
+@as_json
+def import_(format: str, source: Path, table: str, as_json: bool) -> None:
+    """Make a table of a peer's files.
+
+    It works where our own tables do: verify, evaluate, boards. Nothing is written unless all of SOURCE is right; status 1
+    and one line that says where it is not.
+    """
+    from metabench import registry
+    from metabench.interop.formats.base import store
+    from metabench.table import load_table
+
+    if not source.exists():
+        raise MetabenchError(f"{source} is missing")
+    folder = table_folder(table)
+    store(list(registry.create("formats", format).read(source)), folder, f"{format}:{source.name}")
+    made = load_table(folder)
+    rows = [
+        {"workload": w, "tasks": int((made.tasks["workload"] == w).sum()), "configs": len(made.configs(w)),
+         "runs": made.runs(w, ["seed"]).num_rows}
+        for w in made.workloads
+    ]  # fmt: skip
+    show(rows, as_json, table=str(folder), digest=made.digest)
+
+
+@click.command("export")
+@a_format
+@click.argument("table", shell_complete=completes(table_names))
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@options(
+    click.option("--workload", default="", metavar="NAME", help="Workload.  [default: the board's, or the only one]"),
+    click.option(
+        "--board", metavar="NAME|FOLDER", help="Board whose split is used, where a format has parts.",
+        shell_complete=completes(board_names),
+    ),
+)  # fmt: skip
+def export(format: str, table: str, folder: Path, workload: str, board: str | None) -> None:
+    """Write a table in a peer's format into FOLDER."""
+    from metabench import registry
+    from metabench.leaderboard.board import load_board
+    from metabench.table import load_table
+
+    made = registry.create("formats", format).write(
+        load_table(table), folder, workload=workload, board=load_board(board) if board else None
+    )
+    for path in made:
+        click.echo(str(path))
+
+
+COMMANDS = (import_, export)
