@@ -16,7 +16,8 @@ from metabench.cli.output import plain
 from metabench.errors import IncompleteError, MetabenchError, UsageError
 
 COMMANDS = [
-    "benchmark", "card", "check", "doctor", "evaluate", "generate", "leaderboard", "list", "plan", "rerun", "speed", "verify",
+    "benchmark", "card", "check", "doctor", "evaluate", "export", "generate", "import", "leaderboard", "list",
+    "plan", "rerun", "speed", "submit", "verify",
 ]  # fmt: skip
 PATHS = [[name] for name in COMMANDS] + [["leaderboard", "build"], ["leaderboard", "check"]]
 HEAVY = {"torch", "xgboost", "sklearn", "pandas", "numpy", "pyarrow", "scipy", "rich"}

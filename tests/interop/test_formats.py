@@ -59,8 +59,8 @@ def lcbench(points=(9.0, 10.0, 20.0, 30.0, 30.0)):
     config = {"batch_size": 16, "learning_rate": 1e-4, "num_layers": 1}
     log = {"Train/val_accuracy": list(points), "Train/test_result": list(points), "time": [0, 1, 2, 3, 3.5]}
     other = {"Train/val_accuracy": [5, 6, 7, 8, 8], "Train/test_result": [5, 6, 7, 8, 8], "time": [0, 1, 2, 3, 3.5]}
-    return {"adult": {"0": {"config": config, "log": log, "results": {}},
-                      "1": {"config": config | {"batch_size": 512, "learning_rate": 0.1, "num_layers": 5}, "log": other}}}  # fmt: skip
+    wide = {"batch_size": 512, "learning_rate": 0.1, "num_layers": 5}
+    return {"adult": {"0": {"config": config, "log": log, "results": {}}, "1": {"config": wide, "log": other}}}
 
 
 def test_lcbench_drops_the_untrained_network_and_the_repeat(tmp_path):
