@@ -100,3 +100,18 @@ TRACES = pa.schema(
     ],
     metadata=_META,
 )
+
+#: one row per cell of the prediction track: what a method says of every configuration of a task after some trials
+PREDICTIONS = pa.schema(
+    [
+        _field("method", pa.string(), "surrogate"),
+        _field("task_id", pa.string(), "meta-validation or meta-test task"),
+        _field("seed", pa.int16(), "seed of the observed trials"),
+        _field("config_ids", pa.list_(pa.int32()), "configurations that were observed, in order"),
+        _field("mean", pa.list_(pa.float32()), "predicted utility of every configuration, standardised over them"),
+        _field("std", pa.list_(pa.float32()), "its predicted standard deviation, in the same unit"),
+        _field("overhead", pa.float32(), "seconds that the prediction took"),
+        _field("cell", pa.string(), "sha256 of everything that determines the method's predictions"),
+    ],
+    metadata=_META,
+)
