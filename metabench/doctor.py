@@ -8,7 +8,7 @@ import platform
 from typing import Any
 
 PACKAGES = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "torch", "xgboost")
-OPTIONAL = ("botorch", "optuna", "cmaes", "duckdb", "polars", "playwright", "ray")
+OPTIONAL = ("botorch", "optuna", "cmaes", "jax", "duckdb", "polars", "playwright", "ray")
 SETTINGS = (
     "METABENCH_CACHE",
     "METABENCH_DATA",
