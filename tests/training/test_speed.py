@@ -65,7 +65,7 @@ def test_the_command_shows_what_was_measured(monkeypatch):
     shown = CliRunner().invoke(main, ["speed"])
     assert asked == [(("digits",), "cpu", 1), ((), "cpu", 3)]
     assert shown.stdout.split("\n")[1].split() == [
-        "digits", "resident", "64", "128", "70", "53", "17.5", "30%", "nan%",
+        "digits", "resident", "64", "128", "53", "70", "17.5", "30%", "nan%",
     ]  # fmt: skip
 
 
