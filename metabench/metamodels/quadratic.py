@@ -23,7 +23,7 @@ from metabench.metamodels.common import (
     shared_hyperparameters,
     utilities,
 )
-from metabench.search.base import History, MetaTrain
+from metabench.search.base import History, MetaTrain, Prediction
 
 #: prior variances of product coefficients, relative to the others, and noise variances that the evidence chooses among
 _SHARES, _NOISES = (1.0, 0.3, 0.1, 0.03, 0.01), (0.03, 0.1, 0.3, 1.0)
@@ -89,13 +89,24 @@ class Quadratic(MetaModel):
         if len(tried) == 0:
             return prior
         phi, mean = self._phi[tried], self._mean[tried]
-        factor = np.linalg.cholesky((phi * self.prior_) @ phi.T + self.noise_ * np.eye(len(tried)))
+        factor = self._factor(phi)
         spread = np.sqrt(mean.var() + self._variance[tried].mean() + self.noise_)
         u, v, w = solve_triangular(factor, np.column_stack([y, mean, np.ones(len(y))]), lower=True).T
         a, b = affine_map(u, v, w, guess=np.std(y) / spread)
         # a draw given the trials is the prior's draw, moved by what they differ from it (Matheron's rule)
         noise = draw * np.sqrt(self.noise_) * rng.normal(size=len(tried))
         return prior + self.prior_ * (phi.T @ cho_solve((factor, True), (y - a) / b - phi @ prior - noise))
+
+    def _factor(self, phi: np.ndarray) -> np.ndarray:
+        """The lower Cholesky factor of the covariance of trials with features ``phi`` [trials, coefficients]."""
+        return np.linalg.cholesky((phi * self.prior_) @ phi.T + self.noise_ * np.eye(len(phi)))
+
+    def predict(self, history: History, candidates: np.ndarray) -> Prediction:
+        """Mean and standard deviation of the surface, float64 [candidates]."""
+        phi, seen = self._phi[candidates], self._phi[history.candidates]
+        cross = solve_triangular(self._factor(seen), (seen * self.prior_) @ phi.T, lower=True)
+        variance = self._variance[candidates] - (cross**2).sum(0)
+        return Prediction(phi @ self.coefficients(history), np.sqrt(np.maximum(variance, 0.0)))
 
     def maxima(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points [starts, columns of :class:`Frame`] where the climbs from the best candidates rest, and their values,
