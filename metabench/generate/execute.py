@@ -18,6 +18,7 @@ import pyarrow as pa
 from metabench import registry
 from metabench.errors import MetabenchError, UsageError
 from metabench.generate import worker
+from metabench.generate.cost import cost_model
 from metabench.generate.plan import Chunk, Plan, make_plan
 from metabench.generate.progress import Progress
 from metabench.table import TableWriter, load_table, rows
@@ -39,6 +40,8 @@ class Report:
     failed: int
     seconds: float
     flops: float
+    #: share of the workers' time, from when they were ready, in which they had nothing to do
+    idle: float
 
     @property
     def runs_per_second(self) -> float:
@@ -82,23 +85,36 @@ def generate(
         if retry_failed:
             table.drop_failed(workload)
         configs = worker.stored_configs(table.path, workload).iloc[:n_configs]
-        plan = make_plan(load, chosen, configs, n_seeds, table.keys(workload))
-        run = _Run(table, plan, device, backend, budget)
-        with Progress(plan.missing, plan.flops, enabled=progress) as shown:
+        model = cost_model(load, device, backend)
+        plan = make_plan(load, chosen, configs, n_seeds, table.keys(workload), model, workers)
+        run = _Run(table, plan, device, backend, model.together, budget)
+        with Progress(plan.missing, plan.seconds, enabled=progress) as shown:
             run.all(min(workers, max(1, len(plan.chunks))), shown)
         table.compact(workload)
     return Report(
         trained=run.trained, stored_before=plan.stored, missing=plan.missing - run.trained, diverged=run.diverged,
-        failed=run.failed, seconds=run.seconds, flops=run.flops,
+        failed=run.failed, seconds=run.seconds, flops=run.flops, idle=run.idle,
     )  # fmt: skip
 
 
-def preview(path: str | Path, workload: str, pattern: str, *, n_configs: int = 256, n_seeds: int = 2) -> dict:
-    """What :func:`generate` would train, without writing anything: runs wanted, stored, missing, and their operations.
+def preview(
+    path: str | Path,
+    workload: str,
+    pattern: str,
+    *,
+    n_configs: int = 256,
+    n_seeds: int = 2,
+    device: str = "cpu",
+    backend: str = "auto",
+    workers: int | None = None,
+) -> dict:
+    """What :func:`generate` would train, without writing anything: runs wanted, stored, missing, their operations, and
+    the minutes that they would take here (measured once, see :mod:`metabench.generate.cost`).
 
     ``pattern`` selects tasks as in :func:`metabench.tasks.select`.
     """
     from metabench import tasks
+    from metabench.training import choose
 
     load = registry.create("workloads", workload)
     chosen = [tasks.get(task_id) for task_id in tasks.select(workload, pattern)]
@@ -107,10 +123,13 @@ def preview(path: str | Path, workload: str, pattern: str, *, n_configs: int = 2
         table = load_table(path)
         if workload in table.workloads:
             stored = np.sort(table.runs(workload, ["run_id"])["run_id"].to_numpy())
-    plan = make_plan(load, chosen, load.space.sample(n_configs, seed=0), n_seeds, stored)
+    workers = workers or (os.cpu_count() or 1 if device == "cpu" else 1)
+    model = cost_model(load, device, choose(load, device, backend))
+    plan = make_plan(load, chosen, load.space.sample(n_configs, seed=0), n_seeds, stored, model, workers)
     return {
         "table": str(path), "workload": workload, "tasks": len(chosen), "runs": plan.wanted, "stored": plan.stored,
         "missing": plan.missing, "chunks": len(plan.chunks), "gflop": round(plan.flops / 1e9),
+        "workers": workers, "minutes": round(plan.seconds / workers / 60, 2),
     }  # fmt: skip
 
 
@@ -123,10 +142,12 @@ class _Worker:
             self.process.start()
         theirs.close()
         self.chunk: Chunk | None = None
-        self.ready = False
+        #: when it was ready for work, and seconds of work since
+        self.ready: float | None = None
+        self.given = self.busy = 0.0
 
     def give(self, chunk: Chunk) -> None:
-        self.chunk = chunk
+        self.chunk, self.given = chunk, time.monotonic()
         with contextlib.suppress(BrokenPipeError):  # a dead worker is noticed by its closed pipe
             self.pipe.send_bytes(worker.request(chunk.task_id, chunk.config_ids, chunk.seeds))
 
@@ -155,9 +176,11 @@ def _one_thread():
 class _Run:
     """One pass over a plan."""
 
-    def __init__(self, table: TableWriter, plan: Plan, device: str, backend: str, budget: float | None):
+    def __init__(
+        self, table: TableWriter, plan: Plan, device: str, backend: str, together: int | None, budget: float | None
+    ):
         self.table, self.plan, self.device = table, plan, device
-        self.settings = (str(table.path), plan.workload, device, backend)
+        self.settings = (str(table.path), plan.workload, device, backend, together)
         self.queue = deque(plan.chunks)
         #: runs that are tried alone because a worker died over their chunk
         self.suspects: set[int] = set()
@@ -166,7 +189,7 @@ class _Run:
         self.started = self.flushed = time.monotonic()
         self.deadline = None if budget is None else self.started + budget
         self.trained = self.diverged = self.failed = 0
-        self.flops = self.seconds = 0.0
+        self.flops = self.seconds = self.predicted = self.idle = 0.0
 
     def all(self, n: int, shown: Progress) -> None:
         """Train until nothing is left or the budget is spent; store what was trained whatever happens."""
@@ -182,14 +205,17 @@ class _Run:
                     self._receive(member, team, shown)
                 if time.monotonic() - self.flushed > FLUSH_SECONDS:
                     self._flush()
-                shown.update(self.trained, self.flops)
+                shown.update(self.trained, self.flops, self.predicted)
         finally:
             try:
                 self._flush()
             finally:
+                ended = time.monotonic()
+                self.seconds = ended - self.started
+                there = [ended - member.ready for member in team if member.ready is not None]
+                self.idle = 1.0 - sum(member.busy for member in team) / sum(there) if sum(there) else 0.0
                 for member in team:
                     member.stop()
-                self.seconds = time.monotonic() - self.started
 
     def _next(self, member: _Worker) -> None:
         member.chunk = None
@@ -203,15 +229,17 @@ class _Run:
         except (EOFError, ConnectionResetError):
             member.process.join()
             reason = f"the worker process died (exit code {member.process.exitcode})"
-            self._died(chunk, member.ready, reason)
+            self._died(chunk, member.ready is not None, reason)
             shown.note(f"{reason}; starting another")
             member.stop()
             place = team.index(member)
             member = team[place] = _Worker(*self.settings)
         else:
             if answer == worker.READY:
-                member.ready, self.stillborn = True, 0
+                member.ready = member.given = time.monotonic()
+                self.stillborn = 0
                 return
+            member.busy += time.monotonic() - member.given
             good = answer.startswith(worker.ROWS)
             self._store(chunk, worker.decode(answer) if good else self._failed(chunk, answer[1:].decode()))
         self._next(member)
@@ -244,6 +272,7 @@ class _Run:
         self.diverged += status.count("diverged")
         self.failed += status.count("failed")
         self.flops += chunk.flops
+        self.predicted += chunk.seconds
 
     def _flush(self) -> None:
         self.flushed = time.monotonic()

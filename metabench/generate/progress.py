@@ -9,22 +9,23 @@ EVERY = 30.0
 
 
 class Progress:
-    """Runs done, runs a second and the time left, estimated from floating-point operations. A context manager."""
+    """Runs done, runs a second and the time left, by the predicted seconds of what is done and what is to come. A context
+    manager."""
 
-    def __init__(self, runs: int, flops: float, enabled: bool = True):
-        self.runs, self.flops, self.enabled = runs, flops, enabled and runs > 0
+    def __init__(self, runs: int, seconds: float, enabled: bool = True):
+        self.runs, self.predicted, self.enabled = runs, seconds, enabled and runs > 0
         self.started = self.said = time.monotonic()
         self.bar = None
 
     def __enter__(self) -> Progress:
         if self.enabled and sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
-            columns = (MofNCompleteColumn(), "runs", BarColumn(), TextColumn("{task.fields[rate]:.0f} runs/s"))
+            columns = (TextColumn("{task.fields[done]}"), BarColumn(), TextColumn("{task.fields[rate]:.0f} runs/s"))
             self.bar = Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True))
-            self.line = self.bar.add_task("training", total=self.runs, rate=0.0)
+            self.line = self.bar.add_task("training", total=self.predicted, rate=0.0, done=f"0/{self.runs} runs")
             self.bar.start()
         return self
 
@@ -32,15 +33,15 @@ class Progress:
         if self.bar:
             self.bar.stop()
 
-    def update(self, runs: int, flops: float) -> None:
-        """``runs`` and ``flops`` done so far."""
+    def update(self, runs: int, flops: float, predicted: float) -> None:
+        """``runs`` and ``flops`` done so far, and the seconds that were predicted for them."""
         now = time.monotonic()
         seconds = max(now - self.started, 1e-9)
         if self.bar:
-            self.bar.update(self.line, completed=runs, rate=runs / seconds)
+            self.bar.update(self.line, completed=predicted, rate=runs / seconds, done=f"{runs}/{self.runs} runs")
         elif self.enabled and (now - self.said > EVERY or runs == self.runs):
             self.said = now
-            left = seconds * (self.flops / flops - 1) if flops else float("nan")
+            left = seconds * (self.predicted / predicted - 1) if predicted else float("nan")
             print(
                 f"{runs:,} of {self.runs:,} runs, {runs / seconds:.1f} runs/s, {flops / seconds / 1e9:.0f} GFLOP/s, "
                 f"about {left / 60:.0f} min left",

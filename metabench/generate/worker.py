@@ -24,7 +24,9 @@ def request(task_id: str, config_ids: np.ndarray, seeds: np.ndarray) -> bytes:
     return json.dumps([task_id, np.asarray(config_ids).tolist(), np.asarray(seeds).tolist()]).encode()
 
 
-def main(pipe: Connection, parent: int, path: str, workload: str, device: str, backend: str) -> None:
+def main(
+    pipe: Connection, parent: int, path: str, workload: str, device: str, backend: str, together: int | None = None
+) -> None:
     """Say READY, then answer requests until the pipe closes. The process ends by itself when its parent dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stores what there is
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
@@ -40,7 +42,7 @@ def main(pipe: Connection, parent: int, path: str, workload: str, device: str, b
         while True:
             task_id, config_ids, seeds = json.loads(pipe.recv_bytes())
             try:
-                answer = ROWS + _encode(train(load, task_id, configs, config_ids, seeds, device, backend))
+                answer = ROWS + _encode(train(load, task_id, configs, config_ids, seeds, device, backend, together))
             except Exception as error:  # a task that cannot be had fails all its runs
                 answer = FAILED + _reason(error).encode()
             pipe.send_bytes(answer)
@@ -55,7 +57,9 @@ def stored_configs(path: Path, workload: str) -> pd.DataFrame:
     return frame.astype({name: p.dtype for name, p in space.items()})
 
 
-def train(workload, task_id: str, configs, config_ids, seeds, device: str, backend: str) -> pa.Table:
+def train(
+    workload, task_id: str, configs, config_ids, seeds, device: str, backend: str, together: int | None = None
+) -> pa.Table:
     """Train the runs of one chunk; rows in the schema of a runs file.
 
     Where training raises, halves of the chunk are tried alone until the runs that fail stand apart: they become rows
@@ -74,8 +78,9 @@ def train(workload, task_id: str, configs, config_ids, seeds, device: str, backe
         ids, own = config_ids[at], seeds[at]
         try:
             curves = run_cohort(
-                workload, arrays, configs.loc[ids], own, task.checkpoints, device=device, backend=backend
-            )
+                workload, arrays, configs.loc[ids], own, task.checkpoints, device=device, backend=backend,
+                together=together,
+            )  # fmt: skip
             return [rows.from_curves(task_id, ids, own, curves, cohort)]
         except Exception as error:
             if len(ids) == 1:

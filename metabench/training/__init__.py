@@ -70,12 +70,22 @@ def _reproducible(device: str) -> Iterator[None]:
 
 
 def run_cohort(
-    workload, arrays, configs, seeds, checkpoints, *, device: str = "cpu", backend: str = "auto", dtype=None
+    workload,
+    arrays,
+    configs,
+    seeds,
+    checkpoints,
+    *,
+    device: str = "cpu",
+    backend: str = "auto",
+    dtype=None,
+    together: int | None = None,
 ) -> Curves:
     """Train R runs: run i is row i of the configuration table with ``seeds[i]``, all on the same arrays.
 
     ``checkpoints`` are ascending epochs; the last is the length of training. ``dtype`` (a torch dtype, default float32)
-    is for tests; the resident backend knows float32 only. Raises UsageError for an unknown backend or a shape mismatch.
+    is for tests; the resident backend knows float32 only. ``together`` is how many runs the batched backend advances at
+    once (default: what suits the device); no curve depends on it. Raises UsageError for an unknown backend or a shape mismatch.
     """
     seeds = np.asarray(seeds, dtype=np.int64)
     if len(seeds) != len(configs):
@@ -92,12 +102,14 @@ def run_cohort(
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError("device cuda: torch finds no CUDA device here; use cpu")
     dtype = dtype or torch.float32
-    if chosen == "sequential":
-        from metabench.training import sequential as module
-    else:
-        from metabench.training import batched as module
     with _reproducible(device):
-        return module.run(workload, arrays, configs, seeds, checkpoints, device, dtype)
+        if chosen == "sequential":
+            from metabench.training import sequential
+
+            return sequential.run(workload, arrays, configs, seeds, checkpoints, device, dtype)
+        from metabench.training import batched
+
+        return batched.run(workload, arrays, configs, seeds, checkpoints, device, dtype, together)
 
 
 __all__ = ["BACKENDS", "Curves", "backends", "choose", "run_cohort"]

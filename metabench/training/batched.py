@@ -27,7 +27,14 @@ CHUNK = {"cpu": 32, "cuda": 4096}
 
 
 def run(
-    workload, arrays: Arrays, configs: pd.DataFrame, seeds, checkpoints, device="cpu", dtype=torch.float32
+    workload,
+    arrays: Arrays,
+    configs: pd.DataFrame,
+    seeds,
+    checkpoints,
+    device="cpu",
+    dtype=torch.float32,
+    together=None,
 ) -> Curves:
     """Train all runs, chunk by chunk; arguments and result as :func:`metabench.training.run_cohort`."""
     engine = f"batched-{NUMERICS_VERSION}/torch-{torch.__version__}"
@@ -38,7 +45,7 @@ def run(
         curves.flops[i] = workload.flops(arrays, row, max(checkpoints))
     data = _tensors(arrays, device, dtype)
     with torch.no_grad():
-        for chunk in plan(workload, arrays, configs, CHUNK[torch.device(device).type]):
+        for chunk in plan(workload, arrays, configs, together or CHUNK[torch.device(device).type]):
             started = time.perf_counter()
             _train(workload, arrays, data, configs.iloc[chunk], seeds[chunk], chunk, checkpoints, curves)
             share = curves.flops[chunk] / curves.flops[chunk].sum()

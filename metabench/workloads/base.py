@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from metabench.space import Choice, Float, Int, Ordinal, Space, when
@@ -60,6 +61,29 @@ class Workload:
     def flops(self, arrays, config: dict[str, Any], epochs: int) -> int:
         """Floating-point operations of the whole training: forward and backward, evaluation not counted."""
         raise NotImplementedError
+
+    def work(self, arrays, config: dict[str, Any], checkpoints: Sequence[int]) -> dict[str, float]:
+        """What a run does, by kind; the same kinds for every configuration. Its seconds are a weighted sum of these
+        (:mod:`metabench.generate.cost`), so a workload whose runs differ in more than this adds to it.
+
+        ``arrays`` may hold sizes alone: ``n_features``, ``n_outputs`` and the lengths of ``x_train``, ``x_valid``,
+        ``x_test``.
+        """
+        epochs, n = max(checkpoints), len(arrays.x_train)
+        batch = min(int(config["batch_size"]), n)
+        steps, params = n // batch * epochs, self.params(arrays, config)
+        rows = n + len(arrays.x_valid) + len(arrays.x_test)
+        adaptive = config["optimizer"] not in ("sgd", "momentum", "nesterov", "lion")
+        return {
+            "runs": 1.0,
+            "steps": float(steps),
+            "examples": float(steps * batch),
+            "flops": float(self.flops(arrays, config, epochs)),
+            "updates": float(steps * params),
+            "adaptive updates": float(steps * params * adaptive),
+            "clipped": float(steps * params * (config["clip"] == "norm")),
+            "evaluated": float(rows * params * len(checkpoints)),
+        }
 
 
 __all__ = ["COMMON", "Choice", "Float", "Int", "Ordinal", "Space", "Workload", "when"]

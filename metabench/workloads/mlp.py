@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 from metabench.space import Choice, Float, Int, Space, is_classification
@@ -48,6 +49,17 @@ class Mlp(Workload):
         w = self.widths(arrays, config)
         linear = sum(a * b + b for a, b in itertools.pairwise(w))
         return linear + (2 * sum(w[1:-1]) if config["norm"] == "layer" else 0)
+
+    def work(self, arrays, config: dict[str, Any], checkpoints: Sequence[int]) -> dict[str, float]:
+        out = super().work(arrays, config, checkpoints)
+        units = out["examples"] * int(config["width"]) * int(config["depth"])
+        return out | {
+            "units": units,
+            "smooth units": units * (config["activation"] != "relu"),
+            "dropped units": units * (config["dropout"] > 0),
+            "normed units": units * (config["norm"] == "layer"),
+            "noise": out["examples"] * arrays.n_features * (config["input_noise"] > 0),
+        }
 
     def flops(self, arrays, config: dict[str, Any], epochs: int) -> int:
         w = self.widths(arrays, config)

@@ -38,7 +38,6 @@ fork = multiprocessing.get_context("fork")
 execute.multiprocessing.get_context = lambda kind: fork
 execute.FLUSH_SECONDS = 0.0
 plan.CHUNK_RUNS = 4
-plan.CHUNK_FLOPS = 1e8
 
 def follow(parent):
     while os.getppid() == parent:
@@ -92,7 +91,6 @@ def undisturbed(tmp_path_factory):
     path = tmp_path_factory.mktemp("undisturbed") / "v1"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("metabench.generate.plan.CHUNK_RUNS", 4)
-        patch.setattr("metabench.generate.plan.CHUNK_FLOPS", 1e8)
         report = generate(path, "mlp", TASKS, n_configs=CONFIGS, n_seeds=SEEDS, workers=1, progress=False)
     assert report.trained == len(TASKS) * CONFIGS * SEEDS
     return path
@@ -120,7 +118,6 @@ import sys
 from metabench.generate import execute, plan
 execute.FLUSH_SECONDS = 0.0
 plan.CHUNK_RUNS = 4
-plan.CHUNK_FLOPS = 1e8
 if __name__ == "__main__":
     execute.generate(sys.argv[1], "mlp", ["mlp-iris", "mlp-wine"], n_configs=64, n_seeds=2, workers=2, progress=False)
 """
