@@ -93,7 +93,7 @@ class Boosted(MetaModel):
         history = np.repeat(np.arange(len(ys)), [len(y) for y in ys])
         return Rows(np.concatenate(xs), np.concatenate(ys).astype(np.float32), history)
 
-    def boost(self, data, trees: int | None = None, **objective):
+    def boost(self, data, **objective):
         """An ensemble of trees for an XGBoost objective on an xgboost.DMatrix; one thread, so that it repeats."""
         import xgboost
 
@@ -101,7 +101,7 @@ class Boosted(MetaModel):
             "tree_method": "hist", "nthread": 1, "max_depth": self.depth, "eta": self.rate, "subsample": 0.8,
             "colsample_bynode": 0.7, "max_bin": 64, "min_child_weight": 8, "seed": self.random_state, "verbosity": 0,
         }  # fmt: skip
-        return xgboost.train(parameters | objective, data, trees or self.trees)
+        return xgboost.train(parameters | objective, data, self.trees)
 
     def _state(self, y, mean, tried, similarity, chosen) -> np.ndarray:
         """What the trials say of candidates, [chosen, 5]; ``y`` are utilities of the trials on any scale, larger is

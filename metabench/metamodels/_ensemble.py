@@ -44,17 +44,13 @@ class Ensemble(MetaModel):
     # ---------------------------------------------------------------- searching
     def begin(self) -> None:
         super().begin()
-        self._alignment = self.source_.align(self.problem)
-        #: posterior means of the sources' processes over the pool [sources, pool]
-        self._means = self._alignment.carry(self.means_)
-        carried = self._alignment.carry(self.covariance_)  # [source rows, pool]
-        if self._alignment.weights is None:
-            diagonal = carried[self._alignment.rows, np.arange(carried.shape[1])]
-        else:
-            diagonal = (self._alignment.weights.T * carried).sum(0)
-        self._carried = carried
-        #: their posterior variance over the pool [pool], the same for all
-        self._variance = np.maximum(diagonal, 0.0) + self._alignment.gap
+        a = self._alignment = self.source_.align(self.problem)
+        self._means = a.carry(self.means_)  # [sources, pool]
+        self._carried = a.carry(self.covariance_)  # [source rows, pool]
+        pool = np.arange(len(a.rows))
+        own = self._carried[a.rows, pool] if a.weights is None else (a.weights.T * self._carried).sum(0)
+        # what the interpolation to other configurations leaves open is uncertain, too
+        self._variance = np.maximum(own, 0.0) + a.gap  # [pool]
         x = self.source_.pool_coordinates(self.problem)
         self._gp = PoolGP(lambda i: matern(distances(x[i : i + 1], x)[0]), np.ones(len(x)), self.noise)
 

@@ -25,8 +25,8 @@ class Portfolio(MetaModel):
     configuration helps any task the cover starts anew with the rest, so the list goes on, in sensible order, to the end
     of the pool; after ``size`` members the rest follows by mean loss.
 
-    The gain is monotone and submodular, so the first n gain at least 1 − 1/e of what the best n of all would (Nemhauser,
-    Wolsey & Fisher, 1978).
+    The gain is monotone and submodular: at ``cost`` 0 the first n gain at least 1 − 1/e of what the best n of all would
+    (Nemhauser, Wolsey & Fisher, 1978).
     """
 
     name = "portfolio"
