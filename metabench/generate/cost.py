@@ -25,8 +25,8 @@ VERSION = "1"
 SHAPES = ((96, 4, 3), (256, 12, 0), (1024, 64, 10))
 #: configurations of the space for each; checkpoints of a short and a long run; turns of which the quickest counts
 CONFIGS, SHORT, LONG, TURNS = 48, (1,), (1, 3, 8), 2
-#: runs of a cohort that is measured, where the backend advances several
-COHORT = 8
+#: runs of a cohort that is measured, and its long run, where the backend advances several
+COHORT, COHORT_LONG = 8, (1, 3)
 #: runs that the batched backend may advance together; the quickest is chosen
 TOGETHER = (8, 16, 32, 64)
 #: seconds a GFLOP while nothing was measured: a core that does 50 GFLOP/s
@@ -78,7 +78,7 @@ def cost_model(workload, device: str = "cpu", backend: str = "resident") -> Cost
 def calibrate(workload, backend: str) -> CostModel:
     """Measure and fit the prices of a backend on this processor."""
     together = _together(workload) if backend == "batched" else None
-    size = 1 if together is None else COHORT
+    size, long = (1, LONG) if together is None else (COHORT, COHORT_LONG)
     work, seconds = [], []
     for shape in SHAPES:
         arrays = _arrays(*shape)
@@ -88,7 +88,7 @@ def calibrate(workload, backend: str) -> CostModel:
         by_shape = [name for name in ("batch_size", "depth", "width") if name in sample]
         configs = sample.sort_values(by_shape).reset_index(drop=True) if by_shape else sample
         for turn, at in enumerate(range(0, len(configs), size)):
-            part, checkpoints = configs.iloc[at : at + size], SHORT if turn % 4 == 0 else LONG
+            part, checkpoints = configs.iloc[at : at + size], SHORT if turn % 4 == 0 else long
             took = min(_seconds(workload, arrays, part, checkpoints, backend, together) for _ in range(TURNS))
             each = [workload.work(arrays, row, checkpoints) for row in part.to_dict("records")]
             work.append({name: sum(w[name] for w in each) for name in each[0]})

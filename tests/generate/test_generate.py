@@ -12,8 +12,10 @@ import pytest
 from metabench import registry, tasks, training
 from metabench.errors import MetabenchError, UsageError
 from metabench.generate import generate, make_plan, worker
+from metabench.generate.cost import CostModel
 from metabench.table import TableWriter, load_table, rows, verify
 from metabench.training import resident
+from metabench.training.curves import SERIES
 
 TASKS = ["mlp-iris", "mlp-wine"]
 needs_compiler = pytest.mark.skipif(resident.available() is not None, reason=str(resident.available()))
@@ -176,6 +178,21 @@ def test_a_plan_covers_every_run_once():
     assert len(runs) == plan.missing == plan.wanted == 32 * 7
     assert all(len({s % task.n_splits for s in chunk.seeds}) == 1 for chunk in plan.chunks)
     assert [c.seconds for c in plan.chunks] == sorted((c.seconds for c in plan.chunks), reverse=True)
+
+
+@pytest.mark.parametrize("backend", ["batched", pytest.param("resident", marks=needs_compiler)])
+def test_one_worker_or_two_train_the_same(tmp_path, backend):
+    """Curves are equal to the last bit, whatever chunks the runs stood in."""
+    series = ["task_id", "config_id", "seed", "status", "epochs", *SERIES]
+    found = []
+    for workers, share in ((1, 1.0), (2, 0.01)):
+        path = tmp_path / f"{workers}/v1"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("metabench.generate.plan.CHUNK_SHARE", share)
+            patch.setattr("metabench.generate.execute.cost_model", lambda *_: CostModel(together=3))
+            generate(path, "mlp", TASKS[:1], n_configs=8, n_seeds=2, workers=workers, backend=backend, progress=False)
+        found.append(load_table(path).runs("mlp", series).to_pylist())
+    assert found[0] == found[1] and len(found[0]) == 16
 
 
 def test_bad_requests(tmp_path):

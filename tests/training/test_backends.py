@@ -97,6 +97,25 @@ def test_a_curve_does_not_depend_on_company(backend, kind, rows):
         assert equal(alone, whole, part)
 
 
+@pytest.mark.parametrize("backend", ["batched", "resident"])
+def test_a_curve_is_the_same_among_511_others(backend):
+    """At its start, middle and end, whatever advances together, beside neighbours that diverge; alone it is the same."""
+    if backends()[backend] is not None:
+        pytest.skip(backends()[backend])
+    data, configs = arrays("classification", rows=40), MLP.space.sample(512, 9)
+    configs["width"], configs["depth"], configs["batch_size"] = 16 + np.arange(512) % 24, 1, 32
+    for name in ("learning_rate", "clip"):
+        configs.loc[::50, name] = {"learning_rate": 1e30, "clip": "none"}[name]
+    seeds = np.arange(512) % 7
+    whole = run_cohort(MLP, data, configs, seeds, (1, 2), backend=backend, together=512)
+    assert whole.status.count("diverged") >= 8 and whole.status.count("ok") > 450
+    split = run_cohort(MLP, data, configs, seeds, (1, 2), backend=backend, together=5)
+    assert equal(split, whole, slice(0, 512))
+    for i in (0, 1, 49, 51, 255, 256, 399, 401, 510, 511):
+        alone = run_cohort(MLP, data, configs.iloc[[i]], seeds[[i]], (1, 2), backend=backend)
+        assert equal(alone, whole, slice(i, i + 1))
+
+
 def test_batched_agrees_with_the_oracle_in_float32():
     data, configs, seeds = arrays(), gentle(32, seed=4), np.arange(32)
     slow = run_cohort(MLP, data, configs, seeds, (1, 3), backend="sequential")
