@@ -24,6 +24,8 @@ from metabench.training.schedules import learning_rates
 
 #: runs that advance together: enough to hide the cost of a call, few enough to stay in a core's cache
 CHUNK = {"cpu": 32, "cuda": 4096}
+#: share of a chunk's runs under which those that go on are taken out of it
+CROWDED = 0.75
 
 
 def run(
@@ -81,30 +83,65 @@ def _tensors(arrays: Arrays, device: str, dtype) -> dict[str, tuple[torch.Tensor
     }
 
 
+class _Runs:
+    """The runs of a chunk that advance together: their networks, updates and loss."""
+
+    def __init__(self, workload, arrays: Arrays, data, configs: pd.DataFrame, seeds, place, steps: int, total: int):
+        x, y = data["train"]
+        self.workload, self.arrays, self.data, self.steps, self.total = workload, arrays, data, steps, total
+        self.configs, self.seeds, self.place = configs, seeds, place
+        self.batch = min(int(configs["batch_size"].iloc[0]), len(x))
+        self.cohort = workload.cohort_class()(arrays, configs, seeds, x, self.batch)
+        rates = learning_rates(configs, total)
+        self.update = Optimizers(self.cohort.flat, self.cohort.grad, configs, rates, self.cohort.used)
+        self.loss = Loss(arrays, configs, y, x.dtype)
+
+    def epoch(self, epoch: int) -> None:
+        """One pass over the training rows."""
+        x = self.data["train"][0]
+        shape = (len(self.seeds), self.steps, self.batch)
+        order = orders(self.seeds, epoch, len(x))[:, : self.steps * self.batch].reshape(shape).swapaxes(0, 1)
+        rows = torch.as_tensor(np.ascontiguousarray(order), device=x.device)
+        for k in range(self.steps):
+            step = epoch * self.steps + k
+            self.cohort.backward(self.loss(self.cohort.forward(rows[k], step), rows[k]))
+            self.update.step(step)
+
+    def alive(self) -> np.ndarray:
+        """bool [R]: every loss so far was finite."""
+        return torch.isfinite(self.loss.trouble).cpu().numpy()
+
+    def only(self, alive: np.ndarray) -> _Runs:
+        """Those runs alone, where they stand: what they would do in company they do to the last bit."""
+        kept = np.flatnonzero(alive)
+        some = _Runs(
+            self.workload, self.arrays, self.data, self.configs.iloc[kept], self.seeds[kept], self.place[kept],
+            self.steps, self.total,
+        )  # fmt: skip
+        at = torch.as_tensor(kept, device=self.cohort.flat.device)
+        some.cohort.flat.copy_(self.cohort.flat[at, : some.cohort.flat.shape[1]])
+        some.update.resume(self.update, at)
+        return some
+
+
 def _train(workload, arrays, data, configs, seeds, place, checkpoints, curves: Curves) -> None:
-    """Train one chunk; row ``place[r]`` of ``curves`` receives run r."""
-    x, y = data["train"]
-    n, epochs = len(x), max(checkpoints)
-    batch = min(int(configs["batch_size"].iloc[0]), n)
-    steps = n // batch
-    cohort = workload.cohort_class()(arrays, configs, seeds, x, batch)
-    rates = learning_rates(configs, epochs * steps)
-    update = Optimizers(cohort.flat, cohort.grad, configs, rates, cohort.used)
-    loss = Loss(arrays, configs, y, x.dtype)
+    """Train one chunk; row ``place[r]`` of ``curves`` receives run r. Runs that diverged leave at the end of an epoch,
+    once they are a quarter of the chunk."""
+    n, epochs = len(data["train"][0]), max(checkpoints)
+    steps = n // min(int(configs["batch_size"].iloc[0]), n)
+    runs = _Runs(workload, arrays, data, configs, seeds, place, steps, epochs * steps)
     evaluators = {part: Evaluator(t, arrays.metric, arrays.n_outputs) for part, (_, t) in data.items()}
     reached = 0
     for epoch in range(epochs):
-        order = orders(seeds, epoch, n)[:, : steps * batch].reshape(-1, steps, batch).swapaxes(0, 1)
-        rows = torch.as_tensor(np.ascontiguousarray(order), device=x.device)
-        for k in range(steps):
-            step = epoch * steps + k
-            cohort.backward(loss(cohort.forward(rows[k], step), rows[k]))
-            update.step(step)
+        runs.epoch(epoch)
         if epoch + 1 == checkpoints[reached]:
-            _checkpoint(cohort, data, evaluators, loss, place, reached, curves)
+            _checkpoint(runs.cohort, data, evaluators, runs.loss, runs.place, reached, curves)
             reached += 1
-        if not bool(torch.isfinite(loss.trouble).any()):
+        alive = runs.alive()
+        if not alive.any() or epoch + 1 == epochs:
             return
+        if alive.mean() <= CROWDED:
+            runs = runs.only(alive)
 
 
 def _checkpoint(cohort, data, evaluators, loss: Loss, place, reached: int, curves: Curves) -> None:

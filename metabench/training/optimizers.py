@@ -7,6 +7,7 @@ run. All of them leave a weight of 0 whose gradient is 0 as it is, which keeps p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,8 @@ class Rule:
 
     #: weight decay is added to the gradient (L2), else applied to the weights
     coupled = True
+    #: attributes [n, P] that carry over from step to step
+    state: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, w: torch.Tensor, g: torch.Tensor, rates: np.ndarray, h: dict[str, np.ndarray]):
         self.w, self.g, self.h = w, g, h
@@ -61,6 +64,8 @@ class Sgd(Rule):
 
 
 class Momentum(Rule):
+    state = ("m",)
+
     def prepare(self, rates):
         self.m, self.mu = self.zeros(), self.constant(self.h["momentum"])
 
@@ -76,6 +81,8 @@ class Nesterov(Momentum):
 
 
 class Adam(Rule):
+    state = ("m", "v")
+
     def prepare(self, rates):
         self.m, self.v, self.scratch = self.zeros(), self.zeros(), self.zeros()
         self.keep1, self.keep2 = (self.constant(self.h[name]) for name in ("beta1", "beta2"))
@@ -106,6 +113,8 @@ class AdamW(Adam):
 
 
 class RmsProp(Rule):
+    state = ("v",)
+
     def prepare(self, rates):
         self.v, self.scratch = self.zeros(), self.zeros()
         self.keep, self.new = self.constant(self.h["beta2"]), self.constant(1.0 - self.h["beta2"])
@@ -117,6 +126,8 @@ class RmsProp(Rule):
 
 
 class Adagrad(Rule):
+    state = ("v",)
+
     def prepare(self, rates):
         self.v, self.scratch = self.zeros(), self.zeros()
 
@@ -128,6 +139,7 @@ class Adagrad(Rule):
 
 class Lion(Rule):
     coupled = False
+    state = ("m",)
 
     def prepare(self, rates):
         self.m, self.scratch = self.zeros(), self.zeros()
@@ -159,9 +171,11 @@ class Optimizers:
     ):  # fmt: skip
         used = [flat.shape[1]] * len(flat) if used is None else [int(u) for u in used]
         h = {name: column(configs, name) for name in ("weight_decay", "momentum", "beta1", "beta2")}
+        parts = segments(list(zip(configs["optimizer"], used, strict=True)))
+        #: stretch of runs → its rule
         self.rules = [
-            RULES[name](flat[s, :columns], grad[s, :columns], rates[s], {k: v[s] for k, v in h.items()})
-            for (name, columns), s in segments(list(zip(configs["optimizer"], used, strict=True)))
+            (s, RULES[name](flat[s, :columns], grad[s, :columns], rates[s], {k: v[s] for k, v in h.items()}))
+            for (name, columns), s in parts
         ]
         self.grad = grad
         clipped = (configs["clip"] == "norm").to_numpy(copy=True)
@@ -175,5 +189,19 @@ class Optimizers:
             norm = torch.linalg.vector_norm(self.grad, dim=1, keepdim=True)
             factor = (self.limit / norm.add_(1e-6)).clamp_(max=1.0)
             self.grad.mul_(torch.where(self.clip, factor, 1.0))
-        for rule in self.rules:
+        for _, rule in self.rules:
             rule.step(t)
+
+    def resume(self, old: Optimizers, kept: torch.Tensor) -> None:
+        """Go on where the runs ``kept`` (positions) of an earlier set of runs stand; they are this one's, in order."""
+        for name in {name for _, rule in old.rules for name in rule.state}:
+            whole = torch.zeros_like(old.grad)
+            for part, rule in old.rules:
+                if name in rule.state:
+                    values = getattr(rule, name)
+                    whole[part, : values.shape[1]] = values
+            whole = whole[kept]
+            for part, rule in self.rules:
+                if name in rule.state:
+                    values = getattr(rule, name)
+                    values.copy_(whole[part, : values.shape[1]])

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from metabench import registry
 from metabench.tasks.task import Arrays
-from metabench.training import backends, hashing, resident, run_cohort
+from metabench.training import backends, batched, hashing, resident, run_cohort
 from metabench.training.losses import Loss
 from metabench.training.optimizers import Optimizers
 from metabench.training.sequential import make_optimizer
@@ -251,3 +251,34 @@ def test_initial_weights_are_the_hashed_stream():
     u = hashing.uniform(hashing.key(5, hashing.WEIGHTS, 0), np.arange(5 * 128))
     expected = (np.sqrt(3 / 5) * (2 * u.astype(float) - 1)).reshape(5, 128)
     np.testing.assert_allclose(net.linear[0].weight.detach().numpy().T, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", MLP.space["optimizer"].options)
+def test_runs_that_diverge_leave_and_the_others_go_on_as_if_nothing_had_been(optimizer, monkeypatch):
+    """Two thirds of a cohort diverge in different epochs; the rest equal themselves alone to the last bit."""
+    data, configs = arrays("classification", rows=60), MLP.space.sample(24, 3)
+    base = {
+        "optimizer": optimizer,
+        "batch_size": 16,
+        "width": 24,
+        "norm": "none",
+        "clip": "none",
+        "learning_rate": 1e-3,
+    }
+    missing = {"momentum": 0.9, "beta1": 0.9, "beta2": 0.99}
+    for name, value in (base | missing).items():
+        configs[name] = value
+    configs["depth"] = 1 + np.arange(24) % 3
+    doomed = np.arange(24) % 3 > 0
+    # a rate that grows without bound with the schedule's warm-up, so that runs fall one after the other
+    configs.loc[doomed, "learning_rate"] = 10.0 ** (20 + np.arange(doomed.sum()))
+    configs["schedule"], configs["warmup"] = "constant", np.where(doomed, 0.15 * (np.arange(24) % 2), 0.0)
+    kept = []
+    only = batched._Runs.only
+    monkeypatch.setattr(batched._Runs, "only", lambda self, alive: kept.append(int(alive.sum())) or only(self, alive))
+    whole = run_cohort(MLP, data, configs, np.arange(24), (1, 3, 6), backend="batched")
+    for i in np.flatnonzero(~doomed):
+        alone = run_cohort(MLP, data, configs.iloc[[i]], np.array([i]), (1, 3, 6), backend="batched")
+        assert alone.status == ["ok"] and equal(alone, whole, slice(i, i + 1))
+    assert kept and all(n >= 8 for n in kept)  # the cohort was taken apart at least once
+    assert np.mean([whole.status[i] == "diverged" for i in np.flatnonzero(doomed)]) > 0.5
