@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from metabench.schema import TRACES as TRACES_SCHEMA
 
 if TYPE_CHECKING:
     from metabench.evaluate import CellStore
+    from metabench.leaderboard.settings import Record
     from metabench.leaderboard.submissions import Checked
     from metabench.scores import Scores
     from metabench.table import Table
@@ -224,6 +225,23 @@ def stale(name: str, *, profile: str = "full", out: Path | None = None) -> list[
     from metabench.leaderboard.build import check
 
     return check(*_published(name, profile, out))
+
+
+def choose_settings(
+    methods: Sequence[str], name: str, trials: int, workers: int, out: Path | None
+) -> Iterator[tuple[Record, Path]]:
+    """Try the grids of methods on a board's meta-validation tasks, one after the other: records and their files."""
+    from metabench.leaderboard import settings
+    from metabench.table import load_table
+    from metabench.tasks import cache_dir
+
+    board = load_board(name)
+    table = load_table(board.dataset, board.dataset_version)
+    for method in methods:
+        record = settings.choose_settings(
+            method, board, table, trials=trials, store=cache_dir() / "settings", workers=workers, say=_say
+        )
+        yield record, settings.keep(record, out or board.path / "settings")
 
 
 def draft_submission(folder: Path, spec: str, traces: pa.Table, name: str) -> Path:

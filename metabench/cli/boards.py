@@ -87,6 +87,38 @@ def evaluate(
 
 
 @click.command()
+@click.argument("methods", nargs=-1, required=True, metavar="METHOD…", shell_complete=completes(method_names))
+@click.option(
+    "--board", default="search", show_default=True, metavar="NAME|FOLDER", help="Board, by name or folder.",
+    shell_complete=completes(board_names),
+)  # fmt: skip
+@click.option("--trials", default=50, show_default=True, type=click.IntRange(1), help="Trials of a search.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Worker processes.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the records.  [default: settings/ in the board's own]",
+)  # fmt: skip
+@as_json
+def settings(methods: tuple[str, ...], board: str, trials: int, workers: int, out: Path | None, as_json: bool) -> None:
+    """Try the grids that methods declare on a board's meta-validation tasks; record what was tried and chosen.
+
+    Meta-test is not read. Defaults stay unless another combination is better by more than its standard error. Searches
+    that were made already are not made again.
+    """
+    from metabench import benchmark
+
+    rows = []
+    for record, path in benchmark.choose_settings(methods, board, trials, workers, out):
+        best = min(record.tried, key=lambda t: t.regret)
+        rows.append({
+            "method": record.method, "tried": len(record.tried), "default_regret": record.tried[0].regret,
+            "best_regret": best.regret, "difference": best.difference, "error": best.error,
+            "chosen": ", ".join(f"{k}={v}" for k, v in record.chosen.items()), "record": str(path),
+        })  # fmt: skip
+    show(rows, as_json, board=board, trials=trials)
+
+
+@click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--board",
@@ -166,4 +198,4 @@ def benchmark_(workers: int | None, out: Path) -> None:
     benchmark.run(out, workers or os.cpu_count() or 1)
 
 
-COMMANDS = (check, evaluate, submit, leaderboard, benchmark_)
+COMMANDS = (check, evaluate, settings, submit, leaderboard, benchmark_)

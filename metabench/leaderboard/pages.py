@@ -164,9 +164,7 @@ def index(view: View, ranking: dict[str, list[Row]]) -> str:
     for start, rows in ranking.items():
         most = max(r.valid[view.mark].band[1] for r in rows) or 1.0
         strips[start] = {
-            r.entry.name: charts.strip(e.value, *e.band, most, r.entry.css)
-            for r in rows
-            for e in [r.valid[view.mark]]
+            r.entry.name: charts.strip(e.value, *e.band, most, r.entry.css) for r in rows for e in [r.valid[view.mark]]
         }
     text = finding(view)
     leader = ranking[view.start][0].entry

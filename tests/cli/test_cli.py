@@ -17,7 +17,7 @@ from metabench.errors import IncompleteError, MetabenchError, UsageError
 
 COMMANDS = [
     "benchmark", "card", "check", "doctor", "evaluate", "export", "generate", "import", "leaderboard", "list",
-    "plan", "rerun", "speed", "submit", "verify",
+    "plan", "rerun", "settings", "speed", "submit", "verify",
 ]  # fmt: skip
 PATHS = [[name] for name in COMMANDS] + [["leaderboard", "build"], ["leaderboard", "check"]]
 HEAVY = {"torch", "xgboost", "sklearn", "pandas", "numpy", "pyarrow", "scipy", "rich"}
