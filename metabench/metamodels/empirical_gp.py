@@ -7,6 +7,8 @@ a Matérn residual covers what S tasks cannot span, and the target's scale is pr
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
@@ -29,6 +31,7 @@ class EmpiricalGP(MetaModel):
     twin = "gp"
     arrays = ("mean_", "factors_")
     facts = ("alpha_", "variance_")
+    grid: ClassVar[dict[str, tuple]] = {"alpha": (0.1, 0.3, 0.5), "noise": (0.05, 0.15, 0.4)}
 
     def __init__(self, alpha: float = 0.3, noise: float = 0.05, em_steps: int = 20):
         if not 0 < alpha <= 1 or noise <= 0 or em_steps < 1:

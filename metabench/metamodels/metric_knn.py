@@ -8,6 +8,8 @@ share of discordant pairs.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from metabench.errors import UsageError
@@ -38,6 +40,7 @@ class MetricKnn(MetaModel):
     twin = "gp"
     arrays = ("targets_", "features_", "centre_", "spread_")
     facts = ("names_", "variance_")
+    grid: ClassVar[dict[str, tuple]] = {"k": (3, 5, 10), "cover": (1, 3), "noise": (0.05, 0.15)}
 
     def __init__(self, k: int = 5, cover: int = 3, epsilon: float = 0.2, noise: float = 0.05):
         if k < 1 or cover < 0 or epsilon <= 0 or noise <= 0:
