@@ -93,7 +93,7 @@ def build(source: str = "mlp.cpp", extra: tuple[str, ...] = ("-march=native",)) 
     if cxx is None:
         raise MetabenchError("no C++ compiler (looked for c++, g++, clang++; set CXX to name one)")
     version = subprocess.run([cxx, "--version"], capture_output=True, text=True, check=False).stdout
-    text = (_HERE / source).read_text() + (_HERE / "simd.h").read_text()
+    text = "".join(path.read_text() for path in (_HERE / source, *sorted(_HERE.glob("*.h"))))
     identity = "\n".join([text, *_FLAGS, *extra, version, _processor_flags()])
     target = cache_folder() / f"{Path(source).stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     if target.exists():
@@ -140,9 +140,12 @@ def supports(workload) -> bool:
 
 
 def _pack(x: np.ndarray, y: np.ndarray, keep: list) -> _Split:
-    """Rows padded to 16 columns and by 8 rows; ``keep`` holds what C++ points at."""
+    """Rows padded to 16 columns and by 8 rows, on a cache line's boundary; ``keep`` holds what C++ points at."""
     rows, columns = x.shape
-    padded = np.zeros((rows + 8, -(-columns // 16) * 16), dtype=np.float32)
+    shape = (rows + 8, -(-columns // 16) * 16)
+    space = np.zeros(shape[0] * shape[1] + 16, dtype=np.float32)
+    start = -space.ctypes.data % 64 // 4
+    padded = space[start : start + shape[0] * shape[1]].reshape(shape)
     padded[:rows, :columns] = x
     label = y.astype(np.int32)
     target = y.astype(np.float32)

@@ -3,114 +3,22 @@
 // The arithmetic is fixed to the bit: sums run in index order through fused multiply-adds, whatever the register tile,
 // so a curve depends neither on the instruction set nor on the run's neighbours. metabench/training/sequential.py is
 // the same definition written with torch.nn and torch.optim.
-#include "simd.h"
+#include "activations.h"
+#include "hashing.h"
+#include "optimizers.h"
+#include "product.h"
 
 #include <cfloat>
 #include <cstdlib>
 #include <memory>
 #include <new>
-#include <utility>
 
 namespace {
 
-enum Activation { RELU, TANH, GELU, SILU };
-enum Optimizer { SGD, MOMENTUM, NESTEROV, ADAM, ADAMW, RMSPROP, ADAGRAD, LION };
 enum Metric { ACCURACY, BALANCED_ACCURACY, R2 };
-enum Stream { ORDER = 1, NOISE_A = 2, NOISE_B = 3, WEIGHTS = 16, DROPOUT = 64 };
-const uint32_t GOLDEN = 0x9E3779B1u;
 const int BLOCK = 64;  // rows evaluated at a time
 
 inline int up(int n, int m) { return (n + m - 1) / m * m; }
-
-inline uint32_t key(uint32_t seed, uint32_t stream, uint32_t step) {
-  return mix(mix(mix(seed + 0x9e3779b9u) + stream) + step);
-}
-
-// ------------------------------------------------------------------------------------------------ products
-// acc[r][c] += sum over k of a[r * across + k * along] * w[k * ldw + 16 c], k ascending.
-template <int R, int C>
-inline void tile(const float* a, size_t across, size_t along, const float* w, size_t ldw, int K, V (&acc)[R][C]) {
-  for (int k = 0; k < K; k++) {
-    V b[C];
-    for (int c = 0; c < C; c++) b[c] = load(w + k * ldw + 16 * c);
-    for (int r = 0; r < R; r++) {
-      V x = splat(a[r * across + k * along]);
-      for (int c = 0; c < C; c++) acc[r][c] = fma(x, b[c], acc[r][c]);
-    }
-  }
-}
-
-template <int C>
-inline void strip(const float* a, size_t across, size_t along, const float* w, size_t ldw, int K, const float* bias,
-                  float* out, size_t ldo) {
-  V acc[MR][C];
-  for (int c = 0; c < C; c++) {
-    V start = bias ? load(bias + 16 * c) : splat(0.f);
-    for (int r = 0; r < MR; r++) acc[r][c] = start;
-  }
-  tile<MR, C>(a, across, along, w, ldw, K, acc);
-  for (int r = 0; r < MR; r++)
-    for (int c = 0; c < C; c++) store(out + r * ldo + 16 * c, acc[r][c]);
-}
-
-// out[rows, cols] = bias + A w, where A[r, k] = a[r * across + k * along]; rows in steps of MR, cols in steps of 16.
-void product(const float* a, size_t across, size_t along, int rows, int K, const float* w, size_t ldw,
-             const float* bias, float* out, size_t ldo, int cols) {
-  const int vectors = cols / 16;
-  for (int r = 0; r < rows; r += MR) {
-    for (int v = 0; v < vectors;) {
-      int left = vectors - v, c = left < NV ? left : (left == NV + 1 && NV > 1 ? 2 : int(NV));
-      const float *A = a + r * across, *W = w + 16 * v, *B = bias ? bias + 16 * v : nullptr;
-      float* O = out + r * ldo + 16 * v;
-      if (c == 1) strip<1>(A, across, along, W, ldw, K, B, O, ldo);
-      else if (c == 2) strip<2>(A, across, along, W, ldw, K, B, O, ldo);
-      else strip<3>(A, across, along, W, ldw, K, B, O, ldo);
-      v += c;
-    }
-  }
-}
-
-// t[j, i] = w[i, j] for i < K (rounded up to 16 columns of t), j < N.
-__attribute__((noinline)) void transpose(const float* w, size_t ldw, int K, int N, float* t, size_t ldt) {
-#ifdef __AVX512F__
-  alignas(64) static const int32_t lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  const __m512i index = _mm512_mullo_epi32(_mm512_load_si512(lanes), _mm512_set1_epi32((int)ldw));
-  for (int i = 0; i < K; i += 16) {
-    const __mmask16 m = K - i >= 16 ? 0xffff : (__mmask16)((1u << (K - i)) - 1);
-    for (int j = 0; j < N; j++)
-      _mm512_store_ps(t + j * ldt + i, _mm512_mask_i32gather_ps(_mm512_setzero_ps(), m, index, w + i * ldw + j, 4));
-  }
-#else
-  for (int i0 = 0; i0 < K; i0 += 16)
-    for (int j = 0; j < N; j++)
-      for (int i = i0; i < i0 + 16; i++) t[j * ldt + i] = i < K ? w[i * ldw + j] : 0.f;
-#endif
-}
-
-// ------------------------------------------------------------------------------------------------ activations
-// Value and derivative at z.
-template <int A>
-inline V activate(V z, V& d) {
-  const V one = splat(1.f), zero = splat(0.f), half = splat(.5f);
-  if (A == RELU) {
-    d = select(less(zero, z), one, zero);
-    return select(less(z, zero), zero, z);
-  }
-  if (A == TANH) {
-    V h = tanhv(z);
-    d = one - h * h;
-    return h;
-  }
-  if (A == SILU) {
-    V s = sigmoidv(z), h = z * s;
-    d = s * (one + z * (one - s));
-    return h;
-  }
-  const V c = splat(0.79788456f), a = splat(0.044715f);  // GELU, tanh form (Hendrycks & Gimpel, 2016)
-  V zz = z * z, t = tanhv(c * z * fma(a, zz, one)), g = half * (one + t);
-  d = g + half * z * (one - t * t) * c * fma(splat(3.f * 0.044715f), zz, one);
-  return z * g;
-}
 
 }  // namespace
 
@@ -144,16 +52,37 @@ namespace {
 struct Layer {
   int in, out, outp;  // outp: columns rounded up to 16
   float *w, *b, *gamma, *beta;
-  float *gw, *gb, *ggamma, *gbeta;
   float *h, *d, *xhat, *rstd;  // outputs, activation derivative × mask, normalised pre-activation, 1 / std
+};
+
+// What follows a hidden layer's sums: activation and (in training) dropout of sixteen columns of a row.
+template <int A, bool TRAIN, bool DROP>
+struct Finish {
+  float *h, *d;
+  int width, ld;
+  uint32_t key, drop;
+  float scale;
+
+  inline void operator()(int row, int column, V z) const {
+    V slope, value = activate<A>(z, slope);
+    if (DROP) {
+      const M dropped = below(shr<8>(hashes(key, row * width + column)), usplat(drop));
+      value = select(dropped, splat(0.f), value * splat(scale));
+      slope = select(dropped, splat(0.f), slope * splat(scale));
+    }
+    store(h + (size_t)row * ld + column, value);
+    if (TRAIN) store(d + (size_t)row * ld + column, slope);
+  }
 };
 
 struct Run {
   const Data& data;
   const Config& c;
-  int batch, padded, layers, outputs;
+  int batch, padded, layers, outputs, outp, inp;
   Layer layer[8];
-  float *memory, *p, *g, *m, *s, *xb, *dz, *dh, *wt, *mask, *real;
+  // parameters, gradients, first and second moments; inputs; gradients of pre-activations; gradients of outputs;
+  // transposed weights; 1 in the true columns of a hidden layer, of the output layer and of the inputs, 0 in their padding
+  float *memory, *p, *g, *m, *s, *xb, *dz, *dz_below, *dh, *wt, *mask, *real, *seen;
   size_t n;  // floats in p
   double power1 = 1, power2 = 1;
 
@@ -162,35 +91,41 @@ struct Run {
     padded = up(batch, 8);
     layers = c.depth + 1;
     outputs = data.classes ? data.classes : 1;
-    const int rows = padded > BLOCK ? padded : BLOCK, inp = up(data.features, 16), wp = up(c.width, 16);
-    const int widest = wp > up(outputs, 16) ? wp : up(outputs, 16), hidden = up(c.width, 8);
+    outp = up(outputs, 16);
+    inp = up(data.features, 16);
+    const int rows = padded > BLOCK ? padded : BLOCK, wp = up(c.width, 16), widest = wp > outp ? wp : outp;
     n = 0;
     for (int l = 0; l < layers; l++) {
       Layer& y = layer[l];
       y.in = l ? c.width : data.features;
       y.out = l < c.depth ? c.width : outputs;
       y.outp = up(y.out, 16);
-      n += (size_t)up(y.in, 8) * y.outp + y.outp + (c.norm && l < c.depth ? 2 * y.outp : 0);
+      n += (size_t)up(y.in, 16) * y.outp + y.outp + (c.norm && l < c.depth ? 2 * y.outp : 0);
     }
-    const size_t act = (size_t)rows * widest;
-    size_t floats = 4 * n + (size_t)rows * inp + 2 * act + (size_t)widest * up(hidden, 16) + 2 * widest;
-    floats += layers * (3 * act + up(rows, 16));
+    const size_t act = (size_t)rows * widest, square = (size_t)widest * wp;
+    const size_t floats =
+        4 * n + (size_t)rows * inp + 3 * act + square + 2 * widest + inp + layers * (3 * act + up(rows, 16));
     if (posix_memalign((void**)&memory, 64, floats * sizeof(float))) throw std::bad_alloc();
     memset(memory, 0, floats * sizeof(float));
     float* next = memory;
     auto take = [&](size_t k) { float* at = next; next += k; return at; };
     p = take(n); g = take(n); m = take(n); s = take(n);
-    xb = take((size_t)rows * inp); dz = take(act); dh = take(act);
-    wt = take((size_t)widest * up(hidden, 16)); mask = take(widest); real = take(widest);
-    for (int j = 0; j < c.width; j++) mask[j] = 1.f;    // true columns of a hidden layer
-    for (int j = 0; j < outputs; j++) real[j] = 1.f;    // and of the output layer
-    size_t at = 0;
+    xb = take((size_t)rows * inp); dz = take(act); dz_below = take(act); dh = take(act); wt = take(square);
+    mask = take(widest); real = take(widest); seen = take(inp);
+    for (int j = 0; j < c.width; j++) mask[j] = 1.f;
+    for (int j = 0; j < outputs; j++) real[j] = 1.f;
+    for (int j = 0; j < data.features; j++) seen[j] = 1.f;
+    float* at = p;
+    auto place = [&](size_t k) { float* value = at; at += k; return value; };
     for (int l = 0; l < layers; l++) {
       Layer& y = layer[l];
-      auto place = [&](float*& value, float*& grad, size_t k) { value = p + at; grad = g + at; at += k; };
-      place(y.w, y.gw, (size_t)up(y.in, 8) * y.outp);
-      place(y.b, y.gb, y.outp);
-      if (c.norm && l < c.depth) { place(y.gamma, y.ggamma, y.outp); place(y.beta, y.gbeta, y.outp); }
+      y.w = place((size_t)up(y.in, 16) * y.outp);
+      y.b = place(y.outp);
+      if (c.norm && l < c.depth) {
+        y.gamma = place(y.outp);
+        y.beta = place(y.outp);
+        for (int j = 0; j < y.out; j++) y.gamma[j] = 1.f;
+      }
       y.h = take(act); y.d = take(act); y.xhat = take(act); y.rstd = take(up(rows, 16));
       const uint32_t k0 = key(c.seed, WEIGHTS + l, 0);
       const float bound = (float)((l < c.depth ? (double)c.init_scale : 1.0) * std::sqrt(3.0 / y.in));
@@ -199,223 +134,217 @@ struct Run {
           float u = (mix(k0 + (uint32_t)(i * y.out + j) * GOLDEN) >> 8) * (1.f / 16777216.f);
           y.w[(size_t)i * y.outp + j] = bound * (2.f * u - 1.f);
         }
-      if (y.gamma && c.norm && l < c.depth) for (int j = 0; j < y.out; j++) y.gamma[j] = 1.f;
     }
   }
   ~Run() { free(memory); }
 
-  // Normalise, activate and (in training) drop out the rows of hidden layer y in place.
-  template <int A>
-  void finish(Layer& y, int l, int rows, bool training, uint32_t step) {
-    alignas(64) static const uint32_t lane[16] = {
-        0, GOLDEN, 2 * GOLDEN, 3 * GOLDEN, 4 * GOLDEN, 5 * GOLDEN, 6 * GOLDEN, 7 * GOLDEN, 8 * GOLDEN, 9 * GOLDEN,
-        10 * GOLDEN, 11 * GOLDEN, 12 * GOLDEN, 13 * GOLDEN, 14 * GOLDEN, 15 * GOLDEN};
-    const U lanes = uload(lane), limit = usplat(c.drop);
-    const V scale = splat(c.drop_scale), zero = splat(0.f);
-    const bool drop = training && c.drop;
-    const uint32_t k0 = key(c.seed, DROPOUT + l, step);
+  // The rows of a batch into xb, with noise.
+  void gather(const uint32_t* row, uint32_t step) {
+    for (int r = 0; r < batch; r++)
+      for (int k = 0; k < inp; k += 16) store(xb + (size_t)r * inp + k, load(data.train.x + (size_t)row[r] * inp + k));
+    if (!(c.noise > 0)) return;
+    const uint32_t ka = key(c.seed, NOISE_A, step), kb = key(c.seed, NOISE_B, step);
+    const V unit = splat((float)(std::sqrt(3.0) / 65536.0)), middle = splat(131070.f), zero = splat(0.f);
+    const U low = usplat(0xffff);
+    for (int r = 0; r < batch; r++)
+      for (int k = 0; k < inp; k += 16) {
+        float* x = xb + (size_t)r * inp + k;
+        const U a = hashes(ka, r * data.features + k), b = hashes(kb, r * data.features + k);
+        const V z = (tofloat((a & low) + shr<16>(a) + (b & low) + shr<16>(b)) - middle) * unit;
+        store(x, select(less(zero, load(seen + k)), fma(splat(c.noise), z, load(x)), zero));
+      }
+  }
+
+  // Outputs of a hidden layer for `rows` rows of x.
+  template <int A, bool TRAIN, bool DROP>
+  void hidden(Layer& y, int l, const float* x, size_t ldx, int rows, uint32_t step) {
+    const Finish<A, TRAIN, DROP> finish{y.h, y.d, y.out, y.outp, key(c.seed, DROPOUT + l, step), c.drop, c.drop_scale};
+    if (!c.norm) return product(x, ldx, 1, rows, y.in, y.w, y.outp, y.b, y.outp, finish);
+    into(y.h, y.outp, x, ldx, rows, y.in, y.w, y.outp, y.b);
     const float inverse = 1.f / y.out;
     for (int r = 0; r < rows; r++) {
-      float *h = y.h + (size_t)r * y.outp, *d = y.d + (size_t)r * y.outp, *xh = y.xhat + (size_t)r * y.outp;
-      V mean = zero, rstd = zero;
-      if (c.norm) {
-        V sum = zero;
-        for (int j = 0; j < y.outp; j += 16) sum = sum + load(h + j);
-        mean = splat(total(sum) * inverse);
-        V square = zero;
-        for (int j = 0; j < y.outp; j += 16) {
-          V e = (load(h + j) - mean) * load(mask + j);
-          square = fma(e, e, square);
-        }
-        float inv = 1.f / std::sqrt(total(square) * inverse + 1e-5f);
-        y.rstd[r] = inv;
-        rstd = splat(inv);
-      }
+      float *h = y.h + (size_t)r * y.outp, *xh = y.xhat + (size_t)r * y.outp;
+      V sum = splat(0.f), square = splat(0.f);
+      for (int j = 0; j < y.outp; j += 16) sum = sum + load(h + j);
+      const V mean = splat(total(sum) * inverse);
       for (int j = 0; j < y.outp; j += 16) {
-        V z = load(h + j), slope;
-        if (c.norm) {
-          V e = (z - mean) * rstd * load(mask + j);
-          if (training) store(xh + j, e);
-          z = fma(e, load(y.gamma + j), load(y.beta + j));
-        }
-        V value = activate<A>(z, slope);
-        if (drop) {
-          U hash = mix(usplat(k0 + (uint32_t)(r * y.out + j) * GOLDEN) + lanes);
-          M dropped = below(shr<8>(hash), limit);
-          value = select(dropped, zero, value * scale);
-          slope = select(dropped, zero, slope * scale);
-        }
-        store(h + j, value);
-        if (training) store(d + j, slope);
+        V e = (load(h + j) - mean) * load(mask + j);
+        square = fma(e, e, square);
+      }
+      y.rstd[r] = 1.f / std::sqrt(total(square) * inverse + 1e-5f);
+      const V rstd = splat(y.rstd[r]);
+      for (int j = 0; j < y.outp; j += 16) {
+        V e = (load(h + j) - mean) * rstd * load(mask + j);
+        if (TRAIN) store(xh + j, e);
+        finish(r, j, fma(e, load(y.gamma + j), load(y.beta + j)));
       }
     }
+  }
+
+  template <int A>
+  void hidden(Layer& y, int l, const float* x, size_t ldx, int rows, bool training, uint32_t step) {
+    if (!training) hidden<A, false, false>(y, l, x, ldx, rows, step);
+    else if (c.drop) hidden<A, true, true>(y, l, x, ldx, rows, step);
+    else hidden<A, true, false>(y, l, x, ldx, rows, step);
+  }
+
+  // out = bias + a w, all stored.
+  void into(float* out, size_t ldo, const float* a, size_t lda, int rows, int K, const float* w, size_t ldw,
+            const float* bias) {
+    product(a, lda, 1, rows, K, w, ldw, bias, (int)ldo, [=](int r, int j, V z) { store(out + r * ldo + j, z); });
   }
 
   // Logits of `rows` rows (a multiple of 8) of x, left in the last layer's h.
-  void forward(const float* x, size_t ldx, int rows, bool training, uint32_t step) {
-    for (int l = 0; l < layers; l++) {
+  void forward(const float* x, int rows, bool training, uint32_t step) {
+    size_t ldx = inp;
+    for (int l = 0; l < c.depth; l++) {
       Layer& y = layer[l];
-      product(x, ldx, 1, rows, y.in, y.w, y.outp, y.b, y.h, y.outp, y.outp);
-      if (l < c.depth) {
-        if (c.activation == RELU) finish<RELU>(y, l, rows, training, step);
-        else if (c.activation == TANH) finish<TANH>(y, l, rows, training, step);
-        else if (c.activation == GELU) finish<GELU>(y, l, rows, training, step);
-        else finish<SILU>(y, l, rows, training, step);
-      }
+      if (c.activation == RELU) hidden<RELU>(y, l, x, ldx, rows, training, step);
+      else if (c.activation == TANH) hidden<TANH>(y, l, x, ldx, rows, training, step);
+      else if (c.activation == GELU) hidden<GELU>(y, l, x, ldx, rows, training, step);
+      else hidden<SILU>(y, l, x, ldx, rows, training, step);
       x = y.h;
       ldx = y.outp;
     }
+    Layer& y = layer[c.depth];
+    into(y.h, y.outp, x, ldx, rows, y.in, y.w, y.outp, y.b);
   }
 
   // Softmax of one row of logits in place (padding becomes 0); `top` and `sum` give the log of the normaliser,
-  // top + log(sum). A NaN among the logits makes `sum` NaN.
-  void softmax(float* z, float& top, float& sum) {
-    const int padded = up(outputs, 16);
+  // top + log(sum). A NaN among the logits makes `sum` NaN. COLUMNS: outp when the compiler is to know it, else 0.
+  template <int COLUMNS>
+  inline void softmax(float* z, float& top, float& sum) {
+    const int outp = COLUMNS ? COLUMNS : this->outp;
     const V least = splat(-FLT_MAX), zero = splat(0.f);
     top = -FLT_MAX;
-    for (int j = 0; j < padded; j += 16) {
+    for (int j = 0; j < outp; j += 16) {
       V a = select(less(zero, load(real + j)), load(z + j), least);
       store(z + j, a);
       const float t = largest(a);
       top = t > top ? t : top;
     }
     V all = zero;
-    for (int j = 0; j < padded; j += 16) {
+    for (int j = 0; j < outp; j += 16) {
       V e = expv(load(z + j) - splat(top)) * load(real + j);
       store(z + j, e);
       all = all + e;
     }
     sum = total(all);
     const V inverse = splat(1.f / sum);
-    for (int j = 0; j < padded; j += 16) store(z + j, load(z + j) * inverse);
+    for (int j = 0; j < outp; j += 16) store(z + j, load(z + j) * inverse);
   }
 
   // Output gradient of the batch (mean loss) into dz; false when the loss is not finite.
+  bool output_gradient(const uint32_t* row) { return outp == 16 ? output_gradient<16>(row) : output_gradient<0>(row); }
+
+  template <int COLUMNS>
   __attribute__((noinline)) bool output_gradient(const uint32_t* row) {
-    Layer& y = layer[layers - 1];
-    float loss = 0;
+    const int outp = COLUMNS ? COLUMNS : this->outp;
     const float scale = 1.f / batch, smooth = outputs > 1 ? c.smoothing / outputs : 0.f;
-    memset(dz, 0, (size_t)padded * y.outp * sizeof(float));
+    float loss = 0;
+    for (int r = batch; r < padded; r++) memset(dz + (size_t)r * outp, 0, outp * sizeof(float));
     for (int r = 0; r < batch; r++) {
-      float *z = y.h + (size_t)r * y.outp, *out = dz + (size_t)r * y.outp;
+      float *z = layer[c.depth].h + (size_t)r * outp, *out = dz + (size_t)r * outp;
       if (data.classes) {
         const int label = data.train.label[row[r]];
         float chosen = z[label], top, sum;
-        softmax(z, top, sum);
+        softmax<COLUMNS>(z, top, sum);
         loss += sum + top - chosen;  // finite exactly when the cross-entropy is
-        for (int j = 0; j < y.outp; j += 16)
+        for (int j = 0; j < outp; j += 16)
           store(out + j, (load(z + j) - splat(smooth)) * splat(scale) * load(real + j));
         out[label] -= (1.f - c.smoothing) * scale;
       } else {
         const float e = z[0] - data.train.target[row[r]];
         loss += e * e;
+        store(out, splat(0.f));
         out[0] = 2.f * e * scale;
       }
     }
     return std::isfinite(loss);
   }
 
-  __attribute__((noinline)) void backward(size_t ldx) {
+  // Gradients of all parameters from dz of the output layer, handed over as sink(place in p, vector). A layer's weights
+  // may change as soon as its own gradient comes: nothing reads them afterwards.
+  template <class Sink>
+  inline void backward(const Sink& sink) {
     for (int l = layers - 1; l >= 0; l--) {
       Layer& y = layer[l];
-      const float* h = l ? layer[l - 1].h : xb;
-      const size_t ldh = l ? layer[l - 1].outp : ldx;
-      product(h, 1, ldh, up(y.in, 8), batch, dz, y.outp, nullptr, y.gw, y.outp, y.outp);
-      for (int j = 0; j < y.outp; j += 16) {
-        V sum = splat(0.f);
-        for (int r = 0; r < batch; r++) sum = sum + load(dz + (size_t)r * y.outp + j);
-        store(y.gb + j, sum);
-      }
-      if (!l) break;
-      Layer& x = layer[l - 1];
-      transpose(y.w, y.outp, y.in, y.out, wt, x.outp);
-      product(dz, y.outp, 1, padded, y.out, wt, x.outp, nullptr, dh, x.outp, x.outp);
-      if (c.norm) memset(x.ggamma, 0, 2 * x.outp * sizeof(float));
-      for (int r = 0; r < padded; r++) {
-        float *e = dh + (size_t)r * x.outp, *d = x.d + (size_t)r * x.outp, *out = dz + (size_t)r * x.outp;
-        if (!c.norm) {
-          for (int j = 0; j < x.outp; j += 16) store(out + j, load(e + j) * load(d + j));
-          continue;
-        }
-        const float* xh = x.xhat + (size_t)r * x.outp;
-        V sum = splat(0.f), dot = splat(0.f);
-        for (int j = 0; j < x.outp; j += 16) {
-          V u = load(e + j) * load(d + j), xv = load(xh + j);
-          store(x.gbeta + j, load(x.gbeta + j) + u);
-          store(x.ggamma + j, fma(u, xv, load(x.ggamma + j)));
-          u = u * load(x.gamma + j);
-          store(e + j, u);
-          sum = sum + u;
-          dot = fma(u, xv, dot);
-        }
-        const float inverse = 1.f / x.out;
-        const V a = splat(total(sum) * inverse), b = splat(total(dot) * inverse), k = splat(x.rstd[r]);
-        for (int j = 0; j < x.outp; j += 16)
-          store(out + j, (load(e + j) - a - load(xh + j) * b) * k * load(mask + j));
-      }
+      const float *dz = this->dz, *h = l ? layer[l - 1].h : xb;
+      if (l) backward_hidden(layer[l - 1], y, sink);
+      const size_t w = y.w - p, b = y.b - p, ld = y.outp;
+      product(h, 1, l ? layer[l - 1].outp : inp, up(y.in, 8), batch, dz, ld, nullptr, y.outp,
+              [&sink, w, ld](int r, int j, V x) { sink(w + r * ld + j, x); });
+      column_sums(dz, batch, y.outp, [&sink, b](int j, V x) { sink(b + j, x); });
+      std::swap(this->dz, dz_below);
     }
   }
 
+  // dz of hidden layer x into dz_below, from dz of the layer y above it.
+  template <class Sink>
+  inline void backward_hidden(Layer& x, Layer& y, const Sink& sink) {
+    const size_t ld = x.outp;
+    float* out = dz_below;
+    transpose(y.w, y.outp, y.in, y.out, wt, ld);
+    if (!c.norm) {
+      const float* d = x.d;
+      return product(dz, y.outp, 1, padded, y.out, wt, ld, nullptr, x.outp, [out, d, ld](int r, int j, V e) {
+        store(out + r * ld + j, e * load(d + r * ld + j));
+      });
+    }
+    into(dh, ld, dz, y.outp, padded, y.out, wt, ld, nullptr);
+    float *ggamma = g + (x.gamma - p), *gbeta = g + (x.beta - p);
+    memset(ggamma, 0, 2 * ld * sizeof(float));
+    for (int r = 0; r < padded; r++) {
+      float *e = dh + r * ld;
+      const float *d = x.d + r * ld, *xh = x.xhat + r * ld;
+      V sum = splat(0.f), dot = splat(0.f);
+      for (int j = 0; j < x.outp; j += 16) {
+        V u = load(e + j) * load(d + j), xv = load(xh + j);
+        store(gbeta + j, load(gbeta + j) + u);
+        store(ggamma + j, fma(u, xv, load(ggamma + j)));
+        u = u * load(x.gamma + j);
+        store(e + j, u);
+        sum = sum + u;
+        dot = fma(u, xv, dot);
+      }
+      const float inverse = 1.f / x.out;
+      const V a = splat(total(sum) * inverse), b = splat(total(dot) * inverse), k = splat(x.rstd[r]);
+      for (int j = 0; j < x.outp; j += 16)
+        store(out + r * ld + j, (load(e + j) - a - load(xh + j) * b) * k * load(mask + j));
+    }
+    for (size_t j = 0; j < 2 * ld; j += 16) sink((x.gamma - p) + j, load(ggamma + j));
+  }
+
+  __attribute__((noinline)) void gradients() {
+    float* g = this->g;
+    backward([g](size_t i, V x) { store(g + i, x); });
+  }
+
+  // Backward pass and update. Clipping needs the norm of the whole gradient first; without it each parameter is updated
+  // when its gradient leaves the registers.
   template <int O>
   __attribute__((noinline)) void update(double lr) {
-    V factor = splat(1.f);
-    if (c.clip) {
-      V sum = splat(0.f);
-      for (size_t i = 0; i < n; i += 16) { V x = load(g + i); sum = fma(x, x, sum); }
-      double f = c.clip_norm / (std::sqrt((double)total(sum)) + 1e-6);
-      factor = splat(f > 1 ? 1.f : (float)f);
-    }
     power1 *= c.beta1;
     power2 *= c.beta2;
-    const V wd = splat((float)c.weight_decay), rate = splat((float)lr), zero = splat(0.f);
-    const V mom = splat((float)c.momentum), b1 = splat((float)c.beta1), b2 = splat((float)c.beta2);
-    const V r1 = splat((float)(1 - c.beta1)), r2 = splat((float)(1 - c.beta2));
-    const V size = splat((float)(lr / (1 - power1))), root2 = splat((float)(1 / std::sqrt(1 - power2)));
-    const V keep = splat((float)(1 - lr * c.weight_decay)), eps = splat(O == ADAGRAD ? 1e-10f : 1e-8f);
-    for (size_t i = 0; i < n; i += 16) {
-      V w = load(p + i), x = load(g + i) * factor;
-      if (O != ADAMW && O != LION) x = fma(wd, w, x);
-      if (O == SGD) {
-        w = w - rate * x;
-      } else if (O == MOMENTUM || O == NESTEROV) {
-        V v = fma(mom, load(m + i), x);
-        store(m + i, v);
-        w = w - rate * (O == NESTEROV ? fma(mom, v, x) : v);
-      } else if (O == ADAM || O == ADAMW) {
-        V a = load(m + i);
-        a = fma(r1, x - a, a);
-        V v = fma(r2 * x, x, load(s + i) * b2);
-        store(m + i, a);
-        store(s + i, v);
-        if (O == ADAMW) w = w * keep;
-        w = w - size * a / fma(root(v), root2, eps);
-      } else if (O == RMSPROP) {
-        V v = fma(r2 * x, x, load(s + i) * b2);
-        store(s + i, v);
-        w = w - rate * x / (root(v) + eps);
-      } else if (O == ADAGRAD) {
-        V v = fma(x, x, load(s + i));
-        store(s + i, v);
-        w = w - rate * x / (root(v) + eps);
-      } else {
-        V a = load(m + i), u = fma(r1, x, b1 * a), unit = splat(1.f);
-        V sign = select(less(zero, u), unit, select(less(u, zero), neg(unit), u));  // NaN stays NaN
-        store(m + i, fma(r2, x, b2 * a));
-        w = w - rate * fma(wd, w, sign);
-      }
-      store(p + i, w);
-    }
+    float *p = this->p, *m = this->m, *s = this->s;
+    const Update<O> rule(lr, c.weight_decay, c.momentum, c.beta1, c.beta2, power1, power2);
+    if (!c.clip) return backward([&rule, p, m, s](size_t i, V x) { rule(p + i, m + i, s + i, x); });
+    gradients();
+    V sum = splat(0.f);
+    for (size_t i = 0; i < n; i += 16) { V x = load(g + i); sum = fma(x, x, sum); }
+    const double f = c.clip_norm / (std::sqrt((double)total(sum)) + 1e-6);
+    const V factor = splat(f > 1 ? 1.f : (float)f);
+    for (size_t i = 0; i < n; i += 16) rule(p + i, m + i, s + i, load(g + i) * factor);
   }
 
   // Mean loss and score of a split; false when one of them is not finite.
   __attribute__((noinline)) bool evaluate(const Split& t, float& loss, float* score) {
-    const size_t ldx = up(data.features, 16);
-    Layer& y = layer[layers - 1];
+    Layer& y = layer[c.depth];
     double sum = 0, mean = 0, spread = 0;
     int hits[512] = {0}, count[512] = {0}, correct = 0;
     for (int at = 0; at < t.rows; at += BLOCK) {
       const int rows = t.rows - at < BLOCK ? t.rows - at : BLOCK;
-      forward(t.x + (size_t)at * ldx, ldx, up(rows, 8), false, 0);
+      forward(t.x + (size_t)at * inp, up(rows, 8), false, 0);
       for (int r = 0; r < rows; r++) {
         float* z = y.h + (size_t)r * y.outp;
         if (data.classes) {
@@ -427,7 +356,7 @@ struct Run {
           hits[label] += hit;
           count[label]++;
           float top, norm;
-          softmax(z, top, norm);
+          softmax<0>(z, top, norm);
           sum += std::log((double)norm) + top - chosen;
         } else {
           const double e = (double)z[0] - t.target[at + r];
@@ -454,23 +383,6 @@ struct Run {
   }
 };
 
-// Rows 0..n-1 in ascending order of their hashed keys, left in `other` (stable radix sort, three passes of 11 bits).
-__attribute__((noinline)) void permutation(uint32_t k, int n, uint32_t* order, uint32_t* hash, uint32_t* other, uint32_t* other_hash) {
-  for (int i = 0; i < n; i++) { order[i] = i; hash[i] = mix(k + (uint32_t)i * GOLDEN); }
-  for (int shift = 0; shift < 33; shift += 11) {
-    uint32_t start[2049] = {0};
-    for (int i = 0; i < n; i++) start[((hash[i] >> shift) & 2047) + 1]++;
-    for (int b = 0; b < 2048; b++) start[b + 1] += start[b];
-    for (int i = 0; i < n; i++) {
-      uint32_t to = start[(hash[i] >> shift) & 2047]++;
-      other[to] = order[i];
-      other_hash[to] = hash[i];
-    }
-    std::swap(order, other);
-    std::swap(hash, other_hash);
-  }
-}
-
 }  // namespace
 
 extern "C" {
@@ -489,32 +401,20 @@ int train(const Data* data, const Config* config, const double* lr, const int32_
   try {
     Run run(*data, *config);
     const Split& t = data->train;
-    const size_t ldx = up(data->features, 16);
-    const int steps = t.rows / run.batch;
-    std::unique_ptr<uint32_t[]> space(new uint32_t[4 * (size_t)t.rows]);
-    uint32_t *order = space.get(), *hash = order + t.rows, *spare = hash + t.rows, *spare_hash = spare + t.rows;
+    const int steps = t.rows / run.batch, n = up(t.rows, 16);
+    std::unique_ptr<uint32_t, void (*)(void*)> space(
+        static_cast<uint32_t*>(std::aligned_alloc(64, 4 * (size_t)n * sizeof(uint32_t))), std::free);
+    if (!space) throw std::bad_alloc();
+    uint32_t *order = space.get(), *hash = order + n, *spare = hash + n, *spare_hash = spare + n;
     uint32_t step = 0;
     int reached = 0;
     for (int epoch = 0; epoch < config->epochs; epoch++) {
       permutation(key(config->seed, ORDER, epoch), t.rows, order, hash, spare, spare_hash);
-      const uint32_t* rows = spare;
       for (int i = 0; i < steps; i++, step++) {
-        const uint32_t* row = rows + (size_t)i * run.batch;
-        for (int r = 0; r < run.batch; r++)
-          std::memcpy(run.xb + r * ldx, t.x + row[r] * ldx, ldx * sizeof(float));
-        if (config->noise > 0) {
-          const uint32_t ka = key(config->seed, NOISE_A, step), kb = key(config->seed, NOISE_B, step);
-          const float unit = (float)(std::sqrt(3.0) / 65536.0);
-          for (int r = 0; r < run.batch; r++)
-            for (int k = 0; k < data->features; k++) {
-              const uint32_t at = (uint32_t)(r * data->features + k) * GOLDEN, a = mix(ka + at), b = mix(kb + at);
-              const float z = ((float)((a & 0xffff) + (a >> 16) + (b & 0xffff) + (b >> 16)) - 131070.f) * unit;
-              run.xb[r * ldx + k] = std::fmaf(config->noise, z, run.xb[r * ldx + k]);
-            }
-        }
-        run.forward(run.xb, ldx, run.padded, true, step);
+        const uint32_t* row = order + (size_t)i * run.batch;
+        run.gather(row, step);
+        run.forward(run.xb, run.padded, true, step);
         if (!run.output_gradient(row)) return reached;
-        run.backward(ldx);
         switch (config->optimizer) {
           case SGD: run.update<SGD>(lr[step]); break;
           case MOMENTUM: run.update<MOMENTUM>(lr[step]); break;

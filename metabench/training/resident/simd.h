@@ -32,6 +32,7 @@ static inline M unordered(V a) { return _mm512_cmp_ps_mask(a.x, a.x, _CMP_UNORD_
 static inline V select(M m, V a, V b) { return {_mm512_mask_blend_ps(m, b.x, a.x)}; }  // m ? a : b
 static inline U usplat(uint32_t a) { return {_mm512_set1_epi32((int)a)}; }
 static inline U uload(const uint32_t* p) { return {_mm512_load_si512(p)}; }
+static inline void ustore(uint32_t* p, U a) { _mm512_store_si512(p, a.x); }
 static inline U operator+(U a, U b) { return {_mm512_add_epi32(a.x, b.x)}; }
 static inline U operator*(U a, U b) { return {_mm512_mullo_epi32(a.x, b.x)}; }
 static inline U operator^(U a, U b) { return {_mm512_xor_si512(a.x, b.x)}; }
@@ -75,6 +76,10 @@ static inline U usplat(uint32_t a) { __m256i v = _mm256_set1_epi32((int)a); retu
 static inline U uload(const uint32_t* p) {
   return {_mm256_load_si256((const __m256i*)p), _mm256_load_si256((const __m256i*)p + 1)};
 }
+static inline void ustore(uint32_t* p, U a) {
+  _mm256_store_si256((__m256i*)p, a.l);
+  _mm256_store_si256((__m256i*)p + 1, a.h);
+}
 #define MB_BOTH(name, f) static inline U name(U a, U b) { return {f(a.l, b.l), f(a.h, b.h)}; }
 MB_BOTH(operator+, _mm256_add_epi32) MB_BOTH(operator*, _mm256_mullo_epi32)
 MB_BOTH(operator^, _mm256_xor_si256) MB_BOTH(operator&, _mm256_and_si256)
@@ -112,6 +117,7 @@ static inline M unordered(V a) MB_EACH(M, a.x[i] != a.x[i])
 static inline V select(M m, V a, V b) MB_EACH(V, m.x[i] ? a.x[i] : b.x[i])
 static inline U usplat(uint32_t a) MB_EACH(U, a)
 static inline U uload(const uint32_t* p) MB_EACH(U, p[i])
+static inline void ustore(uint32_t* p, U a) { for (int i = 0; i < 16; i++) p[i] = a.x[i]; }
 static inline U operator+(U a, U b) MB_EACH(U, a.x[i] + b.x[i])
 static inline U operator*(U a, U b) MB_EACH(U, a.x[i] * b.x[i])
 static inline U operator^(U a, U b) MB_EACH(U, a.x[i] ^ b.x[i])
@@ -124,6 +130,35 @@ static inline U asbits(V a) { U r; std::memcpy(r.x, a.x, 64); return r; }
 static inline V asfloat(U a) { V r; std::memcpy(r.x, a.x, 64); return r; }
 #undef MB_EACH
 #endif
+
+// t[j * ldt + i] = w[i * ldw + j] for i, j < 16.
+static inline void transpose16(const float* w, size_t ldw, float* t, size_t ldt) {
+#if !defined(MB_PORTABLE) && defined(__AVX512F__)
+  __m512 a[16], b[16];
+  for (int i = 0; i < 16; i++) a[i] = _mm512_load_ps(w + i * ldw);
+  for (int i = 0; i < 16; i += 2) {
+    b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
+    b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4)
+    for (int k = 0; k < 2; k++) {
+      const __m512d low = _mm512_castps_pd(b[i + k]), high = _mm512_castps_pd(b[i + 2 + k]);
+      a[i + 2 * k] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
+      a[i + 2 * k + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+    }
+  for (int j = 0; j < 4; j++) {  // a[4 i + j]: rows 4 i … 4 i + 3 of columns j, 4 + j, 8 + j, 12 + j
+    const __m512 p = _mm512_shuffle_f32x4(a[j], a[4 + j], 0x88), q = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0x88);
+    const __m512 r = _mm512_shuffle_f32x4(a[j], a[4 + j], 0xdd), s = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0xdd);
+    _mm512_store_ps(t + j * ldt, _mm512_shuffle_f32x4(p, q, 0x88));
+    _mm512_store_ps(t + (4 + j) * ldt, _mm512_shuffle_f32x4(r, s, 0x88));
+    _mm512_store_ps(t + (8 + j) * ldt, _mm512_shuffle_f32x4(p, q, 0xdd));
+    _mm512_store_ps(t + (12 + j) * ldt, _mm512_shuffle_f32x4(r, s, 0xdd));
+  }
+#else
+  for (int j = 0; j < 16; j++)
+    for (int i = 0; i < 16; i++) t[j * ldt + i] = w[i * ldw + j];
+#endif
+}
 
 static inline V neg(V a) { return splat(0.f) - a; }
 
