@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from metabench.leaderboard.settings import Record
     from metabench.leaderboard.submissions import Checked
     from metabench.scores import Scores
+    from metabench.scores.prediction import PredictionScores
     from metabench.table import Table
 
 #: the slice that `metabench benchmark` trains on the spot: bundled data sets that no committed table holds
@@ -59,6 +60,21 @@ class Evaluated:
         """Raise IncompleteError when a method failed."""
         if self.failed:
             raise IncompleteError("; ".join(self.failed.values()))
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What predictions gave: their scores, and the file that keeps them."""
+
+    scores: PredictionScores
+    path: Path
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Methods by number of observed trials, best first."""
+        columns = ["method", "observed", "spearman", "rmse", "crps", "coverage"]
+        rows = self.scores.summary[columns].round(4).to_dict("records")
+        times = (1000 * self.scores.summary["overhead_s"]).round(1).tolist()
+        return [row | {"overhead_ms": ms} for row, ms in zip(rows, times, strict=True)]
 
 
 def evaluate_board(
@@ -116,6 +132,55 @@ def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, w
     except OSError as error:
         raise MetabenchError(f"{path} cannot be written: {error.strerror or error}") from None
     return Evaluated(score(traces, table, narrowed), traces, path, failed)
+
+
+def predict_board(name: str, chosen: Sequence[str] = (), *, workers: int = 1, out: Path | None = None) -> Predicted:
+    """Let surrogates predict on a board of the prediction track, and keep their predictions in the folder ``out``.
+
+    All built-in ones by default, into the board's own folder; chosen ones go into ``build/evaluate/<board>-full`` and are
+    scored beside those that are published. Raises MetabenchError when ``out`` cannot be written.
+    """
+    from metabench.evaluate import resolve
+    from metabench.evaluate.predict import predict, predicts, read_predictions
+    from metabench.leaderboard.predictions import PREDICTIONS, kept
+    from metabench.scores.prediction import score_predictions
+    from metabench.table import load_table
+    from metabench.tasks import cache_dir
+
+    board = load_board(name)
+    table = load_table(board.dataset, board.dataset_version)
+    able, _ = methods()
+    asked = list(chosen) or [m.name for m in resolve(able) if predicts(m.searcher)]
+    found = kept(predict(asked, board, table, store=cache_dir() / "predictions", workers=workers))
+    stored = board.path / PREDICTIONS
+    if chosen and stored.exists():
+        others = read_predictions(stored)
+        mine = pa.array(pc.unique(found["method"]).to_pylist())
+        found = pa.concat_tables([found, others.filter(pc.invert(pc.is_in(others["method"], mine)))])
+    path = (out or (Path("build/evaluate") / f"{board.name}-full" if chosen else board.path)) / PREDICTIONS
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{PREDICTIONS}.part")
+        pq.write_table(found, part, compression="zstd")
+        part.replace(path)
+    except OSError as error:
+        raise MetabenchError(f"{path} cannot be written: {error.strerror or error}") from None
+    return Predicted(score_predictions(found, table, board), path)
+
+
+def _predicted(name: str, out: Path | None):
+    from metabench.evaluate.predict import read_predictions
+    from metabench.leaderboard.predictions import PREDICTIONS
+    from metabench.scores.prediction import score_predictions
+    from metabench.table import load_table
+
+    board = load_board(name)
+    folder = out or board.path
+    if not (folder / PREDICTIONS).exists():
+        raise MetabenchError(f"{folder} holds no {PREDICTIONS}; run `metabench evaluate --board {name}` first")
+    table = load_table(board.dataset, board.dataset_version)
+    scores = score_predictions(read_predictions(folder / PREDICTIONS), table, board)
+    return board, scores, table, folder, f"metabench evaluate --board {name}"
 
 
 def _published_traces(board: Board) -> pa.Table:
@@ -214,14 +279,22 @@ def _read(path: Path) -> pa.Table:
 
 
 def publish(name: str, *, profile: str = "full", out: Path | None = None) -> list[Path]:
-    """Score a board's stored traces and write its pages; the paths written."""
+    """Score a board's stored traces (or predictions) and write its pages; the paths written."""
+    if load_board(name).track == "predict":
+        from metabench.leaderboard import predictions
+
+        return predictions.build(*_predicted(name, out))
     from metabench.leaderboard.build import build
 
     return build(*_published(name, profile, out))
 
 
 def stale(name: str, *, profile: str = "full", out: Path | None = None) -> list[str]:
-    """What is published but not what the stored traces give, one line each."""
+    """What is published but not what the stored traces (or predictions) give, one line each."""
+    if load_board(name).track == "predict":
+        from metabench.leaderboard import predictions
+
+        return predictions.check(*_predicted(name, out))
     from metabench.leaderboard.build import check
 
     return check(*_published(name, profile, out))

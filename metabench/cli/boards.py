@@ -74,7 +74,15 @@ def evaluate(
     failed.
     """
     from metabench import benchmark
+    from metabench.leaderboard.board import load_board
 
+    if load_board(board).track == "predict":
+        if profile != "full" or submission:
+            raise UsageError(f"board {board} is of the prediction track: it has no profiles and takes no submissions")
+        _find_here(methods)
+        predicted = benchmark.predict_board(board, methods, workers=workers, out=out)
+        show(predicted.rows(), as_json, board=board, predictions=predicted.path)
+        return
     if submission and (len(methods) != 1 or profile != "full"):
         raise UsageError("--submission takes the full profile and one --method, the one to submit")
     _find_here(methods)

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from metabench.leaderboard.board import Board
     from metabench.metatrain import MetaTrain
 
-#: trials that are seen before a prediction
-OBSERVED = (0, 1, 5, 25)
 #: changes whenever the way that predictions are asked for changes; part of every key
 PROTOCOL_VERSION = "1"
 
@@ -48,15 +46,16 @@ def predict(
     board: Board,
     table,
     *,
-    observed: Sequence[int] = OBSERVED,
+    observed: Sequence[int] | None = None,
     store: str | os.PathLike | None = None,
     workers: int = 1,
 ) -> pa.Table:
     """Predictions (schema PREDICTIONS) of surrogates for the board's meta-valid and meta-test tasks.
 
-    Methods are fitted on meta-train. A method whose predictions lie in the folder ``store`` is not asked again.
-    Raises UsageError for a method that does not predict, lacks a package, or a table with fewer configurations than are
-    observed; MetabenchError naming a method that fails.
+    Methods are fitted on meta-train; ``observed`` are the numbers of trials they are shown (default: the board's). A
+    method whose predictions lie in the folder ``store`` is not asked again. Raises UsageError for a method that does not
+    predict, lacks a package, or a table with fewer configurations than are observed; MetabenchError naming a method that
+    fails.
     """
     board.check(table)
     resolved = resolve(methods)
@@ -65,7 +64,7 @@ def predict(
             raise UsageError(f"method {method.name!r} proposes but does not predict")
         if method.missing:
             raise UsageError(f"method {method.name!r} needs {' and '.join(method.missing)}, which is not installed")
-    work = _Work.of(board, table, tuple(observed))
+    work = _Work.of(board, table, tuple(board.observed if observed is None else observed))
     folder = None if store is None else Path(store)
     found = {m.name: _stored(folder, m, work.key(m)) for m in resolved}
     todo = [m for m in resolved if found[m.name] is None]

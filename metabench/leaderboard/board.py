@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PARTS = ("train", "valid", "test")
 #: where scores come from; headlines come from stored rows
 OBJECTIVES = ("replay",)
+#: what methods do: search for good configurations, or predict all of them after some observed trials
+TRACKS = ("search", "predict")
 MARKS = (1, 2, 3, 5, 10, 25, 50, 100)
 #: shares of families in meta-train, meta-valid, meta-test
 SHARES = (0.60, 0.15, 0.25)
@@ -31,8 +33,9 @@ SHARES = (0.60, 0.15, 0.25)
 _TYPES: dict[str, type] = {
     "name": str, "version": int, "title": str, "dataset": str, "dataset_version": int, "digest": str, "workload": str,
     "objective": str, "budget": int, "seeds": int, "marks": list, "starts": list, "profiles": dict, "split": dict,
+    "track": str, "observed": list,
 }  # fmt: skip
-_OPTIONAL = {"title", "objective", "marks", "starts", "profiles"}
+_OPTIONAL = {"title", "objective", "marks", "starts", "profiles", "track", "observed"}
 _OVERRIDES = {"budget", "seeds", "starts"}
 
 
@@ -57,6 +60,9 @@ class Board:
     marks: tuple[int, ...] = MARKS
     starts: tuple[str, ...] = tuple(STARTS)
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    track: str = "search"
+    #: numbers of trials after which methods predict, where that is the track
+    observed: tuple[int, ...] = (0, 1, 5, 25)
     #: name of the profile that these rules are narrowed to
     narrowed: str = "full"
     #: the folder that holds board.toml
@@ -126,6 +132,16 @@ def parse_board(rules: Mapping[str, Any], where: str = "board.toml", path: Path 
         raise UsageError(f"{where}: digest {rules['digest']!r} is not 64 hexadecimal digits")
     if (objective := rules.get("objective", "replay")) not in OBJECTIVES:
         raise UsageError(f"{where}: {suggest(objective, list(OBJECTIVES), 'objective')}")
+    if (track := rules.get("track", "search")) not in TRACKS:
+        raise UsageError(f"{where}: {suggest(track, list(TRACKS), 'track')}")
+    observed = rules.get("observed", [0, 1, 5, 25])
+    if (
+        not observed
+        or not all(type(n) is int for n in observed)
+        or observed != sorted(set(observed))
+        or observed[0] < 0
+    ):
+        raise UsageError(f"{where}: observed {observed} are not increasing numbers of trials")
     profiles = dict(rules.get("profiles", {}))
     for name, profile in profiles.items():
         if not isinstance(profile, dict):
@@ -139,13 +155,14 @@ def parse_board(rules: Mapping[str, Any], where: str = "board.toml", path: Path 
         raise UsageError(f"{where}: marks {list(marks)} are not increasing whole numbers")
     if marks[0] < 1 or marks[-1] > rules["budget"]:
         raise UsageError(f"{where}: marks {list(marks)} leave the range 1 … budget ({rules['budget']})")
-    rest = {k: v for k, v in rules.items() if k not in ("split", "profiles", "marks", "starts")}
+    rest = {k: v for k, v in rules.items() if k not in ("split", "profiles", "marks", "starts", "observed")}
     return Board(
         **rest,
         split=_parse_split(rules["split"], where),
         marks=marks,
         starts=tuple(rules.get("starts", STARTS)),
         profiles=profiles,
+        observed=tuple(observed),
         path=path,
     )
 

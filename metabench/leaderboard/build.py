@@ -93,13 +93,14 @@ def check(
         path = out / name
         if not path.is_file():
             problems.append(f"{path} is absent")
-        elif not _same(name, path, data):
+        elif not same(name, path, data):
             problems.append(f"{path} is stale")
     left = [p for p in (out / "site").rglob("*") if p.is_file() and p.relative_to(out).as_posix() not in files]
     return sorted([*problems, *(f"{path} is left over" for path in left)])
 
 
-def _same(name: str, path: Path, data: bytes) -> bool:
+def same(name: str, path: Path, data: bytes) -> bool:
+    """Does a published file hold these contents? Parquet is compared by its rows."""
     if not name.endswith(".parquet"):
         return path.read_bytes() == data
     try:

@@ -5,10 +5,12 @@ from fakes import FakeTable, First, board_for
 from scipy import integrate, stats
 
 from metabench.errors import MetabenchError, UsageError
-from metabench.evaluate.predict import OBSERVED, predict, read_predictions
+from metabench.evaluate.predict import predict, read_predictions
+from metabench.leaderboard import predictions as publishing
 from metabench.scores.prediction import PRIOR, calibrate, crps_normal, normal_scores, score_predictions
 from metabench.search.base import Prediction, Surrogate
 
+OBSERVED = (0, 1, 5, 25)
 TRUTH: dict = {}
 
 
@@ -159,3 +161,25 @@ def test_mistakes_are_told(table, board, tmp_path):
     (tmp_path / "p.parquet").write_bytes(b"no")
     with pytest.raises(MetabenchError, match="holds no predictions"):
         read_predictions(tmp_path / "p.parquet")
+
+
+def test_a_board_is_published_and_its_staleness_noticed(table, board, scores, tmp_path):
+    command = "metabench evaluate --board fake"
+    paths = publishing.build(board, scores, table, tmp_path, command)
+    assert [p.name for p in paths] == ["README.md", "scores.csv", "scores.json", "scores.parquet"]
+    text = (tmp_path / "README.md").read_text()
+    row = scores.summary[(scores.summary["method"] == "oracle") & (scores.summary["observed"] == 5)].iloc[0]
+    assert f"| 1 | oracle | {row['spearman']:.3f} [{row['spearman_low']:.3f}, {row['spearman_high']:.3f}]" in text
+    assert text.count("| oracle |") == len(OBSERVED) and command in text
+    assert publishing.check(board, scores, table, tmp_path, command) == []
+    (tmp_path / "README.md").write_text("old")
+    (tmp_path / "scores.csv").unlink()
+    stale = publishing.check(board, scores, table, tmp_path, command)
+    assert stale == [f"{tmp_path / 'README.md'} is stale", f"{tmp_path / 'scores.csv'} is absent"]
+
+
+def test_half_precision_changes_no_score_that_is_shown(table, board):
+    rows = predict([Oracle(), Constant()], board, table)
+    exact, rounded = (score_predictions(r, table, board, resamples=20).summary for r in (rows, publishing.kept(rows)))
+    for name in ("spearman", "rmse", "crps", "coverage"):
+        np.testing.assert_allclose(exact[name], rounded[name], atol=5e-3)
