@@ -33,7 +33,7 @@ class EmpiricalGP(MetaModel):
     facts = ("alpha_", "variance_")
     grid: ClassVar[dict[str, tuple]] = {"alpha": (0.1, 0.3, 0.5), "noise": (0.05, 0.15, 0.4)}
 
-    def __init__(self, alpha: float = 0.3, noise: float = 0.05, em_steps: int = 20):
+    def __init__(self, alpha: float = 0.3, noise: float = 0.15, em_steps: int = 20):
         if not 0 < alpha <= 1 or noise <= 0 or em_steps < 1:
             raise UsageError("empirical_gp: needs 0 < alpha <= 1, noise > 0 and em_steps >= 1")
         self.alpha = alpha

@@ -9,6 +9,7 @@ from fakes import FakeTable, board_for
 
 from metabench import registry
 from metabench.errors import MetabenchError, UsageError
+from metabench.leaderboard.board import load_board
 from metabench.leaderboard.settings import choose_settings, keep, validation_board
 from metabench.search.base import Searcher
 
@@ -127,3 +128,12 @@ def test_every_declared_grid_names_settings_and_holds_the_default():
         for setting, values in getattr(cls, "grid", {}).items():
             assert getattr(cls(), setting) in values, f"{name}.{setting}"
             assert len(values) > 1
+
+
+@pytest.mark.parametrize("path", sorted((load_board("search").path / "settings").glob("*.json")), ids=lambda p: p.stem)
+def test_what_was_chosen_is_what_methods_do(path):
+    """The records that lie beside the board name the defaults that the methods have."""
+    record = json.loads(path.read_text())
+    method = registry.create("metamodels", record["method"])
+    assert {name: getattr(method, name) for name in record["chosen"]} == record["chosen"]
+    assert record["digest"] == load_board("search").digest
