@@ -9,9 +9,9 @@ from click.testing import CliRunner
 
 from metabench import registry, tasks
 from metabench.cli import main
-from metabench.errors import UsageError
+from metabench.errors import MetabenchError, UsageError
 from metabench.training import run_cohort, speed
-from metabench.training.speed import JOBS, Row, compare, jobs, loop, measure
+from metabench.training.speed import JOBS, Row, compare, loop, measure, team
 from metabench.training.speed.compare import Contender
 from metabench.training.speed.jobs import Job
 
@@ -22,31 +22,57 @@ MLP = registry.create("workloads", "mlp")
 def tiny(monkeypatch):
     """Two jobs of a few seconds, and contenders of each kind."""
     small = Job("small", "a small network", ("mlp-iris",), 2, {"width": 16, "depth": 1})
-    mixed = Job("mixed", "a few of the mixed space", ("mlp-iris", "mlp-wine"), 1, None, 8)
+    mixed = Job("mixed", "a few of the mixed space", ("mlp-iris", "mlp-wine"), 1, None, 8, sample=4)
     field = [
-        Contender("sequential, 1 thread", "loop", 1, 1, plain=2, mixed=4),
-        Contender("sequential, for-each", "loop-foreach", 1, 1, plain=2, mixed=4),
-        Contender("batched", "batched", 1, plain=4),
+        Contender("sequential, 1 thread", "loop", 1),
+        Contender("sequential, for-each", "loop-foreach", 1),
+        Contender("batched", "batched", 1, chunk=4, scope="plain"),
+        Contender("batched, whole plan", "batched", scope="whole"),
     ]
-    for module in (compare, jobs):
-        monkeypatch.setattr(module, "JOBS", {"small": small, "mixed": mixed})
+    monkeypatch.setattr(compare, "JOBS", {"small": small, "mixed": mixed})
     monkeypatch.setattr(compare, "contenders", lambda device: field)
+    monkeypatch.setattr(compare, "WINDOW", 1e-3)
     return field
 
 
-def test_every_contender_is_measured_on_every_job(tiny):
+def test_every_contender_is_measured_on_its_jobs(tiny):
     told = []
     rows, peaks = measure(repeats=1, say=told.append)
-    assert [(r.job, r.contender) for r in rows] == [(j, c.name) for j in ("small", "mixed") for c in tiny]
-    assert {"small: batched, warming up", "mixed: batched, 1 of 1"} <= set(told)
+    sequential = [c.name for c in tiny[:2]]
+    assert [r.contender for r in rows if r.job == "small"] == [*sequential, "batched"]
+    assert [r.contender for r in rows if r.job == "mixed"] == [*sequential, "batched, whole plan"]
+    assert {"small: batched, warming up", "mixed: batched, whole plan, 1 of 1"} <= set(told)
+    assert [r.runs for r in rows] == [1, 1, 4, 4, 4, 16]
     for job in ("small", "mixed"):
         mine = [r for r in rows if r.job == job]
-        assert max(r.ratio for r in mine if r.contender.startswith("sequential")) == pytest.approx(1.0)
+        best = max(r.runs_per_second for r in mine if r.contender in sequential)
         for r in mine:
             assert r.runs_per_second == pytest.approx(r.runs / r.seconds)
-            assert r.of_product_peak == pytest.approx(r.gflops / (peaks["product"] * r.processes / compare._cores()))
-    assert [r.runs for r in rows] == [2, 2, 4, 4, 4, 16]
-    assert peaks["product"] > 0
+            assert r.ratio == pytest.approx(r.runs_per_second / best)
+            peak = peaks["product_alone" if r.processes == 1 else "product"]
+            assert r.of_product_peak == pytest.approx(r.gflops / peak)
+
+
+def test_runs_are_dealt_by_cost():
+    plan = JOBS["plan"]
+    parts = plan.parts(64)
+    costs = [plan.flops(task, configs) for task, configs, _ in parts]
+    shares = compare.shared(parts, costs, 3)
+    loads = [sum(plan.flops(task, configs).sum() for task, configs, _ in share) for share in shares]
+    assert max(loads) < 1.05 * min(loads)
+    assert sum(len(seeds) for share in shares for *_, seeds in share) == 64
+    for task, configs, _ in parts:  # nothing twice, nothing lost, in the order of the plan
+        dealt = [some for share in shares for name, some, _ in share if name == task]
+        assert all(some.index.is_monotonic_increasing for some in dealt)
+        assert sorted(i for some in dealt for i in some.index) == list(configs.index)
+
+
+def test_contenders_of_the_machine():
+    found = compare.contenders("cpu")
+    assert len({c.name for c in found}) == len(found)
+    assert sum(c.sequential for c in found) == 4
+    assert all(c.scope == "plain" for c in found if c.trainer == "jax")
+    assert {c.name.split(",")[0] for c in compare.contenders("cuda")} >= {"sequential", "batched"}
 
 
 def test_the_command_shows_what_was_measured(monkeypatch):
@@ -79,10 +105,11 @@ def test_a_sample_of_the_plan_costs_what_the_plan_costs():
     task = plan.tasks[2]
     whole = plan.flops(task, plan.table).mean()
     for n in (64, 256):
-        some = next(configs for name, configs, _ in plan.runs(n) if name == task)
+        some = next(configs for name, configs, _ in plan.parts(n) if name == task)
         assert len(some) == n // len(plan.tasks)
         assert plan.flops(task, some).mean() == pytest.approx(whole, rel=0.35 if n == 64 else 0.1)
-    assert sum(len(configs) for _, configs, _ in plan.runs(10_000)) == 256 * len(plan.tasks)
+    for n in (None, 10_000):
+        assert sum(len(configs) for _, configs, _ in plan.parts(n)) == 256 * len(plan.tasks)
 
 
 def test_jobs_are_configurations_of_the_space():
@@ -126,6 +153,16 @@ def test_jax_learns_too(name):
 
 
 def test_peaks_are_measured():
-    assert compare._peak("product") > 0
-    fma = compare._peak("fma")
+    assert team.peak("product", seconds=0.01) > 0
+    fma = team.peak("fma", seconds=0.01)
     assert np.isnan(fma) or fma > 0
+
+
+def test_a_worker_tells_its_errors_and_its_death():
+    with team.team(1, "torch") as (member,):
+        member.send(("peak", "product", "nowhere"))
+        with pytest.raises(MetabenchError, match=r"peak product: RuntimeError: .*nowhere"):
+            member.receive()
+        member.process.terminate()
+        with pytest.raises(MetabenchError, match="died while it was measured"):
+            member.receive()

@@ -1,7 +1,7 @@
 """How fast networks are trained here: the engine beside the ordinary loop at its best, and JAX, in one run.
 
-Every contender trains the same jobs in the same worker processes, one thread each and all cores at once, unless its name
-says otherwise. Repeats are interleaved and the best of each counts: on a machine that is shared, noise only slows down.
+Every contender trains the same jobs in the same worker processes. Repeats are interleaved and the best of each counts: on
+a machine that is shared, noise only slows down.
 """
 
 from metabench.training.speed.compare import Row, measure

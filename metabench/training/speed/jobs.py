@@ -17,9 +17,13 @@ _PLAIN = {
 }  # fmt: skip
 
 
+#: runs on a task: its name, their configurations, their seeds
+Part = tuple[str, pd.DataFrame, np.ndarray]
+
+
 @dataclass(frozen=True)
 class Job:
-    """Networks to train on some tasks: one configuration, or (``config`` None) a sample of the whole mixed space."""
+    """Networks to train on some tasks: one configuration, or (``config`` None) ``configs`` of the whole mixed space."""
 
     name: str
     title: str
@@ -29,6 +33,8 @@ class Job:
     config: Mapping[str, object] | None
     #: configurations of the mixed space, a power of two
     configs: int = 1
+    #: runs of a mixed job that every contender trains, so that ratios are between the same ones
+    sample: int = 32
     workload: str = "mlp"
 
     @property
@@ -37,7 +43,7 @@ class Job:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The configuration table: the mixed space's in order of cost, or the single row."""
+        """The configurations: a prefix of the mixed space's Sobol sequence, or the single row."""
         from metabench import registry
 
         space = registry.create("workloads", self.workload).space
@@ -45,26 +51,23 @@ class Job:
             return space.table([_PLAIN | dict(self.config)])
         return space.sample(self.configs, seed=0)
 
-    def runs(self, n: int) -> list[tuple[str, pd.DataFrame, np.ndarray]]:
-        """About ``n`` runs as (task, configurations, seeds), an equal number for each task.
+    def parts(self, n: int | None = None) -> list[Part]:
+        """About ``n`` runs, an equal number for each task; None: a run of every configuration on every task.
 
         Of the mixed space every k-th configuration in order of its training operations, so that any number of them
-        costs alike; of a single configuration as many seeds.
+        stands for all; of a single configuration as many seeds.
         """
-        each = max(1, n // len(self.tasks))
+        each = len(self.table) if n is None else max(1, n // len(self.tasks))
         if not self.mixed:
-            configs = pd.concat([self.table] * each, ignore_index=True)
-            return [(task, configs, np.arange(each)) for task in self.tasks]
-        if each >= len(self.table):
-            return [(task, self.table, np.zeros(len(self.table), dtype=int)) for task in self.tasks]
-        out = []
-        for task in self.tasks:
-            order = np.argsort(self.flops(task, self.table), kind="stable")
-            middle = (np.arange(each) + 0.5) * len(order) / each
-            out.append(
-                (task, self.table.iloc[order[middle.astype(int)]].reset_index(drop=True), np.zeros(each, dtype=int))
-            )
-        return out
+            return [(task, self.table.iloc[[0] * each].reset_index(drop=True), np.arange(each)) for task in self.tasks]
+        return [
+            (task, self._spread(task, min(each, len(self.table))), np.zeros(each, dtype=int)) for task in self.tasks
+        ]
+
+    def _spread(self, task: str, n: int) -> pd.DataFrame:
+        order = np.argsort(self.flops(task, self.table), kind="stable")
+        middle = (np.arange(n) + 0.5) * len(order) / n
+        return self.table.iloc[order[middle.astype(int)]].reset_index(drop=True)
 
     def flops(self, task: str, configs: pd.DataFrame) -> np.ndarray:
         """Training operations of each configuration on a task, float64 [configs]."""
@@ -85,7 +88,7 @@ JOBS = {
             {"width": 64, "depth": 3, "optimizer": "adam", "learning_rate": 1e-3, "momentum": None, "beta1": 0.9, "beta2": 0.999},
         ),
         Job(
-            "plan", "256 configurations of the mixed space × 4 data sets",
+            "plan", "256 configurations of the mixed space × 4 data sets; ratios on 32 of these runs, spread over their cost",
             ("mlp-breast_cancer", "mlp-diabetes", "mlp-digits", "mlp-wine"), 18, None, 256,
         ),
     )
