@@ -4,7 +4,7 @@
 >>> table = mb.load_table("starter")            # lazy; table.tasks, table.configs("mlp"), table.runs("mlp")
 >>> board = mb.load_board("search")             # the frozen rules of a leaderboard
 >>> traces = mb.evaluate("portfolio", board)    # resumable cell by cell
->>> print(mb.score(traces, table, board))
+>>> mb.score(traces)                            # beside every method that is published; .summary, .figure()
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PUBLIC = {
     "load_table": "metabench.table",
     "load_board": "metabench.leaderboard.board",
     "evaluate": "metabench.evaluate",
-    "score": "metabench.scores",
+    "score": "metabench.notebook",
     "task_from_csv": "metabench.tasks",
     "Searcher": "metabench.search.base",
     "Surrogate": "metabench.search.base",

@@ -98,7 +98,7 @@ def evaluate_board(
 
 
 def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, workers: int, out: Path) -> Evaluated:
-    from metabench.evaluate import CellStore, MethodsFailed, evaluate
+    from metabench.evaluate import CellStore, MethodsFailed, evaluate, resolve
     from metabench.scores import score
     from metabench.tasks import cache_dir
 
@@ -109,7 +109,7 @@ def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, w
     able, absent = methods()
     asked: list[str] = list(chosen) or able
     if chosen:
-        published = _beside(published, asked, narrowed)
+        published = published_beside(board, narrowed, [method.name for method in resolve(asked)])
         asked += _stored(able, asked, published, narrowed, table, store)
     else:
         published = published.slice(0, 0)
@@ -122,7 +122,7 @@ def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, w
         if not error.traces.num_rows:
             raise
         traces, failed = error.traces, error.failures
-    traces = _together(traces, published)
+    traces = together(traces, published)
     path = out / TRACES
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -195,16 +195,17 @@ def _adopt(published: pa.Table, store: CellStore) -> None:
     store.write([row for row in published.to_pylist() if row["cell"] not in known])
 
 
-def _beside(published: pa.Table, chosen: Sequence[str], board: Board) -> pa.Table:
-    """Published traces of methods that are not chosen, if they were made under the (narrowed) board's profile."""
-    from metabench.evaluate import resolve
-
+def published_beside(board: Board, narrowed: Board, names: Sequence[str]) -> pa.Table:
+    """Published traces of methods other than ``names``, if they were made under the rules of the narrowed board."""
+    published = _published_traces(board)
+    if not published.num_rows:
+        return published
     frame = published.select(["start", "seed"]).to_pandas()
     lengths = set(pc.list_value_length(published["config_ids"]).to_pylist())
-    if lengths != {board.budget} or set(frame["start"]) != set(board.starts) or frame["seed"].max() + 1 != board.seeds:
+    same = lengths == {narrowed.budget} and set(frame["start"]) == set(narrowed.starts)
+    if not same or frame["seed"].max() + 1 != narrowed.seeds:
         return published.slice(0, 0)
-    names = pa.array([method.name for method in resolve(chosen)])
-    return published.filter(pc.invert(pc.is_in(published["method"], names)))
+    return published.filter(pc.invert(pc.is_in(published["method"], pa.array(list(names), pa.string()))))
 
 
 def _stored(
@@ -220,7 +221,7 @@ def _stored(
     return [name for name, wanted in keys.items() if wanted and wanted <= known]
 
 
-def _together(traces: pa.Table, published: pa.Table) -> pa.Table:
+def together(traces: pa.Table, published: pa.Table) -> pa.Table:
     """Both, with what their metadata says of the methods' twins."""
     from metabench.evaluate.store import TWINS
 
@@ -266,7 +267,7 @@ def _published(name: str, profile: str, out: Path | None):
     for submission, rows in submitted:
         others = traces.filter(pc.not_equal(traces["method"], submission.method))
         twins = {TWINS: json.dumps({submission.method: submission.twin} if submission.twin else {}).encode()}
-        traces = _together(rows.replace_schema_metadata(twins), others)
+        traces = together(rows.replace_schema_metadata(twins), others)
     command = f"metabench evaluate --board {name}" + ("" if profile == "full" else f" --profile {profile}")
     return narrowed, traces, score(traces, table, narrowed), table, folder, command, [s for s, _ in submitted]
 

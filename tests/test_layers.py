@@ -14,7 +14,7 @@ ROOT = Path(metabench.__file__).parent
 ROWS = [
     "errors", "schema", "space", "metatrain", "registry", "sources", "tasks", "training", "workloads", "table",
     "generate", "search", "baselines", "metamodels", "evaluate", "scores", "leaderboard", "interop", "testing",
-    "benchmark", "doctor", "cli",
+    "benchmark", "notebook", "doctor", "cli",
 ]  # fmt: skip
 #: rows that never import others although these stand above them; live training will be the one door
 FORBIDDEN = {row: {"workloads", "training", "generate"} for row in ("search", "baselines", "metamodels")}

@@ -17,7 +17,7 @@ def test_every_public_name_is_there():
 
 def test_the_names_are_those_of_their_modules():
     from metabench.leaderboard.board import load_board
-    from metabench.scores import score
+    from metabench.notebook import score
     from metabench.table import load_table
 
     assert (mb.load_table, mb.load_board, mb.score) == (load_table, load_board, score)

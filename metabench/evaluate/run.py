@@ -18,7 +18,7 @@ import pyarrow as pa
 from metabench import schema
 from metabench.errors import IncompleteError, MetabenchError, UsageError
 from metabench.evaluate.methods import Method, resolve
-from metabench.evaluate.store import TWINS, CellStore
+from metabench.evaluate.store import BOARD, TWINS, CellStore
 from metabench.evaluate.worker import Bench, Group, one_thread, serve
 from metabench.search.base import Searcher
 from metabench.search.replay import Replay, problems
@@ -99,7 +99,10 @@ def evaluate(
         finally:
             kept.write(unsaved)
     traces = _assemble(groups, pa.concat_tables([done, pa.Table.from_pylist(rows, schema.TRACES)]), failures)
-    traces = traces.replace_schema_metadata({**(traces.schema.metadata or {}), TWINS: _twins(resolved)})
+    about = {TWINS: _twins(resolved)}
+    if board.path is not None:
+        about[BOARD] = json.dumps({"board": str(board.path), "profile": board.narrowed}).encode()
+    traces = traces.replace_schema_metadata({**(traces.schema.metadata or {}), **about})
     if failures:
         raise MethodsFailed(failures, traces, len(resolved))
     return traces

@@ -17,6 +17,8 @@ from metabench.errors import MetabenchError
 
 #: metadata of a table of traces: method → its non-transfer twin, as JSON
 TWINS = b"metabench.twins"
+#: metadata of a table of traces: the board that they were made on, as JSON {"board": folder, "profile": name}
+BOARD = b"metabench.board"
 
 
 class CellStore:

@@ -1,0 +1,102 @@
+"""Scoring for people at a prompt: traces beside the stored methods, a table and a figure that notebooks show."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from metabench.errors import UsageError
+from metabench.scores import Scores
+from metabench.scores import score as score_traces
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from metabench.leaderboard.board import Board
+
+
+@dataclass(frozen=True)
+class Outcome(Scores):
+    """Scores with a view of them; everything that :class:`metabench.scores.Scores` holds is here."""
+
+    #: methods that were scored, those of the caller first
+    methods: tuple[str, ...] = ()
+
+    def ranking(self, start: str = "own", marks: Sequence[int] = (1, 5, 10, 25, 50)) -> pd.DataFrame:
+        """Methods from one start, best first by valid regret at ten trials (or the last mark before it)."""
+        import pandas as pd
+
+        from metabench.benchmark import ranking
+
+        return pd.DataFrame(ranking(self, start, marks)).set_index("method")
+
+    def figure(self, start: str = "own") -> Figure:
+        """Valid and test regret over trials with 95 % intervals, as SVG; the caller's methods are coloured first."""
+        from metabench.leaderboard import charts, pages
+
+        present = self.curves[self.curves["start"] == start]
+        names = [m for m in self.methods if (present["method"] == m).any()]
+        drawn = {}
+        for kind in ("valid", "test"):
+            series = []
+            for i, name in enumerate(names):
+                part = present[present["method"] == name]
+                css = f"c{i + 1}" if i < 5 else "other"
+                columns = (part["trial"], *(part[f"{kind}_{c}"] for c in ("regret", "low", "high")))
+                if part[f"{kind}_regret"].notna().all():
+                    filled = [c.fillna(part[f"{kind}_regret"]) for c in columns]
+                    series.append(charts.Series(name, css, *(c.tolist() for c in filled)))
+            if series:
+                floor = self.floor["test_regret"] if kind == "test" else None
+                drawn[pages.HEADINGS[kind][0].rstrip(".")] = (series, floor)
+        return Figure(str(charts.regret_figure(drawn, title="Regret over trials", style=pages.static("picture.css"))))
+
+    def _repr_html_(self) -> str:
+        start = self.summary["start"].iloc[0]
+        return self.ranking(start).to_html() + self.figure(start).svg
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An SVG picture, shown by notebooks."""
+
+    svg: str
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+
+def score(traces: pa.Table, table=None, board: Board | None = None, *, beside: bool = True, **settings: Any) -> Outcome:
+    """Score traces on the board that they were made on, beside the methods published there under the same rules.
+
+    ``table`` and ``board`` (narrowed to the traces' profile) may be given instead of being found; then, and with
+    ``beside=False``, the traces are scored alone. ``settings`` are those of :func:`metabench.scores.score`. Raises
+    UsageError when the traces do not say where they come from, and what :func:`metabench.scores.score` raises.
+    """
+    mine = list(dict.fromkeys(traces["method"].to_pylist()))
+    if table is None or board is None:
+        from metabench import benchmark
+        from metabench.evaluate.store import BOARD
+        from metabench.leaderboard.board import load_board
+        from metabench.table import load_table
+
+        facts = json.loads((traces.schema.metadata or {}).get(BOARD, b"null"))
+        if facts is None and board is None:
+            raise UsageError("these traces do not say which board they were made on; give the table and the board")
+        whole = load_board(facts["board"]) if board is None else board
+        table = table or load_table(whole.dataset, whole.dataset_version)
+        board = whole.profile(facts["profile"]) if board is None else whole
+        if beside:
+            others = benchmark.published_beside(whole, board, mine)
+            traces = benchmark.together(traces, others)
+    found = score_traces(traces, table, board, **settings)
+    others = [m for m in dict.fromkeys(traces["method"].to_pylist()) if m not in mine]
+    at = found.summary[found.summary["mark"] == max(m for m in board.marks if m <= 10 or m == board.marks[0])]
+    order = at.groupby("method")["valid_regret"].min()
+    others.sort(key=lambda m: order[m])
+    fields = {f.name: getattr(found, f.name) for f in dataclasses.fields(Scores)}
+    return Outcome(**fields, methods=(*mine, *others))
