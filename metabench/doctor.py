@@ -7,6 +7,8 @@ import os
 import platform
 from typing import Any
 
+from metabench.errors import MetabenchError
+
 PACKAGES = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "torch", "xgboost")
 OPTIONAL = ("botorch", "optuna", "cmaes", "jax", "duckdb", "polars", "playwright", "ray")
 SETTINGS = (
@@ -32,14 +34,26 @@ def diagnosis() -> list[dict[str, Any]]:
         "python": platform.python_version(),
         "processor": f"{processor()}, {os.cpu_count()} cores",
         "gpu": processor(device) if device == "cuda" else "none that torch finds",
-        "c++ compiler": resident.compiler() or "none: set CXX, or install g++ or clang++",
+        "c++ compiler": _compiler(),
+        "compiled kernels": resident.cache_folder(),
         "cache folder": tasks.cache_dir(),
     }
     found |= {name: _version(name) or "absent: reinstall metabench" for name in PACKAGES}
     found |= {f"{name} (optional)": _version(name) or "absent" for name in OPTIONAL}
     found |= {f"backend {name}": reason or "usable" for name, reason in backends().items()}
+    if resident.available() is None:
+        found["backend resident"] = f"usable, {resident.load().isa().decode()}"
     found |= {name: os.environ.get(name, "not set") for name in SETTINGS}
     return [{"item": name, "found": str(value)} for name, value in found.items()]
+
+
+def _compiler() -> str:
+    from metabench.training import resident
+
+    try:
+        return resident.compiler()
+    except MetabenchError as error:
+        return f"{error}; install g++ or clang++"
 
 
 def _version(package: str) -> str | None:

@@ -73,10 +73,16 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("metabench")) / "kernels"
 
 
-def compiler() -> str | None:
-    """The system's C++ compiler: CXX, else the first of c++, g++, clang++ on the path."""
+def compiler() -> str:
+    """The system's C++ compiler: CXX, else the first of c++, g++, clang++ on the path. Raises MetabenchError when there
+    is none."""
     chosen = os.environ.get("CXX")
-    return shutil.which(chosen) if chosen else next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+    found = next(filter(None, map(shutil.which, [chosen] if chosen else ("c++", "g++", "clang++"))), None)
+    if found:
+        return found
+    if chosen:
+        raise MetabenchError(f"CXX names {chosen}, which is not on the path")
+    raise MetabenchError("no C++ compiler (looked for c++, g++, clang++; set CXX to name one)")
 
 
 def _processor_flags() -> str:
@@ -90,9 +96,10 @@ def _processor_flags() -> str:
 def build(source: str = "mlp.cpp", extra: tuple[str, ...] = ("-march=native",)) -> Path:
     """Compile a kernel unless it is in the cache. Raises MetabenchError when it cannot be built."""
     cxx = compiler()
-    if cxx is None:
-        raise MetabenchError("no C++ compiler (looked for c++, g++, clang++; set CXX to name one)")
-    version = subprocess.run([cxx, "--version"], capture_output=True, text=True, check=False).stdout
+    try:
+        version = subprocess.run([cxx, "--version"], capture_output=True, text=True, check=False).stdout
+    except OSError as error:
+        raise MetabenchError(f"{cxx} cannot be run: {error.strerror}") from None
     text = "".join(path.read_text() for path in (_HERE / source, *sorted(_HERE.glob("*.h"))))
     identity = "\n".join([text, *_FLAGS, *extra, version, _processor_flags()])
     target = cache_folder() / f"{Path(source).stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
