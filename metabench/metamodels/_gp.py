@@ -82,7 +82,8 @@ def affine_map(u: np.ndarray, v: np.ndarray, w: np.ndarray, guess: float, streng
     length = w @ w
     u_, v_ = u - w * (w @ u) / length, v - w * (w @ v) / length
     uu, uv, n = u_ @ u_ + strength * guess**2, u_ @ v_, len(u) - 1 + strength
-    # all targets equal: a + b z fits with any scale
-    b = (np.sqrt(uv * uv + 4.0 * n * uu) - uv) / (2.0 * n) if uu > 0 else 1.0
+    # all targets equal, up to rounding: a + b z fits with any scale
+    flat = uu <= 1e-24 * (u @ u)
+    b = 1.0 if flat else (np.sqrt(uv * uv + 4.0 * n * uu) - uv) / (2.0 * n)
     b = b if b > 0 else 1.0
     return float(w @ (u - b * v) / length), float(b)
