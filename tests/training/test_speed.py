@@ -67,6 +67,20 @@ def test_runs_are_dealt_by_cost():
         assert sorted(i for some in dealt for i in some.index) == list(configs.index)
 
 
+def test_what_is_slow_is_measured_once_and_a_hopeless_loop_not_again():
+    here = [Contender(name, "loop") for name in ("good", "hopeless")] + [Contender("engine", "batched")]
+    seconds = {"good": 1.0, "hopeless": 6.0, "engine": 50.0}
+    timings = {name: compare.Timing(t, t, 1, 1.0) for name, t in seconds.items()}
+    assert [compare._settled(c, 0, timings, here) for c in here] == [False, True, False]
+    assert [compare._settled(c, 1, timings, here) for c in here] == [False, True, True]
+
+
+def test_no_gpu_is_one_line(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UsageError, match="device cuda: torch finds no CUDA device here; use cpu"):
+        measure(["digits"], device="cuda")
+
+
 def test_contenders_of_the_machine():
     found = compare.contenders("cpu")
     assert len({c.name for c in found}) == len(found)

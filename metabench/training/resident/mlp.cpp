@@ -159,11 +159,15 @@ struct Run {
   template <int A, bool TRAIN, bool DROP>
   void hidden(Layer& y, int l, const float* x, size_t ldx, int rows, uint32_t step) {
     const Finish<A, TRAIN, DROP> finish{y.h, y.d, y.out, y.outp, key(c.seed, DROPOUT + l, step), c.drop, c.drop_scale};
-    if (!c.norm) return product(x, ldx, 1, rows, y.in, y.w, y.outp, y.b, y.outp, finish);
+    if (A == RELU && !c.norm) return product(x, ldx, 1, rows, y.in, y.w, y.outp, y.b, y.outp, finish);
     into(y.h, y.outp, x, ldx, rows, y.in, y.w, y.outp, y.b);
     const float inverse = 1.f / y.out;
     for (int r = 0; r < rows; r++) {
       float *h = y.h + (size_t)r * y.outp, *xh = y.xhat + (size_t)r * y.outp;
+      if (!c.norm) {
+        for (int j = 0; j < y.outp; j += 16) finish(r, j, load(h + j));
+        continue;
+      }
       V sum = splat(0.f), square = splat(0.f);
       for (int j = 0; j < y.outp; j += 16) sum = sum + load(h + j);
       const V mean = splat(total(sum) * inverse);

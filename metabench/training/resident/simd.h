@@ -131,29 +131,42 @@ static inline V asfloat(U a) { V r; std::memcpy(r.x, a.x, 64); return r; }
 #undef MB_EACH
 #endif
 
-// t[j * ldt + i] = w[i * ldw + j] for i, j < 16.
+// t[j * ldt + i] = w[i * ldw + j] for i, j < 16. Four columns at a time: rows 4 i + r of one lane each into vector r, so
+// that what is left is a transposition of 4 × 4 numbers within every lane.
 static inline void transpose16(const float* w, size_t ldw, float* t, size_t ldt) {
-#if !defined(MB_PORTABLE) && defined(__AVX512F__)
-  __m512 a[16], b[16];
-  for (int i = 0; i < 16; i++) a[i] = _mm512_load_ps(w + i * ldw);
-  for (int i = 0; i < 16; i += 2) {
-    b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
-    b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4)
-    for (int k = 0; k < 2; k++) {
-      const __m512d low = _mm512_castps_pd(b[i + k]), high = _mm512_castps_pd(b[i + 2 + k]);
-      a[i + 2 * k] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
-      a[i + 2 * k + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+#if !defined(MB_PORTABLE) && (defined(__AVX512F__) || defined(__AVX2__))
+#if defined(__AVX512F__)
+#define MB_WIDE(f) _mm512_##f
+  typedef __m512 W;
+  enum { ROWS = 16 };
+#else
+#define MB_WIDE(f) _mm256_##f
+  typedef __m256 W;
+  enum { ROWS = 8 };
+#endif
+  for (int i = 0; i < 16; i += ROWS)
+    for (int j = 0; j < 16; j += 4) {
+      W a[4];
+      for (int r = 0; r < 4; r++) {
+        const float* from = w + (i + r) * ldw + j;
+#if defined(__AVX512F__)
+        a[r] = _mm512_castps128_ps512(_mm_load_ps(from));
+        a[r] = _mm512_insertf32x4(a[r], _mm_load_ps(from + 4 * ldw), 1);
+        a[r] = _mm512_insertf32x4(a[r], _mm_load_ps(from + 8 * ldw), 2);
+        a[r] = _mm512_insertf32x4(a[r], _mm_load_ps(from + 12 * ldw), 3);
+#else
+        a[r] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_load_ps(from)), _mm_load_ps(from + 4 * ldw), 1);
+#endif
+      }
+      const W p = MB_WIDE(unpacklo_ps)(a[0], a[1]), q = MB_WIDE(unpackhi_ps)(a[0], a[1]);
+      const W r = MB_WIDE(unpacklo_ps)(a[2], a[3]), s = MB_WIDE(unpackhi_ps)(a[2], a[3]);
+      float* to = t + j * ldt + i;
+      MB_WIDE(store_ps)(to, MB_WIDE(shuffle_ps)(p, r, 0x44));
+      MB_WIDE(store_ps)(to + ldt, MB_WIDE(shuffle_ps)(p, r, 0xee));
+      MB_WIDE(store_ps)(to + 2 * ldt, MB_WIDE(shuffle_ps)(q, s, 0x44));
+      MB_WIDE(store_ps)(to + 3 * ldt, MB_WIDE(shuffle_ps)(q, s, 0xee));
     }
-  for (int j = 0; j < 4; j++) {  // a[4 i + j]: rows 4 i … 4 i + 3 of columns j, 4 + j, 8 + j, 12 + j
-    const __m512 p = _mm512_shuffle_f32x4(a[j], a[4 + j], 0x88), q = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0x88);
-    const __m512 r = _mm512_shuffle_f32x4(a[j], a[4 + j], 0xdd), s = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0xdd);
-    _mm512_store_ps(t + j * ldt, _mm512_shuffle_f32x4(p, q, 0x88));
-    _mm512_store_ps(t + (4 + j) * ldt, _mm512_shuffle_f32x4(r, s, 0x88));
-    _mm512_store_ps(t + (8 + j) * ldt, _mm512_shuffle_f32x4(p, q, 0xdd));
-    _mm512_store_ps(t + (12 + j) * ldt, _mm512_shuffle_f32x4(r, s, 0xdd));
-  }
+#undef MB_WIDE
 #else
   for (int j = 0; j < 16; j++)
     for (int i = 0; i < 16; i++) t[j * ldt + i] = w[i * ldw + j];

@@ -19,6 +19,9 @@ from metabench.training.speed.team import Member, team
 WINDOW = 0.7
 #: what takes longer than this many seconds is measured once
 SLOW = 10.0
+#: a sequential loop that warms up at less than this share of the best one is out of the running (threads that wait for
+#: one another on a busy machine can take a hundred times as long)
+HOPELESS = 0.2
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ def measure(
             for turn in range(-1, repeats):  # the first turn warms up: libraries, compilers, caches
                 peaks.measure(members)
                 for contender in here:
-                    if turn > 0 and timings[contender.name].seconds > SLOW:
+                    if turn >= 0 and _settled(contender, turn, timings, here):
                         continue
                     say(f"{job.name}: {contender.name}, {f'{turn + 1} of {repeats}' if turn >= 0 else 'warming up'}")
                     workers = in_jax if contender.trainer == "jax" else members
@@ -179,6 +182,13 @@ def measure(
                     if turn <= 0 or timing.rate > timings[contender.name].rate:
                         timings[contender.name] = timing
     return [row for job in chosen for row in _rows(job, entered, best[job.name], peaks)], peaks.summary()
+
+
+def _settled(contender: Contender, turn: int, timings: dict[str, Timing], here: list[Contender]) -> bool:
+    """Whether what was measured of a contender will do: it is slow, or a loop without a chance."""
+    best = max(timings[c.name].rate for c in here if c.sequential)
+    hopeless = contender.sequential and timings[contender.name].rate < HOPELESS * best
+    return hopeless or (turn > 0 and timings[contender.name].seconds > SLOW)
 
 
 def _job(name: str) -> Job:
