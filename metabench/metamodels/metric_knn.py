@@ -42,7 +42,7 @@ class MetricKnn(MetaModel):
     facts = ("names_", "variance_")
     grid: ClassVar[dict[str, tuple]] = {"k": (3, 5, 10), "cover": (1, 3), "noise": (0.05, 0.15)}
 
-    def __init__(self, k: int = 5, cover: int = 3, epsilon: float = 0.2, noise: float = 0.05):
+    def __init__(self, k: int = 3, cover: int = 1, epsilon: float = 0.2, noise: float = 0.15):
         if k < 1 or cover < 0 or epsilon <= 0 or noise <= 0:
             raise UsageError("metric_knn: needs k >= 1, cover >= 0, epsilon > 0 and noise > 0")
         self.k = k
