@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
-from metabench.cli.output import Duration, as_json, completes, options, show, table_folder, table_names
-from metabench.errors import IncompleteError, MetabenchError
+from metabench.cli.output import Duration, as_json, board_names, completes, options, show, table_folder, table_names
+from metabench.errors import IncompleteError, MetabenchError, UsageError
 
 a_table = click.argument("table", shell_complete=completes(table_names))
 a_job = options(
@@ -78,7 +80,7 @@ def generate(
 @a_table
 @as_json
 def verify(table: str, as_json: bool) -> None:
-    """Check a table: hashes, schema, keys, ranges. Status 1 when something is wrong."""
+    """Check a table: hashes, schema, keys, ranges, configurations, split, card. Status 1 when something is wrong."""
     from metabench.table import find_table
     from metabench.table import verify as problems_of
 
@@ -108,20 +110,40 @@ def rerun(table: str, sample: int, run_id: int | None, as_json: bool) -> None:
 
 @click.command()
 @a_table
+@click.option(
+    "--board",
+    metavar="NAME",
+    shell_complete=completes(board_names),
+    help="Store the split of this board as splits.csv first; without it the stored split stays.",
+)
 @click.option("--check", is_flag=True, help="Write nothing; status 1 when the card is stale.")
-def card(table: str, check: bool) -> None:
-    """Write a table's card (README.md and its pictures) from the table itself."""
+def card(table: str, board: str | None, check: bool) -> None:
+    """Write a table's card from the table itself.
+
+    README.md for people and Hugging Face, DATASHEET.md, croissant.json, pictures, and SHA256SUMS.card over them.
+    """
     from metabench.table import card as cards
     from metabench.table import find_table
 
     path = find_table(table)
+    if check and board:
+        raise UsageError("--check writes nothing, --board stores a split: give one of them")
     if not check:
-        for written in cards.write(path):
+        for written in cards.write(path, _families(path, board) if board else None):
             click.echo(str(written))
     elif stale := cards.check(path):
         raise MetabenchError(f"stale: {', '.join(map(str, stale))}; run `metabench card {table}`")
     else:
         click.echo(f"{path}: the card is current")
+
+
+def _families(path: Path, name: str) -> Mapping[str, Sequence[str]]:
+    from metabench.leaderboard.board import load_board
+    from metabench.table import load_table
+
+    board = load_board(name)
+    board.check(load_table(path))
+    return board.split
 
 
 COMMANDS = (plan, generate, verify, rerun, card)

@@ -12,6 +12,8 @@ from scipy import stats
 
 #: a task is flagged as noisy over this share of seed variance, or under this correlation of valid with test
 NOISE_BAR, AGREEMENT_BAR = 0.5, 0.5
+#: regret that counts as near the best
+NEAR = 0.2
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Description:
     flops: float
     #: rows of (device, engine, runs)
     provenance: pd.DataFrame
-    #: a row per task: noise (seed variance over configuration variance), seed_rho, valid_test_rho, median, best, noisy
+    #: a row per task: runs, noise (seed variance over configuration variance), seed_rho, valid_test_rho, quantiles of the
+    #: final scores (q05, q25, median, q75, q95), best (mean over seeds), trials that random search needs, noisy
     tasks: pd.DataFrame
     #: Spearman correlation between tasks over configurations, [tasks, tasks]
     similarity: np.ndarray
@@ -51,7 +54,9 @@ def describe(table, workload: str) -> Description:
 def _describe(table, workload: str) -> Description:
     rows = table.runs(workload, ["status", "seconds", "flops", "device", "engine", "task_id"])
     frame = rows.select(["status", "device", "engine"]).to_pandas().astype(str)
-    ids = [t for t in table.tasks["task_id"] if t in set(pc.unique(rows["task_id"].cast("string")).to_pylist())]
+    counts = rows["task_id"].cast("string").value_counts()
+    present = dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist()))
+    ids = [t for t in table.tasks["task_id"] if t in present]
     valid, test = (table.final(workload, ids, s) for s in ("valid_score", "test_score"))
     sign = np.where(table.tasks.set_index("task_id").loc[ids, "direction"] == "max", 1.0, -1.0)[:, None, None]
     valid, test = sign * valid, sign * test
@@ -65,7 +70,12 @@ def _describe(table, workload: str) -> Description:
         seconds=float(pc.sum(rows["seconds"]).as_py()),
         flops=float(pc.sum(rows["flops"]).as_py()),
         provenance=frame.groupby(["device", "engine"]).size().rename("runs").reset_index(),
-        tasks=pd.DataFrame([_noise(t, v, e) for t, v, e in zip(ids, valid, test, strict=True)]),
+        tasks=pd.DataFrame(
+            [
+                {"task_id": t, "runs": present[t]} | _noise(v, e) | _difficulty(v)
+                for t, v, e in zip(ids, valid, test, strict=True)
+            ]
+        ),
         similarity=spearman(worst_filled(valid).mean(2)),
     )
 
@@ -82,14 +92,13 @@ def worst_filled(scores: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(scores), np.where(np.isfinite(worst), worst, np.nan), scores)
 
 
-def _noise(task_id: str, valid: np.ndarray, test: np.ndarray) -> dict:
+def _noise(valid: np.ndarray, test: np.ndarray) -> dict:
     """Noise figures of one task from scores [configs, seeds], larger is better.
 
     Scores are clipped at the 5th percentile: the tail of bad configurations would drown both variances.
     """
     if not np.isfinite(valid).any():
-        nothing = dict.fromkeys(("noise", "seed_rho", "valid_test_rho", "median", "best"), np.nan)
-        return {"task_id": task_id, **nothing, "noisy": True}
+        return {**dict.fromkeys(("noise", "seed_rho", "valid_test_rho"), np.nan), "noisy": True}
     low = np.nanquantile(valid, 0.05)
     clipped = np.maximum(np.where(np.isnan(valid), low, valid), low)
     clipped_test = np.maximum(np.where(np.isnan(test), -np.inf, test), np.nanquantile(test, 0.05))
@@ -99,10 +108,25 @@ def _noise(task_id: str, valid: np.ndarray, test: np.ndarray) -> dict:
     agreement = stats.spearmanr(clipped.mean(1), clipped_test.mean(1)).statistic
     noise = within / between if between > 0 else np.inf
     return {
-        "task_id": task_id, "noise": noise, "seed_rho": rho, "valid_test_rho": agreement,
-        "median": float(np.nanmedian(valid)), "best": float(worst_filled(valid[None])[0].mean(1).max()),
+        "noise": noise, "seed_rho": rho, "valid_test_rho": agreement,
         "noisy": bool(noise > NOISE_BAR or not agreement > AGREEMENT_BAR),
     }  # fmt: skip
+
+
+def _difficulty(valid: np.ndarray) -> dict:
+    """Quantiles of one task's scores [configs, seeds] (larger is better), the best mean over seeds, and ``trials``: how
+    many random configurations reach a regret of NEAR on average, (n + 1) / (k + 1) where k of n do.
+
+    Regret is (best − score) / (best − median), both over configurations; a run that diverged counts as the worst.
+    """
+    names = ("q05", "q25", "median", "q75", "q95")
+    if not np.isfinite(valid).any():
+        return dict.fromkeys((*names, "best", "trials"), np.nan)
+    quantiles = dict(zip(names, np.nanquantile(valid, [0.05, 0.25, 0.5, 0.75, 0.95]).tolist(), strict=True))
+    mean = worst_filled(valid[None])[0].mean(1)
+    best, median = mean.max(), np.median(mean)
+    near = int((best - mean <= NEAR * (best - median)).sum())
+    return {**quantiles, "best": float(best), "trials": (len(mean) + 1) / (near + 1)}
 
 
 def _mean(values: np.ndarray) -> float:

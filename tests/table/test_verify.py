@@ -1,15 +1,18 @@
 """Verification names the file, whatever is wrong with it."""
 
 import hashlib
+import re
 import shutil
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from table_samples import SPACE, runs_of, task, write_table
 
-from metabench.table import TableWriter, manifest, rows, verify
+from metabench.errors import MetabenchError
+from metabench.table import TableWriter, card, manifest, rows, verify
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +30,49 @@ def test_a_sound_table_has_no_problems(sound):
     assert verify(sound) == []
 
 
-@pytest.mark.parametrize("name", ["tasks.parquet", "configs/mlp.parquet", "runs/mlp.parquet"])
-def test_any_flipped_byte_is_found(sound, path, name):
-    content = (sound / name).read_bytes()
-    for at in np.random.default_rng(0).integers(0, len(content), 8):
-        flipped = bytearray(content)
-        flipped[at] ^= 1 << (at % 8)
-        (path / name).write_bytes(flipped)
+@pytest.fixture(scope="module")
+def with_card(sound, tmp_path_factory):
+    path = shutil.copytree(sound, tmp_path_factory.mktemp("cards") / "t")
+    (path / "NOTES.md").write_text("Made up.\n")
+    card.write(path, {"train": ["iris"], "valid": [], "test": ["wine"]})
+    assert verify(path) == []
+    return path
+
+
+FILES = [
+    "tasks.parquet", "configs/mlp.parquet", "runs/mlp.parquet", "SHA256SUMS", "README.md", "DATASHEET.md", "NOTES.md",
+    "croissant.json", "splits.csv", "difficulty-mlp.svg", "similarity-mlp.svg", "SHA256SUMS.card",
+]  # fmt: skip
+
+
+def test_those_are_all_files(with_card):
+    assert sorted(FILES) == sorted(
+        p.relative_to(with_card).as_posix() for p in with_card.rglob("*") if p.is_file() and p.name != ".lock"
+    )
+
+
+@given(name=st.sampled_from(FILES), at=st.floats(0, 1, exclude_max=True), mask=st.integers(1, 255))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_any_flipped_byte_of_any_file_is_found_and_named(with_card, name, at, mask):
+    content = (with_card / name).read_bytes()
+    flipped = bytearray(content)
+    flipped[int(at * len(content))] ^= mask
+    try:
+        (with_card / name).write_bytes(flipped)
+        problems = verify(with_card)
+    finally:
+        (with_card / name).write_bytes(content)
+    assert problems and all("\n" not in line for line in problems)
+    blamed = re.compile(rf"{re.escape(str(with_card / name))}(:|,| is| cannot)")
+    assert any(blamed.match(line) for line in problems), problems
+
+
+def test_a_change_of_several_bytes_is_found_without_a_card(sound, path):
+    for name in ("tasks.parquet", "configs/mlp.parquet", "runs/mlp.parquet"):
+        content = (path / name).read_bytes()
+        (path / name).write_bytes(content[:99] + b"abc" + content[102:])
         assert verify(path) == [f"{path / name}: its sha256 is not the one in SHA256SUMS"]
+        (path / name).write_bytes(content)
 
 
 def test_any_flipped_byte_of_the_manifest_is_found(sound, path):
@@ -46,6 +84,26 @@ def test_any_flipped_byte_of_the_manifest_is_found(sound, path):
         problems = verify(path)
         assert problems
         assert all(str(path) in line and "\n" not in line for line in problems)
+
+
+def test_a_family_on_two_sides_of_the_split(with_card, tmp_path):
+    path = shutil.copytree(with_card, tmp_path / "t")
+    tasks = pq.read_table(path / "tasks.parquet")
+    at = tasks.column_names.index("family")
+    resealed(path, "tasks.parquet", tasks.set_column(at, "family", pa.array(["flowers", "flowers"])))
+    split = (path / "splits.csv").read_text().replace(",iris,", ",flowers,").replace(",wine,", ",flowers,")
+    (path / "splits.csv").write_text(split)
+    (path / "SHA256SUMS.card").unlink()
+    assert verify(path) == [f"{path}/splits.csv: family flowers stands in meta_train and in meta_test"]
+    with pytest.raises(MetabenchError, match="family flowers stands in meta_train and in meta_test"):
+        card.write(path)
+    (path / "splits.csv").write_text("task_id,family,split\nmlp-iris,flowers,meta_train\nmlp-moon,moon,none\n")
+    assert verify(path) == [
+        f"{path}/splits.csv lacks task mlp-wine", f"{path}/splits.csv: task mlp-moon is not in tasks.parquet"
+    ]  # fmt: skip
+    (path / "splits.csv").write_text("task_id,family,split\nmlp-iris,flowers,train\n")
+    (problem,) = verify(path)
+    assert problem.startswith(f"{path}/splits.csv, line 2: expected a task, once, its family and one of meta_train")
 
 
 def test_missing_and_foreign_files_are_named(path):
@@ -100,6 +158,7 @@ def put(index, value):
         ("valid_score", lambda v: v[0].__setitem__(0, 1.25), "have a valid_score outside [0, 1]"),
         ("test_score", lambda v: v[0].__setitem__(9, -0.5), "have a test_score outside [0, 1]"),
         ("test_score", lambda v: v[10].__setitem__(9, 1.5), "have a test_score above 1"),
+        ("test_score", lambda v: v[0].__setitem__(9, 0.501), "have a test_score that is no count of the task's rows"),
         ("valid_loss", lambda v: v[0].__setitem__(3, float("nan")), "have a valid_loss that is not finite"),
         ("train_loss", lambda v: v[0].__setitem__(3, -0.1), "have a negative train_loss"),
         ("train_loss", lambda v: v[0].pop(), "have series of different lengths"),

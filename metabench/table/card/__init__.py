@@ -1,0 +1,60 @@
+"""The card of a table, generated from the table alone: README.md for people and Hugging Face, DATASHEET.md (Gebru et al.,
+2021), croissant.json (MLCommons Croissant 1.1), pictures, and a seal of hashes over all of them.
+
+The same table gives the same bytes. What a person adds stands beside it in NOTES.md, and the split in splits.csv.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from metabench.errors import MetabenchError
+from metabench.table import manifest, seal, splits
+from metabench.table.card import croissant, pages, pictures
+from metabench.table.card.facts import NOTES, Facts
+from metabench.table.read import Table
+
+
+def write(path: str | Path, families: Mapping[str, Sequence[str]] | None = None) -> list[Path]:
+    """Write the card of the table in a folder; the paths written.
+
+    ``families`` (``train``, ``valid``, ``test`` → families, as a board has them) stores that split first. Raises
+    MetabenchError when the table holds no runs or the card cannot be written.
+    """
+    path = Path(path)
+    files = contents(path, None if families is None else splits.write(Table(path).tasks, families))
+    for name, content in files.items():
+        part = path / f".{name}.part"
+        try:
+            part.write_bytes(content)
+            os.replace(part, path / name)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise MetabenchError(f"{path / name} cannot be written: {error.strerror or error}") from None
+    return [path / name for name in files]
+
+
+def check(path: str | Path) -> list[Path]:
+    """Files of the card that are absent or not what the table gives."""
+    path = Path(path)
+    return [
+        path / name
+        for name, content in contents(path).items()
+        if not (path / name).exists() or (path / name).read_bytes() != content
+    ]
+
+
+def contents(path: Path, split: bytes | None = None) -> dict[str, bytes]:
+    """File name → content of everything that a card consists of; ``split`` is a splits.csv instead of the stored one."""
+    stored = {name: (path / name).read_bytes() for name in (NOTES, splits.FILE) if (path / name).exists()}
+    written = {splits.FILE: split} if split is not None else {}
+    facts = Facts.of(Table(path), stored | written)
+    files = written | {"README.md": pages.readme(facts), "DATASHEET.md": pages.datasheet(facts)}
+    for d in facts.workloads:
+        files[f"difficulty-{d.workload}.svg"] = pictures.difficulty(d)
+        files[f"similarity-{d.workload}.svg"] = pictures.similarity(d)
+    files["croissant.json"] = croissant.describe(facts)
+    whole = {name: content.encode() if isinstance(content, str) else content for name, content in files.items()}
+    return whole | {seal.SEAL: seal.write(stored | whole | {manifest.SUMS: (path / manifest.SUMS).read_bytes()})}

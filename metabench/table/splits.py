@@ -1,0 +1,74 @@
+"""``splits.csv``: which tasks stand in meta-train, meta-valid and meta-test, stored beside the table.
+
+It is a board's rule written out (:mod:`metabench.leaderboard.board`), for readers that know nothing of boards.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from metabench.errors import MetabenchError
+
+FILE = "splits.csv"
+PARTS = ("meta_train", "meta_valid", "meta_test")
+#: of tasks that stand in no part
+NONE = "none"
+_COLUMNS = ["task_id", "family", "split"]
+
+
+def parse(path: Path, content: bytes) -> dict[str, tuple[str, str]]:
+    """Task → its family and part (or NONE). Raises MetabenchError when the content is not as :func:`write` writes it."""
+    try:
+        table = list(csv.reader(io.StringIO(content.decode("utf-8"))))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise MetabenchError(f"{path} cannot be read: {error}") from None
+    if not table or table[0] != _COLUMNS:
+        raise MetabenchError(f"{path}: expected the columns {', '.join(_COLUMNS)}")
+    out: dict[str, tuple[str, str]] = {}
+    for number, row in enumerate(table[1:], 2):
+        if len(row) != 3 or row[2] not in (*PARTS, NONE) or row[0] in out:
+            known = ", ".join((*PARTS, NONE))
+            raise MetabenchError(f"{path}, line {number}: expected a task, once, its family and one of {known}")
+        out[row[0]] = row[1], row[2]
+    return out
+
+
+def write(tasks: pd.DataFrame, families: Mapping[str, Sequence[str]]) -> bytes:
+    """The file for a split of families: ``train``, ``valid`` or ``test`` → names, as a board's rules have it."""
+    part = {family: f"meta_{name}" for name, members in families.items() for family in members}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows((t.task_id, t.family, part.get(t.family, NONE)) for t in tasks.itertuples())
+    return text.getvalue().encode()
+
+
+def problems(path: Path, split: Mapping[str, tuple[str, str]], tasks: pd.DataFrame) -> list[str]:
+    """What is wrong with the split of a table's tasks, one line each: above all a family on two sides of it."""
+    family = dict(zip(tasks["task_id"], tasks["family"]))
+    found = [f"{path}: task {t} is not in tasks.parquet" for t in split.keys() - family.keys()]
+    found += [f"{path} lacks task {t}" for t in family.keys() - split.keys()]
+    sides: dict[str, str] = {}
+    for task, (said, part) in split.items():
+        name = family.get(task, said)
+        if name != said:
+            found.append(f"{path}: task {task} is of family {name}, not {said}")
+        if part != NONE and sides.setdefault(name, part) != part:
+            found.append(f"{path}: family {name} stands in {sides[name]} and in {part}")
+    return sorted(found)
+
+
+def check(folder: Path, tasks: pd.DataFrame) -> list[str]:
+    """:func:`problems` of the split that is stored beside a table; none where it has no split."""
+    path = Path(folder) / FILE
+    try:
+        return problems(path, parse(path, path.read_bytes()), tasks)
+    except FileNotFoundError:
+        return []
+    except MetabenchError as error:
+        return [str(error)]
