@@ -127,7 +127,8 @@ def speed(jobs: tuple[str, ...], device: str, repeats: int, as_json: bool) -> No
     table = [
         {"job": r.job, "contender": r.contender, "runs": r.runs, "runs/s": round(r.runs_per_second, 1),
          "runs/core-s": round(r.runs_per_core_second, 1), "GFLOP/s": round(r.gflops, 1),
-         "× sequential": round(r.ratio, 2), "of products": f"{r.of_product_peak:.0%}", "of FMA": f"{r.of_fma_peak:.0%}"}
+         "× sequential": round(r.ratio, 2), "× a core-s": round(r.core_ratio, 2),
+         "of products": f"{r.of_product_peak:.0%}", "of FMA": f"{r.of_fma_peak:.0%}"}
         for r in rows
     ]  # fmt: skip
     if not as_json:
@@ -135,6 +136,12 @@ def speed(jobs: tuple[str, ...], device: str, repeats: int, as_json: bool) -> No
             bound = max(r.ratio / r.of_fma_peak for r in rows if r.job == name)
             limit = f"; the FMA peak is {bound:.1f}× the best sequential loop" if bound == bound else ""
             click.echo(f"{name}: {JOBS[name].title}, {JOBS[name].epochs} epochs{limit}", err=True)
+        busy = sum(r.runs / r.runs_per_core_second for r in rows)
+        share = busy / sum(r.seconds * r.processes * r.threads for r in rows)
+        if share < 0.8:
+            click.echo(
+                f"others were at work here ({share:.0%} of the time was ours): trust what is per core-second", err=True
+            )
         click.echo(f"peaks of all cores: products {peaks['product']:.0f}, FMA {peaks['fma']:.0f} GFLOP/s", err=True)
     show([asdict(r) for r in rows] if as_json else table, as_json, peaks=peaks)
 

@@ -46,9 +46,11 @@ def test_every_contender_is_measured_on_its_jobs(tiny):
     for job in ("small", "mixed"):
         mine = [r for r in rows if r.job == job]
         best = max(r.runs_per_second for r in mine if r.contender in sequential)
+        most = max(r.runs_per_core_second for r in mine if r.contender in sequential)
         for r in mine:
             assert r.runs_per_second == pytest.approx(r.runs / r.seconds)
             assert r.ratio == pytest.approx(r.runs_per_second / best)
+            assert r.core_ratio * most == pytest.approx(r.runs_per_core_second)
             peak = peaks["product_alone" if r.processes == 1 else "product"]
             assert r.of_product_peak == pytest.approx(r.gflops / peak)
 
@@ -90,7 +92,7 @@ def test_contenders_of_the_machine():
 
 
 def test_the_command_shows_what_was_measured(monkeypatch):
-    row = Row("digits", "resident", 2, 1, 64, 0.5, 128.0, 70.0, 53.0, 17.5, 0.3, float("nan"))
+    row = Row("digits", "resident", 2, 1, 64, 0.5, 128.0, 70.0, 53.0, 17.5, 16.0, 0.3, float("nan"))
     asked = []
 
     def measured(names, *, device, repeats, say):
@@ -105,7 +107,7 @@ def test_the_command_shows_what_was_measured(monkeypatch):
     shown = CliRunner().invoke(main, ["speed"])
     assert asked == [(("digits",), "cpu", 1), ((), "cpu", 3)]
     assert shown.stdout.split("\n")[1].split() == [
-        "digits", "resident", "64", "128", "53", "70", "17.5", "30%", "nan%",
+        "digits", "resident", "64", "128", "53", "70", "17.5", "16", "30%", "nan%",
     ]  # fmt: skip
 
 
