@@ -99,13 +99,28 @@ def verify(table: str, as_json: bool) -> None:
 @click.option("--run-id", type=int, help="Train this row again, no other.")
 @as_json
 def rerun(table: str, sample: int, run_id: int | None, as_json: bool) -> None:
-    """Train stored rows again and compare their curves. Status 1 when they do not agree."""
+    """Train stored rows again and compare their curves. Status 1 when they do not agree.
+
+    On the same kind of processor and with the same engine every bit must come again. Elsewhere runs that are not chaotic
+    must stay within a tolerance, and the scores of all must be distributed alike.
+    """
     from metabench.table.rerun import rerun as again
 
     report = again(table, sample=sample, run_id=run_id)
-    show([report.to_dict()], as_json)
+    summary = report.to_dict()
+    show(
+        [{k: v for k, v in row.items() if as_json or k != "run_id"} for row in report.to_rows()],
+        as_json,
+        report=summary,
+    )
+    if not as_json:
+        click.echo(
+            "{equal} of {rows} rows equal to the last bit, {close} close, {chaotic} chaotic, {different} different; "
+            "scores moved by {score_shift:.4f} on average (p = {score_shift_p:.2g})".format(**summary)
+        )
     if not report.agrees:
-        raise MetabenchError(f"{report.different} of {report.rows} rows do not give the stored curve again")
+        raise MetabenchError(f"stored curves do not come again: {summary['different']} of {summary['rows']} rows differ "
+                             "beyond chance, or not all are equal on the machine that made them")  # fmt: skip
 
 
 @click.command()

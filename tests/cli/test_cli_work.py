@@ -116,10 +116,13 @@ def test_a_spent_budget_is_status_3(here):
 def test_a_sound_table_verifies_and_reruns_to_the_last_bit(here):
     assert run("verify", "small") == (0, "datasets/small/v1: sound\n", "")
     assert rows("verify", "small") == []
-    (report,) = rows("rerun", "small", "--sample", "3")
-    assert (report["rows"], report["equal"], report["agrees"]) == (3, 3, True)
+    assert [row["verdict"] for row in rows("rerun", "small", "--sample", "3")] == ["equal"] * 3
+    code, out, _ = run("rerun", "small", "--sample", "3", "--json")
+    report = json.loads(out)["report"]
+    assert (code, report["rows"], report["equal"], report["agrees"]) == (0, 3, 3, True)
+    assert "3 of 3 rows equal to the last bit" in run("rerun", "small", "--sample", "3")[1]
     run_id = load_table("small").runs("mlp", ["run_id"])["run_id"][5].as_py()
-    assert rows("rerun", "small", f"--run-id={run_id}")[0]["equal"] == 1
+    assert [row["run_id"] for row in rows("rerun", "small", f"--run-id={run_id}")] == [run_id]
 
 
 def test_a_damaged_table_is_told_and_status_1(here):
