@@ -203,7 +203,7 @@ def test_filter_filters_and_counts(visit):
     shown = methods(page)
     assert "random" in shown and "empirical_gp" not in shown
     assert page.inner_text("#count") == f"{len(shown)} of 12 methods"
-    page.fill("#filter", "GP meta-model")
+    page.fill("#filter", "Empirical meta-model")
     assert methods(page) == ["empirical_gp"]
     page.fill("#filter", "nothing like this")
     assert methods(page) == []
