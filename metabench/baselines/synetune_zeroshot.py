@@ -1,0 +1,45 @@
+"""Zero-shot transfer by Syne Tune: Wistuba, Schilling & Schmidt-Thieme, "Sequential model-free hyperparameter tuning",
+ICDM 2015."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from metabench.baselines._synetune import METRIC, SyneTune
+from metabench.search.base import History
+
+
+class SyneTuneZeroShot(SyneTune):
+    """Walks down a greedy list of the source's configurations that together rank best; at random when it ends.
+
+    Where tasks lack configurations Syne Tune draws new ones and predicts them on every task. ``suggest`` of Syne Tune
+    0.16's ZeroShotTransfer is its parent's random search; the list comes from its ``get_config``. Of its suggestions
+    those that were tried are passed over.
+    """
+
+    name = "synetune_zeroshot"
+    twin = "random"
+
+    def prepare(self, space: dict[str, Any], evaluations: dict[str, Any]) -> Any:
+        from syne_tune.optimizer.schedulers.transfer_learning.zero_shot import ZeroShotTransfer
+
+        first, *others = (task.hyperparameters for task in evaluations.values())
+        complete = all(first.equals(other) for other in others)
+        generator = np.random.RandomState(0)
+        with mock.patch.object(
+            ZeroShotTransfer, "random_state", generator, create=True
+        ):  # 0.16 draws before it has one
+            return ZeroShotTransfer(space, METRIC, evaluations, use_surrogates=not complete, random_seed=0)
+
+    def scheduler(self, shared: Any):
+        return copy.deepcopy(shared)  # it strikes off what it has suggested
+
+    def suggest(self, history: History) -> int:
+        while (config := self._scheduler.base_scheduler.get_config()) is not None:
+            if (candidate := self.candidate(config, History())) not in history:
+                return candidate
+        return int(self.rng.choice(history.untried(len(self.problem.candidates))))
