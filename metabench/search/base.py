@@ -27,12 +27,8 @@ class Problem:
     task: TaskInfo
     #: configuration table of the pool; proposals are positions in it
     candidates: pd.DataFrame
-    #: trials that will be made in all; where epochs are counted, the full trainings that these suffice for
+    #: trials that will be made in all
     budget: int
-    #: epochs at which a score can be seen, ascending; the last is full training. Empty: only that is known
-    checkpoints: tuple[int, ...] = ()
-    #: epochs that may be trained in all; None where trials are counted
-    epochs: int | None = None
 
     @cached_property
     def encoded(self) -> np.ndarray:
