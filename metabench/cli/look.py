@@ -133,7 +133,9 @@ def speed(jobs: tuple[str, ...], device: str, repeats: int, as_json: bool) -> No
     ]  # fmt: skip
     if not as_json:
         for name in dict.fromkeys(r.job for r in rows):
-            bound = max(r.ratio / r.of_fma_peak for r in rows if r.job == name)
+            loop = next(r for r in rows if r.job == name)
+            reached = loop.gflops * loop.seconds * loop.runs_per_core_second / loop.runs / loop.core_ratio  # a core-second
+            bound = peaks["fma"] / max(r.processes for r in rows) / reached
             limit = f"; the FMA peak is {bound:.1f}× the best sequential loop" if bound == bound else ""
             click.echo(f"{name}: {JOBS[name].title}, {JOBS[name].epochs} epochs{limit}", err=True)
         busy = sum(r.runs / r.runs_per_core_second for r in rows)
