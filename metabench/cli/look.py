@@ -134,7 +134,8 @@ def speed(jobs: tuple[str, ...], device: str, repeats: int, as_json: bool) -> No
     if not as_json:
         for name in dict.fromkeys(r.job for r in rows):
             loop = next(r for r in rows if r.job == name)
-            reached = loop.gflops * loop.seconds * loop.runs_per_core_second / loop.runs / loop.core_ratio  # a core-second
+            # the best sequential loop's operations in a core-second
+            reached = loop.gflops * loop.seconds * loop.runs_per_core_second / loop.runs / loop.core_ratio
             bound = peaks["fma"] / max(r.processes for r in rows) / reached
             limit = f"; the FMA peak is {bound:.1f}× the best sequential loop" if bound == bound else ""
             click.echo(f"{name}: {JOBS[name].title}, {JOBS[name].epochs} epochs{limit}", err=True)
