@@ -10,7 +10,7 @@ from typing import Any
 from metabench.errors import MetabenchError
 
 PACKAGES = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "torch", "xgboost")
-OPTIONAL = ("botorch", "optuna", "cmaes", "jax", "duckdb", "polars", "playwright", "ray")
+OPTIONAL = ("botorch", "optuna", "cmaes", "jax", "duckdb", "polars", "playwright", "ray", "triton")
 SETTINGS = (
     "METABENCH_CACHE",
     "METABENCH_DATA",
@@ -43,6 +43,7 @@ def diagnosis() -> list[dict[str, Any]]:
     found |= {f"backend {name}": reason or "usable" for name, reason in backends().items()}
     if resident.available() is None:
         found["backend resident"] = f"usable, {resident.load().isa().decode()}"
+    found["backend resident on a GPU"] = backends("cuda")["resident"] or f"usable, Triton {_version('triton')}"
     found |= {name: os.environ.get(name, "not set") for name in SETTINGS}
     return [{"item": name, "found": str(value)} for name, value in found.items()]
 

@@ -1,8 +1,8 @@
 """The engine: trains many configurations of a workload and returns their learning curves.
 
 ``run_cohort`` is the one way in. Behind it stand three backends that share every random number and agree on curves:
-``sequential`` (plain torch, the oracle), ``batched`` (torch over a run axis) and ``resident`` (compiled, one run at a
-time in cache; the fastest on a CPU).
+``sequential`` (plain torch, the oracle), ``batched`` (torch over a run axis) and ``resident`` (compiled, a run at a time
+stays in cache; the fastest: C++ on the CPU, Triton on a GPU).
 """
 
 from __future__ import annotations
@@ -20,11 +20,26 @@ from metabench.training.curves import Curves
 BACKENDS = ("sequential", "batched", "resident")
 
 
-def backends() -> dict[str, str | None]:
-    """Backend → None when it can be used on this machine, else the reason why not."""
-    from metabench.training import resident
+def backends(device: str = "cpu") -> dict[str, str | None]:
+    """Backend → None when it can be used on this machine's ``device``, else the reason why not."""
+    absent = _absent(device)
+    return {"sequential": absent, "batched": absent, "resident": _resident(device).available()}
 
-    return {"sequential": None, "batched": None, "resident": resident.available()}
+
+def _resident(device: str):
+    """The module of the resident backend on a device."""
+    from metabench.training import resident, resident_cuda
+
+    return resident_cuda if device.startswith("cuda") else resident
+
+
+def _absent(device: str) -> str | None:
+    """Why there is no such device here; None when there is."""
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return None if torch.cuda.is_available() else "torch finds no CUDA device here"
 
 
 def choose(workload, device: str, backend: str = "auto") -> str:
@@ -37,9 +52,8 @@ def choose(workload, device: str, backend: str = "auto") -> str:
         raise suggest(backend, ["auto", *BACKENDS], "backend")
     if backend in ("sequential", "batched"):
         return backend
-    from metabench.training import resident
-
-    if device != "cpu" or not resident.supports(workload):
+    resident = _resident(device)
+    if not resident.supports(workload):
         if backend == "resident":
             raise UsageError(f"backend resident trains {workload.name} on {device} not at all; use batched")
         return "batched"
@@ -92,15 +106,15 @@ def run_cohort(
         raise UsageError(f"{len(configs)} configurations but {len(seeds)} seeds")
     if list(checkpoints) != sorted(set(checkpoints)) or min(checkpoints) < 1:
         raise UsageError(f"checkpoints must be ascending epochs from 1 on, got {tuple(checkpoints)}")
+    absent = _absent(device)
+    if absent:
+        raise UsageError(f"device {device}: {absent}; use cpu")
     chosen = choose(workload, device, backend)
     if chosen == "resident":
-        from metabench.training import resident
-
-        return resident.run(workload, arrays, configs, seeds, checkpoints)
+        given = () if device == "cpu" else (device,)
+        return _resident(device).run(workload, arrays, configs, seeds, checkpoints, *given)
     import torch
 
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("device cuda: torch finds no CUDA device here; use cpu")
     dtype = dtype or torch.float32
     with _reproducible(device):
         if chosen == "sequential":
