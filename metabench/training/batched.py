@@ -1,13 +1,14 @@
 """The batched backend: many runs advance together over a leading run axis, on the CPU or on CUDA.
 
-A workload's ``cohort_class`` holds the networks (forward and a hand-written backward); this module feeds it: data
-order, losses, clipping and updates, checkpoints, divergence. With one thread (as here on the CPU) the curve of a run is
-the same to the last bit whatever it is trained with: the kernels that serve a run depend on its own shape alone.
+A workload gives the runs that learn together (:mod:`metabench.training.learners`); this module moves them: epochs,
+checkpoints, divergence, on CUDA graphs of a step. With one thread (as here on the CPU) the curve of a run is the same to
+the last bit whatever it is trained with: the kernels that serve a run depend on its own shape alone.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,8 @@ import torch
 from metabench.schema import NUMERICS_VERSION
 from metabench.tasks.task import Arrays
 from metabench.training.curves import Curves
-from metabench.training.losses import Evaluator, Loss
+from metabench.training.learners import Data, Learners
 from metabench.training.machine import processor
-from metabench.training.optimizers import Optimizers
-from metabench.training.runaxis import orders
-from metabench.training.schedules import learning_rates
 
 #: runs that advance together: enough to hide the cost of a call, few enough to stay in a core's cache
 CHUNK = {"cpu": 32, "cuda": 4096}
@@ -72,91 +70,88 @@ def plan(workload, arrays: Arrays, configs: pd.DataFrame, size: int) -> list[np.
     return chunks
 
 
-def _tensors(arrays: Arrays, device: str, dtype) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    label = torch.long if arrays.kind == "classification" else dtype
+def _tensors(arrays: Arrays, device: str, dtype) -> Data:
+    """Inputs and targets of every part: real numbers in ``dtype``, whole ones (classes, tokens) as int64."""
+
+    def tensor(values: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(values, dtype=dtype if values.dtype.kind == "f" else torch.long, device=device)
+
     return {
-        part: (
-            torch.as_tensor(getattr(arrays, f"x_{part}"), dtype=dtype, device=device),
-            torch.as_tensor(getattr(arrays, f"y_{part}"), dtype=label, device=device),
-        )
+        part: (tensor(getattr(arrays, f"x_{part}")), tensor(getattr(arrays, f"y_{part}")))
         for part in ("train", "valid", "test")
     }
 
 
-class _Runs:
-    """The runs of a chunk that advance together: their networks, updates and loss."""
+class _Graph:
+    """Steps of runs on CUDA as one captured graph, so that a step costs the host one launch instead of dozens.
 
-    def __init__(self, workload, arrays: Arrays, data, configs: pd.DataFrame, seeds, place, steps: int, total: int):
-        x, y = data["train"]
-        self.workload, self.arrays, self.data, self.steps, self.total = workload, arrays, data, steps, total
-        self.configs, self.seeds, self.place = configs, seeds, place
-        self.batch = min(int(configs["batch_size"].iloc[0]), len(x))
-        self.cohort = workload.cohort_class()(arrays, configs, seeds, x, self.batch)
-        rates = learning_rates(configs, total)
-        self.update = Optimizers(self.cohort.flat, self.cohort.grad, configs, rates, self.cohort.used)
-        self.loss = Loss(arrays, configs, y, x.dtype)
+    The first steps are taken one kernel at a time, which also warms up what a capture may not see for the first time.
+    """
 
-    def epoch(self, epoch: int) -> None:
-        """One pass over the training rows."""
-        x = self.data["train"][0]
-        shape = (len(self.seeds), self.steps, self.batch)
-        order = orders(self.seeds, epoch, len(x))[:, : self.steps * self.batch].reshape(shape).swapaxes(0, 1)
-        rows = torch.as_tensor(np.ascontiguousarray(order), device=x.device)
-        for k in range(self.steps):
-            step = epoch * self.steps + k
-            self.cohort.backward(self.loss(self.cohort.forward(rows[k], step), rows[k]))
-            self.update.step(step)
+    WARM = 3
 
-    def alive(self) -> np.ndarray:
-        """bool [R]: every loss so far was finite."""
-        return torch.isfinite(self.loss.trouble).cpu().numpy()
+    def __init__(self, learners: Learners):
+        self.learners, self.graph, self.calls, self.next = learners, None, 0, -1
+        self.step = torch.zeros(1, dtype=torch.long, device=learners.trouble.device)
 
-    def only(self, alive: np.ndarray) -> _Runs:
-        """Those runs alone, where they stand: what they would do in company they do to the last bit."""
-        kept = np.flatnonzero(alive)
-        some = _Runs(
-            self.workload, self.arrays, self.data, self.configs.iloc[kept], self.seeds[kept], self.place[kept],
-            self.steps, self.total,
-        )  # fmt: skip
-        at = torch.as_tensor(kept, device=self.cohort.flat.device)
-        some.cohort.flat.copy_(self.cohort.flat[at, : some.cohort.flat.shape[1]])
-        some.update.resume(self.update, at)
-        return some
+    def advance(self, step: int) -> None:
+        self.calls += 1
+        if self.calls <= self.WARM:
+            self.learners.advance(step)
+            return
+        if self.graph is None:
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):  # records, runs nothing
+                self.learners.advance(self.step)
+                self.step += 1
+        if step != self.next:
+            self.step.fill_(step)
+        self.graph.replay()
+        self.next = step + 1
 
 
-def _train(workload, arrays, data, configs, seeds, place, checkpoints, curves: Curves) -> None:
+def _train(workload, arrays, data: Data, configs, seeds, place, checkpoints, curves: Curves) -> None:
     """Train one chunk; row ``place[r]`` of ``curves`` receives run r. Runs that diverged leave at the end of an epoch,
     once they are a quarter of the chunk."""
-    n, epochs = len(data["train"][0]), max(checkpoints)
-    steps = n // min(int(configs["batch_size"].iloc[0]), n)
-    runs = _Runs(workload, arrays, data, configs, seeds, place, steps, epochs * steps)
-    evaluators = {part: Evaluator(t, arrays.metric, arrays.n_outputs) for part, (_, t) in data.items()}
-    reached = 0
+
+    def learners(kept) -> Learners:
+        return workload.learners(arrays, configs.iloc[kept], seeds[kept], data, epochs)
+
+    epochs, reached, here = max(checkpoints), 0, np.arange(len(seeds))
+    runs = learners(here)
+    advance = _stepper(runs)
     for epoch in range(epochs):
-        runs.epoch(epoch)
+        runs.begin(epoch)
+        for step in range(epoch * runs.steps, (epoch + 1) * runs.steps):
+            advance(step)
         if epoch + 1 == checkpoints[reached]:
-            _checkpoint(runs.cohort, data, evaluators, runs.loss, runs.place, reached, curves)
+            _checkpoint(runs, place[here], reached, curves)
             reached += 1
-        alive = runs.alive()
+        alive = torch.isfinite(runs.trouble).cpu().numpy()
         if not alive.any() or epoch + 1 == epochs:
             return
         if alive.mean() <= CROWDED:
-            runs = runs.only(alive)
+            # what they would do in company they do to the last bit
+            kept = np.flatnonzero(alive)
+            here, old = here[kept], runs
+            runs = learners(here)
+            runs.resume(old, torch.as_tensor(kept, device=old.trouble.device))
+            advance = _stepper(runs)
 
 
-def _checkpoint(cohort, data, evaluators, loss: Loss, place, reached: int, curves: Curves) -> None:
+def _stepper(runs: Learners) -> Callable[[int], None]:
+    """Takes a step of runs, the fastest way that the device has."""
+    return _Graph(runs).advance if runs.trouble.device.type == "cuda" else runs.advance
+
+
+def _checkpoint(runs: Learners, place, reached: int, curves: Curves) -> None:
     """Evaluate every run; those that are still finite get a point on their curves."""
-    found = {}
-    for part, (x, _) in data.items():
-        evaluator, size = evaluators[part], cohort.block_rows
-        evaluator.start(len(place))
-        for low in range(0, len(x), size):
-            evaluator.add(cohort.predict(x[low : low + size]), low)
-        found[part] = evaluator.result()
-        watched = found[part] if part != "train" else found[part][:1]
-        for value in watched:  # as the curves will hold them: a score that overflows is no score
-            loss.trouble.add_(value.to(torch.float32).mul(0.0).to(loss.trouble.dtype))
-    finite = torch.isfinite(loss.trouble).cpu().numpy()
+    found = runs.evaluate()
+    for part, values in found.items():
+        for value in values if part != "train" else values[:1]:
+            # as the curves will hold them: a score that overflows is no score
+            runs.trouble.add_(value.to(torch.float32).mul(0.0).to(runs.trouble.dtype))
+    finite = torch.isfinite(runs.trouble).cpu().numpy()
     rows = place[finite]
     for part, (mean, score) in found.items():
         getattr(curves, f"{part}_loss")[rows, reached] = mean.cpu().numpy()[finite]

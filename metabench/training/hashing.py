@@ -24,12 +24,17 @@ def mix(x):
         return x ^ (x >> np.uint32(16))
 
 
+def start(seed, stream):
+    """uint32 of a (seed, stream): add a step and mix, and it is that step's :func:`key`."""
+    with np.errstate(over="ignore"):
+        k = mix(np.asarray(seed, dtype=np.uint32) + np.uint32(0x9E3779B9))
+        return mix(k + np.asarray(stream, dtype=np.uint32))
+
+
 def key(seed, stream, step):
     """uint32 key of a (seed, stream, step); any argument may be an array."""
     with np.errstate(over="ignore"):
-        k = mix(np.asarray(seed, dtype=np.uint32) + np.uint32(0x9E3779B9))
-        k = mix(k + np.asarray(stream, dtype=np.uint32))
-        return mix(k + np.asarray(step, dtype=np.uint32))
+        return mix(start(seed, stream) + np.asarray(step, dtype=np.uint32))
 
 
 def bits(k, index):

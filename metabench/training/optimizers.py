@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from metabench.training.runaxis import column, segments
+from metabench.training.runaxis import Steps, column, segments
 
 
 class Rule:
@@ -37,10 +37,10 @@ class Rule:
         """[n] → [n, 1] on the device."""
         return torch.as_tensor(values, dtype=self.w.dtype, device=self.w.device)[:, None]
 
-    def table(self, values: np.ndarray) -> tuple[torch.Tensor, ...]:
-        """[n, T] → T tensors [n, 1] on the device."""
+    def table(self, values: np.ndarray) -> Steps:
+        """[n, T] → for each of T steps [n, 1] on the device."""
         steps = torch.as_tensor(np.ascontiguousarray(values.T), dtype=self.w.dtype, device=self.w.device)
-        return steps[:, :, None].unbind(0)
+        return Steps(steps[:, :, None])
 
     def zeros(self) -> torch.Tensor:
         return torch.zeros_like(self.w, memory_format=torch.contiguous_format)
@@ -48,19 +48,19 @@ class Rule:
     def prepare(self, rates: np.ndarray) -> None:
         """Allocate the state."""
 
-    def step(self, t: int) -> None:
-        """Update number ``t`` (0-based)."""
+    def step(self, t: int | torch.Tensor) -> None:
+        """Update number ``t`` (0-based), as in :class:`~metabench.training.runaxis.Steps`."""
         if self.coupled:
             self.g.addcmul_(self.w, self.decay)
         self.update(self.g, t)
 
-    def update(self, g: torch.Tensor, t: int) -> None:
+    def update(self, g: torch.Tensor, t: int | torch.Tensor) -> None:
         raise NotImplementedError
 
 
 class Sgd(Rule):
     def update(self, g, t):
-        self.w.addcmul_(g, self.down[t])
+        self.w.addcmul_(g, self.down.at(t))
 
 
 class Momentum(Rule):
@@ -71,13 +71,13 @@ class Momentum(Rule):
 
     def update(self, g, t):
         self.m.mul_(self.mu).add_(g)
-        self.w.addcmul_(self.m, self.down[t])
+        self.w.addcmul_(self.m, self.down.at(t))
 
 
 class Nesterov(Momentum):
     def update(self, g, t):
         self.m.mul_(self.mu).add_(g)
-        self.w.addcmul_(g.addcmul_(self.m, self.mu), self.down[t])
+        self.w.addcmul_(g.addcmul_(self.m, self.mu), self.down.at(t))
 
 
 class Adam(Rule):
@@ -96,8 +96,8 @@ class Adam(Rule):
     def update(self, g, t):
         self.v.mul_(self.keep2).addcmul_(torch.mul(g, g, out=self.scratch), self.new2)
         self.m.mul_(self.keep1).addcmul_(g, self.new1)
-        torch.sqrt(self.v, out=self.scratch).add_(self.epsilon[t])
-        self.w.addcmul_(torch.div(self.m, self.scratch, out=self.scratch), self.size[t])
+        torch.sqrt(self.v, out=self.scratch).add_(self.epsilon.at(t))
+        self.w.addcmul_(torch.div(self.m, self.scratch, out=self.scratch), self.size.at(t))
 
 
 class AdamW(Adam):
@@ -108,7 +108,7 @@ class AdamW(Adam):
         self.shrink = self.table(1.0 - rates * self.h["weight_decay"][:, None])
 
     def update(self, g, t):
-        self.w.mul_(self.shrink[t])
+        self.w.mul_(self.shrink.at(t))
         super().update(g, t)
 
 
@@ -122,7 +122,7 @@ class RmsProp(Rule):
     def update(self, g, t):
         self.v.mul_(self.keep).addcmul_(torch.mul(g, g, out=self.scratch), self.new)
         torch.sqrt(self.v, out=self.scratch).add_(1e-8)
-        self.w.addcmul_(g.div_(self.scratch), self.down[t])
+        self.w.addcmul_(g.div_(self.scratch), self.down.at(t))
 
 
 class Adagrad(Rule):
@@ -134,7 +134,7 @@ class Adagrad(Rule):
     def update(self, g, t):
         self.v.addcmul_(g, g)
         torch.sqrt(self.v, out=self.scratch).add_(1e-10)
-        self.w.addcmul_(g.div_(self.scratch), self.down[t])
+        self.w.addcmul_(g.div_(self.scratch), self.down.at(t))
 
 
 class Lion(Rule):
@@ -149,7 +149,7 @@ class Lion(Rule):
 
     def update(self, g, t):
         direction = torch.mul(self.m, self.keep1, out=self.scratch).addcmul_(g, self.new1).sign_()
-        self.w.mul_(self.shrink[t]).addcmul_(direction, self.down[t])
+        self.w.mul_(self.shrink.at(t)).addcmul_(direction, self.down.at(t))
         self.m.mul_(self.keep2).addcmul_(g, self.new2)
 
 
@@ -183,7 +183,7 @@ class Optimizers:
         limit = column(configs, "clip_norm", 1.0)
         self.limit = torch.as_tensor(limit, dtype=flat.dtype, device=flat.device)[:, None]
 
-    def step(self, t: int) -> None:
+    def step(self, t: int | torch.Tensor) -> None:
         """Update number ``t`` (0-based); overwrites the gradients."""
         if self.clip is not None:
             norm = torch.linalg.vector_norm(self.grad, dim=1, keepdim=True)

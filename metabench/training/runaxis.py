@@ -46,6 +46,17 @@ def multiples(index) -> torch.Tensor:
         return signed(np.asarray(index, dtype=np.uint32) * np.uint32(hashing.GOLDEN))
 
 
+class Steps:
+    """Numbers that change from step to step, a tensor [T, ...]."""
+
+    def __init__(self, table: torch.Tensor):
+        self.table, self.rows = table, table.unbind(0)
+
+    def at(self, step: int | torch.Tensor) -> torch.Tensor:
+        """The numbers [...] of a step. In a captured graph the step is itself a number on the device, int64 [1]."""
+        return self.rows[step] if isinstance(step, int) else self.table.index_select(0, step)[0]
+
+
 class Keys:
     """Keys of R runs for one stream, step after step, hashed for many steps at a time."""
 
@@ -54,9 +65,15 @@ class Keys:
     def __init__(self, seeds: np.ndarray, stream: int, shape: tuple[int, ...], device):
         self.seeds, self.stream, self.shape, self.device = np.asarray(seeds), stream, shape, device
         self.first, self.keys = -self.AHEAD, ()
+        # the hash of seed and stream; of the step too where that is known on the device alone
+        self.start = signed(hashing.start(self.seeds, stream)).to(device)
 
-    def at(self, step: int) -> torch.Tensor:
-        """Keys of a step, int32 [R, ...] of the given shape."""
+    def at(self, step: int | torch.Tensor) -> torch.Tensor:
+        """Keys of a step, int32 [R, ...] of the given shape; ``step`` as in :class:`Steps`."""
+        if not isinstance(step, int):
+            keys = self.start + step.to(torch.int32)
+            mix_(keys, torch.empty_like(keys))
+            return keys.view(self.shape)
         if not 0 <= step - self.first < self.AHEAD:
             self.first = step
             steps = np.arange(step, step + self.AHEAD)[:, None]

@@ -54,6 +54,13 @@ class Workload:
         """
         raise NotImplementedError
 
+    def learners(self, arrays, configs, seeds, data, epochs: int):
+        """R runs that learn together for so many epochs, :class:`metabench.training.learners.Learners`; the networks of
+        ``cohort_class`` under a supervised loss unless a workload says otherwise. ``data`` are its ``Data``."""
+        from metabench.training.learners import Supervised
+
+        return Supervised(self.cohort_class(), arrays, configs, seeds, data, epochs)
+
     def params(self, arrays, config: dict[str, Any]) -> int:
         """Trainable parameters."""
         raise NotImplementedError

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from metabench import registry
 from metabench.tasks.task import Arrays
 from metabench.training import backends, batched, hashing, resident, run_cohort
+from metabench.training.learners import Supervised
 from metabench.training.losses import Loss
 from metabench.training.optimizers import Optimizers
 from metabench.training.sequential import make_optimizer
@@ -52,6 +53,22 @@ def test_batched_equals_the_oracle_in_float64(kind):
     for s in SERIES:
         np.testing.assert_allclose(getattr(fast, s), getattr(slow, s), rtol=1e-6, atol=1e-7, err_msg=s)
     assert fast.status == slow.status == ["ok"] * 24
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_steps_counted_on_the_device_give_the_same_curves(kind, monkeypatch):
+    """A captured graph is handed its step as a tensor: every hash, schedule and row must be found by it alone."""
+
+    class Counted(batched._Graph):
+        def advance(self, step):
+            self.step.fill_(step)
+            self.learners.advance(self.step)
+
+    data, configs, seeds = arrays(kind), MLP.space.sample(32, 8), np.arange(32) % 3
+    assert configs["optimizer"].nunique() == 8 and (configs["warmup"] > 0).any()
+    plain = run_cohort(MLP, data, configs, seeds, (1, 3), backend="batched")
+    monkeypatch.setattr(batched, "_stepper", lambda runs: Counted(runs).advance)
+    assert equal(run_cohort(MLP, data, configs, seeds, (1, 3), backend="batched"), plain)
 
 
 @needs_compiler
@@ -274,8 +291,8 @@ def test_runs_that_diverge_leave_and_the_others_go_on_as_if_nothing_had_been(opt
     configs.loc[doomed, "learning_rate"] = 10.0 ** (20 + np.arange(doomed.sum()))
     configs["schedule"], configs["warmup"] = "constant", np.where(doomed, 0.15 * (np.arange(24) % 2), 0.0)
     kept = []
-    only = batched._Runs.only
-    monkeypatch.setattr(batched._Runs, "only", lambda self, alive: kept.append(int(alive.sum())) or only(self, alive))
+    resume = Supervised.resume
+    monkeypatch.setattr(Supervised, "resume", lambda self, old, at: kept.append(len(at)) or resume(self, old, at))
     whole = run_cohort(MLP, data, configs, np.arange(24), (1, 3, 6), backend="batched")
     for i in np.flatnonzero(~doomed):
         alone = run_cohort(MLP, data, configs.iloc[[i]], np.array([i]), (1, 3, 6), backend="batched")
