@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from metabench.leaderboard import charts, wording
 from metabench.leaderboard.cards import prose
 from metabench.leaderboard.charts import Series
-from metabench.leaderboard.view import STARTS, Entry, Row, View, page_name
+from metabench.leaderboard.view import REFERENCE, STARTS, Entry, Row, View, page_name
 
 HEADINGS = {
     "valid": ("Valid regret: how well it searches.", "Incumbent on what the searcher sees."),
@@ -26,7 +26,8 @@ DOWNLOADS = {
     "curves": "Regret over trials",
     "tasks": "Regret on each task",
     "noise_floor": "Noise floor of each task",
-    "pairs": "Pairwise tests",
+    "controls": "Tests against the first and random",
+    "pairs": "Tests of all pairs",
     "friedman": "Friedman tests",
     "critical": "Average ranks and groups",
     "negative_transfer": "Negative transfer",
@@ -89,7 +90,7 @@ def finding(view: View) -> str:
         reference=reference,
         needed=view.trials_to(view.start, reference, best.value) if reference else None,
         others=[r.entry.name for r in rows[1:] if r.alike],
-        alone=len(rows) > 1,
+        behind=sum(not r.alike for r in rows),
     )
     return " ".join(text.split())
 
@@ -181,6 +182,7 @@ def index(view: View, ranking: dict[str, list[Row]]) -> str:
         heat=heat,
         finding={"text": text, "html": linked},
         curves={start: board_panels(view, start, "board") for start in view.starts},
+        tests={start: _tests(view, start, ranking[start]) for start in view.starts},
         cd={start: _critical(view, start) for start in view.starts},
         cost={start: _cost(view, start, ranking[start]) for start in view.starts},
         tasks=tasks,
@@ -195,6 +197,12 @@ def index(view: View, ranking: dict[str, list[Row]]) -> str:
 def _span(values: Iterable[float]) -> tuple[float, float]:
     listed = list(values)
     return min(listed), max(listed)
+
+
+def _tests(view: View, start: str, rows: list[Row]) -> list[dict[str, Any]]:
+    """Every method's tests against the first and against the reference; None where it is that itself."""
+    first, reference = view.tests(start, rows[0].entry.name), view.tests(start, REFERENCE)
+    return [{"entry": r.entry, "first": first.get(r.entry.name), "ref": reference.get(r.entry.name)} for r in rows]
 
 
 def _critical(view: View, start: str) -> Markup | None:

@@ -15,6 +15,7 @@ import pandas as pd
 from metabench.errors import UsageError
 from metabench.leaderboard.cards import Card, card
 from metabench.leaderboard.charts import Series
+from metabench.scores.score import REFERENCE, ordered
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 #: methods that get a colour; the rest are grey until pointed at
 HIGHLIGHTED = 5
-#: the method that all should beat
-REFERENCE = "random"
 #: the start and the number of trials that rank the board
 HEADLINE_START, HEADLINE_TRIALS = "own", 10
 #: of significance
@@ -86,6 +85,8 @@ class Row:
     overhead: float
     #: not significantly different from the first
     alike: bool
+    #: significantly better than the reference
+    ahead: bool
     #: against its twin without transfer: twin, tasks, share (of tasks that trail), worst_tenth; None without twin
     transfer: Mapping[str, Any] | None
 
@@ -149,8 +150,7 @@ class View:
 
     def _order(self, start: str) -> list[str]:
         """Methods of one start, best first: by valid regret at the headline mark, then mean rank, then name."""
-        found = {m: marks[self.mark] for (s, m), marks in self._summary.items() if s == start}
-        return sorted(found, key=lambda m: (found[m]["valid_regret"], found[m]["mean_rank"], m))
+        return ordered(self.scores.summary, start, self.mark)
 
     @cached_property
     def entries(self) -> dict[str, Entry]:
@@ -173,7 +173,8 @@ class View:
     def rows(self, start: str) -> list[Row]:
         """The ranking from one start, best first."""
         order = self._order(start)
-        alike = self.alike(start, order[0])
+        behind = {m for m, t in self.tests(start, order[0]).items() if t["p_holm"] < LEVEL}
+        ahead = {m for m, t in self.tests(start, REFERENCE).items() if t["p_holm"] < LEVEL and t["difference"] < 0}
         last = self.marks[-1]
         out = []
         for place, method in enumerate(order, 1):
@@ -188,7 +189,8 @@ class View:
                     minmax=marks[self.mark]["minmax_regret"],
                     rank=marks[self.mark]["mean_rank"],
                     overhead=marks[last]["overhead_s"] / last,
-                    alike=method in alike,
+                    alike=method not in behind,
+                    ahead=method in ahead,
                     transfer=self.transfer(start, method),
                 )
             )
@@ -210,14 +212,9 @@ class View:
         """Every pair of methods with its tests; ``difference`` and ``improvement`` speak of ``method_a``."""
         return self._at(self.scores.pairs, start)
 
-    def alike(self, start: str, method: str) -> set[str]:
-        """A method and all that do not differ significantly from it (Wilcoxon signed-rank, Holm, level .05)."""
-        found = {method}
-        for pair in self.pairs(start):
-            both = {pair["method_a"], pair["method_b"]}
-            if method in both and pair["p_holm"] >= LEVEL:
-                found |= both
-        return found
+    def tests(self, start: str, control: str) -> dict[str, Mapping[str, Any]]:
+        """Method → its test against a control: ``difference`` (method − control), ``p`` and ``p_holm`` over these pairs."""
+        return {r["method"]: r for r in self._at(self.scores.controls, start, control=control)}
 
     def ranks(self, start: str) -> list[tuple[str, float]]:
         """(method, average rank over tasks), ascending."""

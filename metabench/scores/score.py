@@ -14,12 +14,16 @@ import pyarrow as pa
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluate.store import TWINS
 from metabench.scores.aggregate import Hierarchy
-from metabench.scores.compare import compare, improvement, negative_transfer
+from metabench.scores.compare import against, compare, improvement, negative_transfer
 from metabench.scores.regret import Reference, Regrets
 from metabench.search.starts import STARTS
 
 if TYPE_CHECKING:
     from metabench.leaderboard.board import Board
+
+
+#: the method that all should beat
+REFERENCE = "random"
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,9 @@ class Scores:
     #: start, mark, method_a, method_b, difference (mean valid regret a − b over tasks), p, p_holm, improvement (the
     #: probability that a does better)
     pairs: pd.DataFrame
+    #: start, mark, control, method, difference (mean valid regret method − control over tasks), p, p_holm (over the pairs
+    #: with this control); the controls are the first of the ranking and, where it is another, REFERENCE
+    controls: pd.DataFrame
     #: start, mark, methods, tasks, statistic, p, cd (Nemenyi critical difference of average ranks)
     friedman: pd.DataFrame
     #: start, mark, method, average_rank (over tasks), groups (numbers of the bars that join it with its equals)
@@ -97,11 +104,12 @@ def score(
     curves = _curves(cells, regrets, ranks, hierarchy)
     if twins is None:
         twins = json.loads((traces.schema.metadata or {}).get(TWINS, b"{}"))
-    frames = _comparisons(cells, regrets, hierarchy, board.marks)
+    summary = _summary(cells, regrets, hierarchy, curves, board.marks)
+    frames = _comparisons(cells, regrets, hierarchy, summary)
     floor = reference.floor[:, cells.seeds % reference.floor.shape[1]]
     low, high = hierarchy.interval(floor)
     return Scores(
-        summary=_summary(cells, regrets, hierarchy, curves, board.marks),
+        summary=summary,
         curves=curves,
         tasks=_tasks(cells, regrets, ranks, families, board.marks),
         noise_floor=pd.DataFrame({"task_id": task_ids, "family": families, "test_regret": floor.mean(axis=1)}),
@@ -218,10 +226,17 @@ def _tasks(
     )
 
 
+def ordered(summary: pd.DataFrame, start: str, mark: int) -> list[str]:
+    """The methods from a start in the order of the ranking: by valid regret at a mark, then mean rank, then name."""
+    at = summary[(summary["start"] == start) & (summary["mark"] == mark)]
+    return at.sort_values(["valid_regret", "mean_rank", "method"])["method"].tolist()
+
+
 def _comparisons(
-    cells: Cells, regrets: Regrets, hierarchy: Hierarchy, marks: tuple[int, ...]
+    cells: Cells, regrets: Regrets, hierarchy: Hierarchy, summary: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
-    pairs, friedman, critical = [], [], []
+    pairs, controls, friedman, critical = [], [], [], []
+    marks = list(dict.fromkeys(summary["mark"].tolist()))
     weights = hierarchy.weights.reshape(*hierarchy.weights.shape[:1], -1, len(cells.seeds)).sum(axis=2).mean(axis=0)
     for start in dict.fromkeys(start for _, start in cells.groups):
         rows = [g for g, (_, s) in enumerate(cells.groups) if s == start]
@@ -235,14 +250,24 @@ def _comparisons(
                 gap = float((means[i] - means[j]).mean())
                 row = {"method_a": names[i], "method_b": names[j], "difference": gap, "p": p, "p_holm": q}
                 pairs.append(head | row | {"improvement": float(better[i, j])})
+            for control in dict.fromkeys([ordered(summary, start, mark)[0], REFERENCE]):
+                if control not in names or len(names) < 2:
+                    continue
+                test = against(means, names.index(control))
+                for name, gap, p, q in zip(names, test.difference, test.p, test.p_holm, strict=True):
+                    if name != control:
+                        row = {"control": control, "method": name, "difference": gap, "p": p, "p_holm": q}
+                        controls.append(head | row)
             size = {"methods": len(names), "tasks": means.shape[1]}
             friedman.append(head | size | {"statistic": result.statistic, "p": result.p, "cd": result.cd})
             for i, name in enumerate(names):
                 bars = [k for k, group in enumerate(result.groups) if i in group]
                 critical.append(head | {"method": name, "average_rank": float(result.ranks[i]), "groups": bars})
     columns = ["start", "mark", "method_a", "method_b", "difference", "p", "p_holm", "improvement"]
+    against_columns = ["start", "mark", "control", "method", "difference", "p", "p_holm"]
     return {
         "pairs": pd.DataFrame(pairs, columns=columns),
+        "controls": pd.DataFrame(controls, columns=against_columns),
         "friedman": pd.DataFrame(friedman),
         "critical": pd.DataFrame(critical),
     }

@@ -312,14 +312,21 @@ def test_finding_counts_the_trials_that_random_needs(made):
     assert f"Random search needs {expected} trials for that." in text
 
 
-def test_alike_follows_the_corrected_tests(made):
+def test_badges_follow_the_tests_against_the_first_and_random(made):
     board, traces, scores, table = made
     first = View(*made, COMMAND).rows("own")[0].entry.name
-    behind = [{first, "random"}, {first, "gp"}]
-    p = [0.049 if {a, b} in behind else 0.05 for a, b in zip(scores.pairs["method_a"], scores.pairs["method_b"])]
-    tested = dataclasses.replace(scores, pairs=scores.pairs.assign(p=0.001, p_holm=p))
+    controls = scores.controls
+    assert {first, "random"} <= set(controls["control"])
+    behind = (controls["control"] == first) & controls["method"].isin(["random", "gp"])
+    ahead = (controls["control"] == "random") & (controls["method"] == "rgpe")
+    worse = (controls["control"] == "random") & (controls["method"] == "sobol")
+    found = controls.assign(p_holm=np.where(behind | ahead | worse, 0.049, 0.05), difference=np.where(worse, 0.1, -0.1))
+    tested = dataclasses.replace(scores, controls=found)
     rows = View(board, traces, tested, table, COMMAND).rows("own")
     assert {row.entry.name for row in rows if not row.alike} == {"random", "gp"}
+    assert {row.entry.name for row in rows if row.ahead} == {"rgpe"}
+    text = publishing.pages.finding(View(board, traces, tested, table, COMMAND))
+    assert "is not significant; that to the other 2 is." in text
 
 
 def test_best_configuration_is_the_tables(made):
