@@ -17,11 +17,10 @@ import torch
 from metabench.schema import NUMERICS_VERSION
 from metabench.tasks.task import Arrays
 from metabench.training.curves import Curves
-from metabench.training.learners import Data, Learners
+from metabench.training.data import Data
+from metabench.training.learners import Learners
 from metabench.training.machine import processor
 
-#: runs that advance together: enough to hide the cost of a call, few enough to stay in a core's cache
-CHUNK = {"cpu": 32, "cuda": 4096}
 #: share of a chunk's runs under which those that go on are taken out of it
 CROWDED = 0.75
 
@@ -43,9 +42,10 @@ def run(
     for i, row in enumerate(configs.to_dict("records")):
         curves.params[i] = workload.params(arrays, row)
         curves.flops[i] = workload.flops(arrays, row, max(checkpoints))
-    data = _tensors(arrays, device, dtype)
+    data = Data.of(arrays, device, dtype)
     with torch.no_grad():
-        for chunk in plan(workload, arrays, configs, together or CHUNK[torch.device(device).type]):
+        size = together or workload.cohort_class().chunk[torch.device(device).type]
+        for chunk in plan(workload, arrays, configs, size):
             started = time.perf_counter()
             _train(workload, arrays, data, configs.iloc[chunk], seeds[chunk], chunk, checkpoints, curves)
             share = curves.flops[chunk] / curves.flops[chunk].sum()
@@ -68,18 +68,6 @@ def plan(workload, arrays: Arrays, configs: pd.DataFrame, size: int) -> list[np.
         places = np.array([m[-1] for m in sorted(members)])
         chunks += np.array_split(places, -(-len(places) // size))
     return chunks
-
-
-def _tensors(arrays: Arrays, device: str, dtype) -> Data:
-    """Inputs and targets of every part: real numbers in ``dtype``, whole ones (classes, tokens) as int64."""
-
-    def tensor(values: np.ndarray) -> torch.Tensor:
-        return torch.as_tensor(values, dtype=dtype if values.dtype.kind == "f" else torch.long, device=device)
-
-    return {
-        part: (tensor(getattr(arrays, f"x_{part}")), tensor(getattr(arrays, f"y_{part}")))
-        for part in ("train", "valid", "test")
-    }
 
 
 class _Graph:

@@ -7,18 +7,23 @@ from scipy.special import logsumexp
 
 
 def loss_and_score(outputs: np.ndarray, targets: np.ndarray, metric: str) -> tuple[float, float]:
-    """Mean loss per row and the metric.
+    """Mean loss per target and the metric; float64 in and out.
 
-    ``outputs`` [rows, classes] are logits (cross-entropy; accuracy or balanced accuracy, ties go to the first class,
-    NaN is wrong); for ``r2``, [rows, 1] predictions of ``targets`` [rows] (mean squared error; R² about the rows' own
-    mean). float64 in and out.
+    ``outputs`` [rows, classes] are logits of ``targets`` [rows], or [rows, classes, T] of T targets a row: cross-entropy;
+    accuracy or balanced accuracy (ties go to the first class, NaN is wrong), or ``bits`` a target. For ``r2`` and
+    ``rmse`` they are predictions [rows, H] of [rows] or [rows, H] numbers: mean squared error; R² about the rows' own
+    means, or its root.
     """
-    if metric == "r2":
-        residual = ((outputs[:, 0] - targets) ** 2).sum()
-        return residual / len(targets), 1.0 - residual / ((targets - targets.mean()) ** 2).sum()
-    chosen = outputs[np.arange(len(targets)), targets]
+    if metric in ("r2", "rmse"):
+        targets = targets.reshape(outputs.shape)
+        residual = ((outputs - targets) ** 2).sum()
+        loss = residual / targets.size
+        return loss, np.sqrt(loss) if metric == "rmse" else 1.0 - residual / ((targets - targets.mean(0)) ** 2).sum()
     with np.errstate(invalid="ignore", over="ignore"):
-        loss = (logsumexp(outputs, axis=1) - chosen).mean()
+        chosen = np.take_along_axis(outputs, np.expand_dims(targets, 1), 1)
+        loss = (logsumexp(outputs, axis=1, keepdims=True) - chosen).mean()
+    if metric == "bits":
+        return loss, loss / np.log(2.0)
     hit = (np.argmax(outputs, axis=1) == targets) & ~np.isnan(outputs).any(axis=1)
     if metric == "accuracy":
         return loss, hit.mean()

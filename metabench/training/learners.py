@@ -10,13 +10,11 @@ import numpy as np
 import torch
 
 from metabench.tasks.task import Arrays
+from metabench.training.data import Data
 from metabench.training.losses import Evaluator, Loss
 from metabench.training.optimizers import Optimizers
 from metabench.training.runaxis import Steps, orders
 from metabench.training.schedules import learning_rates
-
-#: part of a data set ("train", "valid", "test") → inputs [n, ...] and targets [n, ...] on the device
-Data = dict[str, tuple[torch.Tensor, torch.Tensor]]
 
 
 class Learners:
@@ -58,11 +56,11 @@ class Supervised(Learners):
         self.data, self.seeds = data, np.asarray(seeds)
         batch = min(int(configs["batch_size"].iloc[0]), len(x))
         self.steps = len(x) // batch
-        self.networks = kind(arrays, configs, seeds, x, batch)
+        self.networks = kind(arrays, configs, seeds, data, batch)
         rates = learning_rates(configs, epochs * self.steps)
         self.update = Optimizers(self.networks.flat, self.networks.grad, configs, rates, self.networks.used)
         self.loss = Loss(arrays, configs, y, self.networks.flat.dtype)
-        self.evaluators = {part: Evaluator(y, arrays.metric, arrays.n_outputs) for part, (_, y) in data.items()}
+        self.evaluators = {part: Evaluator(y, arrays.metric, arrays.n_outputs) for part, (_, y) in data.parts.items()}
         self.rows = torch.empty(self.steps, len(self.seeds), batch, dtype=torch.long, device=x.device)
         self.batches = Steps(self.rows)
 
@@ -82,7 +80,7 @@ class Supervised(Learners):
 
     def evaluate(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         found = {}
-        for part, (x, _) in self.data.items():
+        for part, (x, _) in self.data.parts.items():
             evaluator, size = self.evaluators[part], self.networks.block_rows
             evaluator.start(len(self.seeds))
             for low in range(0, len(x), size):
@@ -96,4 +94,4 @@ class Supervised(Learners):
         self.update.resume(old.update, kept)
 
 
-__all__ = ["Data", "Learners", "Supervised"]
+__all__ = ["Learners", "Supervised"]

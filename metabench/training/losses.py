@@ -1,9 +1,12 @@
 """Losses over the run axis: gradients while training, mean losses and scores at checkpoints.
 
-Outputs are feature-major, [R, C, B].
+Outputs are feature-major, [R, C, n]: n = B predictions, or B · T where a row has T targets (the characters of a
+sequence), a row's one after the other. Of a regression C are the numbers predicted for a row.
 """
 
 from __future__ import annotations
+
+import math
 
 import pandas as pd
 import torch
@@ -13,11 +16,15 @@ from metabench.tasks.task import Arrays
 from metabench.training.runaxis import column
 
 
+#: metrics that count right predictions; of one target a row
+HITS = ("accuracy", "balanced_accuracy")
+
+
 class Loss:
     """The training loss of R runs: cross-entropy with label smoothing, or mean squared error."""
 
     def __init__(self, arrays: Arrays, configs: pd.DataFrame, targets: torch.Tensor, dtype):
-        self.regression, self.targets = arrays.kind == "regression", targets
+        self.regression, self.targets = targets.is_floating_point(), targets
         smoothing = column(configs, "label_smoothing")
         e = torch.as_tensor(smoothing, dtype=dtype, device=targets.device)
         self.smooth = bool((smoothing > 0).any()) and not self.regression
@@ -29,11 +36,12 @@ class Loss:
     def mean(self, outputs: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean loss of each run's batch, [R], and its gradient by the outputs (which may be overwritten); ``rows``
         [R, B] are training rows."""
-        runs, _, batch = outputs.shape
-        y = self.targets.index_select(0, rows.view(-1)).view(runs, 1, batch)
+        runs, width, batch = outputs.shape
+        y = self.targets.index_select(0, rows.view(-1))
         if self.regression:
-            error = outputs.sub_(y)
-            return torch.mul(error, error).sum((1, 2)).div_(batch), error.mul_(2.0 / batch)
+            error = outputs.sub_(y.view(runs, batch, width).transpose(1, 2))
+            return torch.mul(error, error).sum((1, 2)).div_(batch * width), error.mul_(2.0 / (batch * width))
+        y = y.view(runs, 1, batch)
         log = torch.log_softmax(outputs, 1)
         loss = log.gather(1, y).sum((1, 2))
         if self.smooth:
@@ -54,14 +62,15 @@ class Loss:
 
 class Evaluator:
     """Mean loss and score of R networks on one split, fed block by block; the metrics of
-    :func:`metabench.training.evaluation.loss_and_score`."""
+    :func:`metabench.training.evaluation.loss_and_score`. ``targets`` are [n] or [n, T]."""
 
     def __init__(self, targets: torch.Tensor, metric: str, classes: int):
-        self.targets, self.metric, self.n = targets, metric, len(targets)
-        if metric == "r2":
+        self.targets, self.metric, self.n = targets, metric, targets.numel()
+        self.regression = targets.is_floating_point()
+        if self.regression:
             exact = targets.double()
-            self.spread = (exact - exact.mean()).square().sum()
-        else:
+            self.spread = (exact - exact.mean(0)).square().sum()
+        elif metric in HITS:
             # weights fall with the class, so that the first of several largest outputs is the prediction
             self.weight = torch.arange(classes, 0, -1, device=targets.device, dtype=torch.float32)
             self.wanted = self.weight[targets]
@@ -71,29 +80,35 @@ class Evaluator:
     def start(self, runs: int) -> None:
         """Forget earlier blocks."""
         self.loss = torch.zeros(runs, dtype=torch.float64, device=self.targets.device)
-        if self.metric != "r2":
+        if self.metric in HITS:
             self.hits = torch.zeros(runs, len(self.weight), dtype=torch.float64, device=self.targets.device)
 
     def add(self, outputs: torch.Tensor, low: int) -> None:
         """Take in the outputs [R, C, n'] of the rows from ``low`` on."""
-        part = slice(low, low + outputs.shape[2])
+        rows = outputs.shape[2] if self.regression else outputs.shape[2] * len(self.targets) // self.n
+        part = slice(low, low + rows)
         y = self.targets[part]
-        if self.metric == "r2":
-            self.loss += (outputs[:, 0].double() - y).square_().sum(1)
+        if self.regression:
+            self.loss += (outputs.double() - y.reshape(outputs.shape[2], -1).T).square_().sum((1, 2))
             return
         top = outputs.amax(1, keepdim=True)
-        own = outputs.gather(1, y.expand(len(outputs), 1, -1))
+        own = outputs.gather(1, y.reshape(1, 1, -1).expand(len(outputs), 1, -1))
         normaliser = (outputs - top).exp_().sum(1, keepdim=True).log_().add_(top)
         self.loss += (normaliser - own).double().sum((1, 2))
-        first = torch.where(outputs >= top, self.weight[:, None], 0.0).amax(1)
-        # counts are whole numbers far below 2²⁴: exact in any order
-        self.hits += (first == self.wanted[part]).float() @ self.onehot[part]
+        if self.metric in HITS:
+            first = torch.where(outputs >= top, self.weight[:, None], 0.0).amax(1)
+            # counts are whole numbers far below 2²⁴: exact in any order
+            self.hits += (first == self.wanted[part]).float() @ self.onehot[part]
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(mean loss, score), float64 [R] each; where the loss is not finite the score means nothing."""
         loss = self.loss / self.n
         if self.metric == "r2":
             return loss, 1.0 - self.loss / self.spread
+        if self.metric == "rmse":
+            return loss, loss.sqrt()
+        if self.metric == "bits":
+            return loss, loss / math.log(2.0)
         if self.metric == "accuracy":
             return loss, self.hits.sum(1) / self.n
         here = self.count > 0

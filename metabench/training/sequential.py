@@ -1,6 +1,7 @@
 """The sequential oracle: an ordinary ``torch.nn`` network and ``torch.optim`` loop, one run after another.
 
-It is slow and plain on purpose; every other backend is checked against it.
+It is slow and plain on purpose; every other backend is checked against it. :class:`Supervised` is the loop of every
+workload that predicts targets from inputs; one that learns otherwise gives its own :class:`Alone`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from metabench.schema import NUMERICS_VERSION
 from metabench.tasks.task import Arrays
 from metabench.training import hashing
 from metabench.training.curves import Curves
+from metabench.training.data import PARTS, Data
 from metabench.training.evaluation import loss_and_score
 from metabench.training.machine import processor
 from metabench.training.schedules import learning_rates
@@ -56,86 +58,115 @@ def make_optimizer(parameters, config: dict) -> torch.optim.Optimizer:
     return kind(parameters, lr=lr, betas=(float(config["beta1"]), float(config["beta2"])), weight_decay=wd)
 
 
+class Alone:
+    """One run, trained by an ordinary loop."""
+
+    def epoch(self, epoch: int) -> bool:
+        """Train for an epoch (from 0 on); False, and no more, at the first loss that is not finite."""
+        raise NotImplementedError
+
+    def evaluate(self) -> dict[str, tuple[float, float]]:
+        """"train", "valid", "test" → mean loss and score; the training score is not read."""
+        raise NotImplementedError
+
+
+class Supervised(Alone):
+    """A workload's ``build`` network that learns to predict targets from rows."""
+
+    def __init__(self, workload, arrays: Arrays, config: dict, seed: int, data: Data, epochs: int):
+        self.arrays, self.config, self.seed, self.data = arrays, config, seed, data
+        x, _ = data["train"]
+        self.batch = min(int(config["batch_size"]), len(x))
+        self.steps = len(x) // self.batch
+        self.net = workload.build(arrays, config, seed).to(device=data.device, dtype=data.dtype)
+        self.optimizer = make_optimizer(self.net.parameters(), config)
+        self.rates = learning_rates(config, epochs * self.steps)
+        self.smoothing, self.noise = (_number(config, name) for name in ("label_smoothing", "input_noise"))
+
+    def epoch(self, epoch: int) -> bool:
+        x, y = self.data["train"]
+        order = torch.as_tensor(hashing.permutation(self.seed, epoch, len(x)), device=x.device)
+        self.net.train()
+        for k in range(self.steps):
+            rows = order[k * self.batch : (k + 1) * self.batch]
+            step = epoch * self.steps + k
+            inputs = self._noisy(x[rows], step) if self.noise else x[rows]
+            self.net.step = step
+            if not self._update(self._loss(self.net(inputs), y[rows]), self.rates[step]):
+                return False
+        return True
+
+    def _noisy(self, inputs: torch.Tensor, step: int) -> torch.Tensor:
+        keys = (hashing.key(self.seed, s, step) for s in (hashing.NOISE_A, hashing.NOISE_B))
+        z = hashing.normal(*keys, np.arange(inputs.numel(), dtype=np.uint32)).reshape(inputs.shape)
+        return inputs + self.noise * torch.as_tensor(z, dtype=inputs.dtype, device=inputs.device)
+
+    def _loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if targets.is_floating_point():
+            return F.mse_loss(outputs, targets.view_as(outputs))
+        return F.cross_entropy(outputs, targets, label_smoothing=self.smoothing)
+
+    def _update(self, loss: torch.Tensor, rate: float) -> bool:
+        if not math.isfinite(loss.item()):
+            return False
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.config["clip"] == "norm":
+            nn.utils.clip_grad_norm_(self.net.parameters(), float(self.config["clip_norm"]))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        return True
+
+    def evaluate(self) -> dict[str, tuple[float, float]]:
+        self.net.eval()
+        found = {}
+        with torch.no_grad():
+            for part in PARTS:
+                inputs, targets = self.data[part]
+                outputs = self.net(inputs).double().cpu().numpy()
+                found[part] = loss_and_score(outputs, targets.cpu().numpy(), self.arrays.metric)
+        return found
+
+
+def _number(config: dict, name: str) -> float:
+    """A hyperparameter that is 0 where the space has none or it is not active."""
+    value = config.get(name)
+    return 0.0 if value is None or pd.isna(value) else float(value)
+
+
 def run(
     workload, arrays: Arrays, configs: pd.DataFrame, seeds, checkpoints, device="cpu", dtype=torch.float32
 ) -> Curves:
     """Train run after run; arguments and result as :func:`metabench.training.run_cohort`."""
     engine = f"sequential-{NUMERICS_VERSION}/torch-{torch.__version__}"
     curves = Curves.empty(len(configs), checkpoints, engine, processor(device))
-    data = {
-        part: (
-            torch.as_tensor(getattr(arrays, f"x_{part}"), dtype=dtype, device=device),
-            torch.as_tensor(
-                getattr(arrays, f"y_{part}"), dtype=dtype if arrays.kind == "regression" else torch.long, device=device
-            ),
-        )
-        for part in ("train", "valid", "test")
-    }
+    data = Data.of(arrays, device, dtype)
     for i, (config, seed) in enumerate(zip(configs.to_dict("records"), seeds, strict=True)):
         started = time.perf_counter()
         curves.params[i] = workload.params(arrays, config)
         curves.flops[i] = workload.flops(arrays, config, max(checkpoints))
-        curves.length[i] = _train(workload, arrays, data, config, int(seed), checkpoints, curves, i, dtype)
+        alone = workload.alone(arrays, config, int(seed), data, max(checkpoints))
+        curves.length[i] = _train(alone, checkpoints, curves, i)
         if curves.length[i] < len(checkpoints):
             curves.status[i] = "diverged"
         curves.seconds[i] = time.perf_counter() - started
     return curves
 
 
-def _train(workload, arrays, data, config, seed, checkpoints, curves, i, dtype) -> int:
+def _train(alone: Alone, checkpoints, curves: Curves, i: int) -> int:
     """One run; fills row ``i`` of ``curves`` and returns the number of checkpoints reached."""
-    x, y = data["train"]
-    n, epochs = len(x), max(checkpoints)
-    batch = min(int(config["batch_size"]), n)
-    steps = n // batch
-    net = workload.build(arrays, config, seed).to(device=x.device, dtype=dtype)
-    optimizer = make_optimizer(net.parameters(), config)
-    rates = learning_rates(config, epochs * steps)
-    smoothing = 0.0 if pd.isna(config["label_smoothing"]) else float(config["label_smoothing"])
-    noise = float(config["input_noise"])
-    step = reached = 0
-    for epoch in range(epochs):
-        order = torch.as_tensor(hashing.permutation(seed, epoch, n), device=x.device)
-        net.train()
-        for k in range(steps):
-            rows = order[k * batch : (k + 1) * batch]
-            inputs, targets = x[rows], y[rows]
-            if noise:
-                keys = (hashing.key(seed, s, step) for s in (hashing.NOISE_A, hashing.NOISE_B))
-                z = hashing.normal(*keys, np.arange(inputs.numel(), dtype=np.uint32)).reshape(inputs.shape)
-                inputs = inputs + noise * torch.as_tensor(z, dtype=dtype, device=x.device)
-            net.step = step
-            out = net(inputs)
-            if arrays.kind == "regression":
-                loss = F.mse_loss(out[:, 0], targets)
-            else:
-                loss = F.cross_entropy(out, targets, label_smoothing=smoothing)
-            if not math.isfinite(loss.item()):
+    reached = 0
+    for epoch in range(max(checkpoints)):
+        if not alone.epoch(epoch):
+            return reached
+        if epoch + 1 == checkpoints[reached]:
+            found = alone.evaluate()
+            if not np.isfinite(np.float32([*found["train"][:1], *found["valid"], *found["test"]])).all():
                 return reached
-            optimizer.zero_grad()
-            loss.backward()
-            if config["clip"] == "norm":
-                nn.utils.clip_grad_norm_(net.parameters(), float(config["clip_norm"]))
-            for group in optimizer.param_groups:
-                group["lr"] = rates[step]
-            optimizer.step()
-            step += 1
-        if reached < len(checkpoints) and epoch + 1 == checkpoints[reached]:
-            net.eval()
-            with torch.no_grad():
-                for part, (inputs, targets) in data.items():
-                    out = net(inputs).double().cpu().numpy()
-                    loss, score = loss_and_score(out, targets.cpu().numpy(), arrays.metric)
-                    if not np.isfinite(np.float32([loss, score])).all():
-                        _clear(curves, i, reached)
-                        return reached
-                    getattr(curves, f"{part}_loss")[i, reached] = loss
-                    if part != "train":
-                        getattr(curves, f"{part}_score")[i, reached] = score
+            for part, (loss, score) in found.items():
+                getattr(curves, f"{part}_loss")[i, reached] = loss
+                if part != "train":
+                    getattr(curves, f"{part}_score")[i, reached] = score
             reached += 1
     return reached
-
-
-def _clear(curves: Curves, i: int, checkpoint: int) -> None:
-    for name in ("train_loss", "valid_loss", "test_loss", "valid_score", "test_score"):
-        getattr(curves, name)[i, checkpoint] = np.nan

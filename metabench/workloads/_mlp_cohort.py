@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from metabench.training import hashing
+from metabench.training.cohort import Cohort
+from metabench.training.data import Data
 from metabench.training.layers import Dropout, InputNoise, LayerNorm, activate, deactivate_
 from metabench.training.runaxis import column, segments
 from metabench.workloads._mlp_torch import initial_weight
@@ -23,7 +25,7 @@ def padded(width: int) -> int:
     return next((w for w in WIDTHS if width <= w), -(-width // 64) * 64)
 
 
-class MlpCohort:
+class MlpCohort(Cohort):
     """R networks of one padded width over a leading run axis; depths may differ.
 
     Activations are feature-major, [R, width, B]. A bias is the last row of its layer's weights and meets a row of ones.
@@ -34,7 +36,6 @@ class MlpCohort:
 
     @staticmethod
     def group(arrays, config: dict[str, Any]) -> tuple:
-        """Runs may share a cohort when they agree on this."""
         return (padded(int(config["width"])),)
 
     @staticmethod
@@ -42,8 +43,8 @@ class MlpCohort:
         """Falling depth; then stretches of what costs most calls when it changes."""
         return -int(config["depth"]), config["norm"], config["optimizer"], config["activation"]
 
-    def __init__(self, arrays, configs, seeds, x: torch.Tensor, batch: int):
-        dtype, device = x.dtype, x.device
+    def __init__(self, arrays, configs, seeds, data: Data, batch: int):
+        x, dtype, device = data["train"][0], data.dtype, data.device
         rows = configs.to_dict("records")
         depths, widths = (configs[name].to_numpy(np.int64) for name in ("depth", "width"))
         self.runs, self.depth, self.width = len(rows), int(depths[0]), padded(int(widths[0]))
@@ -114,7 +115,6 @@ class MlpCohort:
         return norms
 
     def forward(self, rows: torch.Tensor, step: int) -> torch.Tensor:
-        """Outputs [R, C, B] of training rows [R, B] at a training step; keeps what :meth:`backward` needs."""
         torch.index_select(self.x, 0, rows.view(-1), out=self.flat_x)
         if self.noise.active:
             self.noise.add_(self.bare_x, step)
@@ -122,12 +122,10 @@ class MlpCohort:
         return self.train.run(self.kept)
 
     def predict(self, x: torch.Tensor) -> torch.Tensor:
-        """Outputs [R, C, n] of rows x [n, features], at most ``block_rows``, that all runs share."""
         self.block_x[:-1, : len(x)].copy_(x.T)
         return self.block.run([None] * self.depth)[:, :, : len(x)]
 
     def backward(self, d_out: torch.Tensor) -> None:
-        """Fill ``grad`` from the gradient of the outputs, [R, C, B]."""
         self.back.run(d_out, self.kept)
 
 

@@ -42,16 +42,7 @@ class Workload:
         raise NotImplementedError
 
     def cohort_class(self) -> type:
-        """The class of the same networks over a run axis (see :mod:`metabench.training.batched`).
-
-        It has ``group(arrays, config)``: runs that agree on it (and on the batch size) may advance together, and what
-        it says of a run must depend on that run alone; ``order(config)``: how a cohort likes its runs sorted; and a
-        constructor ``(arrays, configs, seeds, x, batch)`` with x the training rows on the device. An instance has
-        ``flat`` and ``grad`` [R, P], parameters and gradients; ``used`` [R], the leading columns a run uses, or None;
-        ``forward(rows, step)``, outputs [R, C, B] of training rows [R, B]; ``backward(gradient of the outputs)``, which
-        fills ``grad``; and ``predict(x)``, outputs [R, C, n] of rows x [n, features], at most
-        ``block_rows``, that all runs share.
-        """
+        """The class of the same networks over a run axis, a :class:`metabench.training.cohort.Cohort`."""
         raise NotImplementedError
 
     def learners(self, arrays, configs, seeds, data, epochs: int):
@@ -60,6 +51,12 @@ class Workload:
         from metabench.training.learners import Supervised
 
         return Supervised(self.cohort_class(), arrays, configs, seeds, data, epochs)
+
+    def alone(self, arrays, config: dict[str, Any], seed: int, data, epochs: int):
+        """One run by an ordinary loop, :class:`metabench.training.sequential.Alone`: the twin of ``learners``."""
+        from metabench.training.sequential import Supervised
+
+        return Supervised(self, arrays, config, seed, data, epochs)
 
     def params(self, arrays, config: dict[str, Any]) -> int:
         """Trainable parameters."""

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from metabench import registry
 from metabench.tasks.task import Arrays
 from metabench.training import backends, batched, hashing, resident, run_cohort
+from metabench.training.data import Data
 from metabench.training.learners import Supervised
 from metabench.training.losses import Loss
 from metabench.training.optimizers import Optimizers
@@ -234,7 +235,7 @@ def test_gradients_equal_autograd(kind):
     seeds = np.arange(12)
     x = torch.as_tensor(data.x_train, dtype=torch.float64)
     y = torch.as_tensor(data.y_train, dtype=torch.float64 if kind == "regression" else torch.long)
-    cohort = cohort_class(data, chosen, seeds, x, 16)
+    cohort = cohort_class(data, chosen, seeds, Data.of(data, "cpu", torch.float64), 16)
     rows = torch.as_tensor(np.stack([hashing.permutation(s, 0, len(x))[:16] for s in range(12)]))
     value, gradient = Loss(data, chosen, y, torch.float64).mean(cohort.forward(rows, step), rows)
     cohort.backward(gradient)

@@ -1,0 +1,140 @@
+"""Networks over a leading run axis: what a workload gives for :class:`metabench.training.learners.Supervised`.
+
+:class:`Cohort` is the contract; :class:`Differentiated` meets it for any network written in torch operations, autograd
+finding the gradients. A hand-written backward (the MLP's) is worth it where the calls cost more than the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from metabench.training import hashing
+from metabench.training.data import Data
+
+
+class Cohort:
+    """R networks of a workload. The constructor takes ``(arrays, configs, seeds, data, batch)``."""
+
+    #: runs that advance together: enough to hide the cost of a call, few enough to stay in a core's cache
+    chunk: ClassVar[Mapping[str, int]] = {"cpu": 32, "cuda": 4096}
+    #: rows predicted at a time
+    block_rows: int = 256
+    #: parameters and gradients, [R, P]
+    flat: torch.Tensor
+    grad: torch.Tensor
+    #: [R], the leading columns of ``flat`` that a run uses; None: all
+    used: np.ndarray | None = None
+
+    @staticmethod
+    def group(arrays, config: dict[str, Any]) -> tuple:
+        """Runs may share a cohort when they agree on this and on the batch size. It must depend on the run alone."""
+        raise NotImplementedError
+
+    @staticmethod
+    def order(config: dict[str, Any]) -> tuple:
+        """How a cohort likes its runs sorted; runs of one optimizer should be neighbours."""
+        return (config["optimizer"],)
+
+    def forward(self, rows: torch.Tensor, step: int | torch.Tensor) -> torch.Tensor:
+        """Outputs [R, C, n] of training rows [R, B] at a training step (n = B, or B times the targets of a row); keeps
+        what :meth:`backward` needs."""
+        raise NotImplementedError
+
+    def backward(self, d_out: torch.Tensor) -> None:
+        """Fill ``grad`` from the gradient of the outputs, [R, C, n]."""
+        raise NotImplementedError
+
+    def predict(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs [R, C, n] of rows x, at most ``block_rows``, that all runs share."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A parameter's shape without the run axis, and the standard deviation of its uniform initial values: a number, one
+    for each run [R], or None for zeros. ``start`` is added to it (1 for the scales of a norm)."""
+
+    shape: tuple[int, ...]
+    std: float | np.ndarray | None = None
+    start: float = 0.0
+
+
+def initial(seed: int, index: int, shape: tuple[int, ...], std: float) -> np.ndarray:
+    """Values of parameter number ``index`` of a network, float64: uniform with mean 0, the same on every backend."""
+    numbers = np.arange(int(np.prod(shape)), dtype=np.uint32)
+    u = hashing.uniform(hashing.key(seed, hashing.WEIGHTS + index, 0), numbers).astype(np.float64)
+    return (np.float32(std * np.sqrt(3.0)) * (2.0 * u - 1.0)).reshape(shape)
+
+
+class Parameters:
+    """Named parameters of R networks of one shape, leaves of autograd that lie side by side in ``flat`` [R, P], their
+    gradients in ``grad``. Parameter i of a run is initialised from stream ``WEIGHTS + i``."""
+
+    def __init__(self, weights: Mapping[str, Weight], seeds: np.ndarray, dtype: torch.dtype, device: torch.device):
+        runs = len(seeds)
+        sizes = [int(np.prod(w.shape)) for w in weights.values()]
+        # every block starts at a whole vector
+        ends = np.cumsum([-(-size // 32) * 32 for size in sizes])
+        self.flat = torch.zeros(runs, int(ends[-1]), dtype=dtype, device=device)
+        self.grad = torch.zeros_like(self.flat)
+        self.named: dict[str, torch.Tensor] = {}
+        for i, ((name, weight), size, end) in enumerate(zip(weights.items(), sizes, ends, strict=True)):
+            low = int(end) - -(-size // 32) * 32
+            here = self.flat[:, low : low + size]
+            if weight.std is not None:
+                stds = np.broadcast_to(np.asarray(weight.std, dtype=np.float64), runs)
+                values = [initial(int(s), i, weight.shape, float(std)).ravel() for s, std in zip(seeds, stds, strict=True)]
+                here.copy_(torch.as_tensor(np.stack(values), dtype=dtype))
+            here.add_(weight.start)
+            leaf = here.view(runs, *weight.shape).detach().requires_grad_()
+            leaf.grad = self.grad[:, low : low + size].view(runs, *weight.shape)
+            self.named[name] = leaf
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        """[R, ...]"""
+        return self.named[name]
+
+
+class Differentiated(Cohort):
+    """R networks of one shape, written forward only. A subclass gives ``weights`` and ``outputs``."""
+
+    def __init__(self, arrays, configs, seeds, data: Data, batch: int):
+        self.arrays, self.configs, self.seeds, self.batch = arrays, configs.to_dict("records"), np.asarray(seeds), batch
+        self.runs, self.x, self.dtype, self.device = len(configs), data["train"][0], data.dtype, data.device
+        self.w = Parameters(self.weights(), self.seeds, self.dtype, self.device)
+        self.flat, self.grad = self.w.flat, self.w.grad
+
+    def weights(self) -> dict[str, Weight]:
+        """The parameters of a run, by name, in an order that is part of the numerics."""
+        raise NotImplementedError
+
+    def outputs(self, x: torch.Tensor, step: int | torch.Tensor | None) -> torch.Tensor:
+        """Outputs [R, C, n] of inputs [R, B, ...]; ``step`` is None where the networks are evaluated."""
+        raise NotImplementedError
+
+    def column(self, name: str) -> np.ndarray:
+        """A numeric hyperparameter of every run, float64 [R]; 0 where it is missing."""
+        values = [row.get(name) for row in self.configs]
+        return np.array([0.0 if v is None or v != v else float(v) for v in values])
+
+    def forward(self, rows: torch.Tensor, step: int | torch.Tensor) -> torch.Tensor:
+        x = self.x.index_select(0, rows.view(-1)).view(*rows.shape, *self.x.shape[1:])
+        with torch.enable_grad():
+            self.kept = self.outputs(x, step)
+        return self.kept.detach()
+
+    def backward(self, d_out: torch.Tensor) -> None:
+        self.grad.zero_()
+        torch.autograd.backward(self.kept, d_out)
+
+    def predict(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return self.outputs(x.expand(self.runs, *x.shape), None)
+
+
+__all__ = ["Cohort", "Differentiated", "Parameters", "Weight", "initial"]
