@@ -155,3 +155,26 @@ class Meddles(First):
         history.candidates.clear()
         history.scores.clear()
         return candidate
+
+
+class TwoWorkloads:
+    """Two fake tables of different workloads read as one, as a table with several workloads is."""
+
+    name = "fake"
+    version = 1
+    path = None
+
+    def __init__(self, *tables):
+        self._of = {table.workloads[0]: table for table in tables}
+        self.workloads = list(self._of)
+        self.tasks = pd.concat([table.tasks for table in tables], ignore_index=True)
+        self.digest = hashlib.sha256("".join(table.digest for table in tables).encode()).hexdigest()
+
+    def task_info(self, task_id):
+        workload = self.tasks.set_index("task_id")["workload"][task_id]
+        return self._of[workload].task_info(task_id)
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda workload, *args, **settings: getattr(self._of[workload], name)(workload, *args, **settings)

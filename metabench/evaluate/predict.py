@@ -89,7 +89,7 @@ class _Work:
         if list(observed) != sorted(set(observed)) or observed[0] < 0 or observed[-1] >= n:
             raise UsageError(f"observed is {list(observed)}; expected ascending numbers of trials under {n}")
         # validation tasks are predicted here, so no method may learn from them
-        source = table.meta_train(board.workload, tasks["train"])
+        source = board.source(table, calibrated=False)
         identity = [PROTOCOL_VERSION, table.digest, board.workload, tasks, list(observed), board.seeds]
         searches = problems(table, board.workload, asked, max(observed[-1], 1))
         objective = Replay.from_table(table, board.workload, asked)

@@ -127,11 +127,10 @@ def plan(methods: list[Method], board: Board, table) -> list[Group]:
 
 
 def _bench(methods: list[Method], board: Board, table) -> Bench:
-    tasks = {part: board.tasks(table, part) for part in ("train", "valid", "test")}
-    source = table.meta_train(board.workload, tasks["train"], tasks["valid"])
-    objective = Replay.from_table(table, board.workload, tasks["test"])
-    searches = problems(table, board.workload, tasks["test"], board.budget)
-    return Bench({m.name: m.searcher for m in methods}, source, searches, objective)
+    tasks = board.tasks(table, "test")
+    objective = Replay.from_table(table, board.workload, tasks)
+    searches = problems(table, board.workload, tasks, board.budget)
+    return Bench({m.name: m.searcher for m in methods}, board.source(table), searches, objective)
 
 
 def _assemble(groups: list[Group], table: pa.Table, failures: dict[str, str]) -> pa.Table:

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metabench.errors import MetabenchError, UsageError
+from metabench.leaderboard.shift import Shift, parse_shift
 from metabench.registry import suggest
 from metabench.search.starts import STARTS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from metabench.metatrain import MetaTrain
 
 PARTS = ("train", "valid", "test")
 #: where scores come from; headlines come from stored rows
@@ -33,9 +36,9 @@ SHARES = (0.60, 0.15, 0.25)
 _TYPES: dict[str, type] = {
     "name": str, "version": int, "title": str, "dataset": str, "dataset_version": int, "digest": str, "workload": str,
     "objective": str, "budget": int, "seeds": int, "marks": list, "starts": list, "profiles": dict, "split": dict,
-    "track": str, "observed": list,
+    "track": str, "observed": list, "shift": dict,
 }  # fmt: skip
-_OPTIONAL = {"title", "objective", "marks", "starts", "profiles", "track", "observed"}
+_OPTIONAL = {"title", "objective", "marks", "starts", "profiles", "track", "observed", "shift"}
 _OVERRIDES = {"budget", "seeds", "starts"}
 
 
@@ -63,6 +66,8 @@ class Board:
     track: str = "search"
     #: numbers of trials after which methods predict, where that is the track
     observed: tuple[int, ...] = (0, 1, 5, 25)
+    #: the domains that are kept apart besides the families, if any
+    shift: Shift | None = None
     #: name of the profile that these rules are narrowed to
     narrowed: str = "full"
     #: the folder that holds board.toml
@@ -84,12 +89,29 @@ class Board:
         return replace(self, **overrides, marks=tuple(m for m in self.marks if m <= budget), narrowed=name)
 
     def tasks(self, table, part: str) -> list[str]:
-        """Ids of the table's tasks in one part of the split, in the table's order."""
+        """Ids of the table's tasks in one part of the split, in the table's order.
+
+        They are of the board's workload, but where the shift is one of workloads.
+        """
         if part not in PARTS:
             raise suggest(part, list(PARTS), "part of a split")
         frame = table.tasks
-        mine = frame[frame["workload"] == self.workload]
-        return mine.loc[mine["family"].isin(self.split[part]), "task_id"].tolist()
+        mine = frame["family"].isin(self.split[part])
+        if self.shift is not None:
+            mine &= frame[self.shift.column].isin(getattr(self.shift, part))
+        if self.shift is None or self.shift.column != "workload":
+            mine &= frame["workload"] == self.workload
+        return frame.loc[mine, "task_id"].tolist()
+
+    def source(self, table, calibrated: bool = True) -> MetaTrain:
+        """What methods learn from: meta-train, of several workloads united, with meta-valid if ``calibrated``."""
+        workload = table.tasks.set_index("task_id")["workload"]
+        parts = {part: self.tasks(table, part) for part in (("train", "valid") if calibrated else ("train",))}
+        sources = [
+            table.meta_train(name, *([t for t in ids if workload[t] == name] for ids in parts.values()))
+            for name in dict.fromkeys(workload[t] for t in parts["train"])
+        ]
+        return sources[0] if len(sources) == 1 else type(sources[0]).union(sources)
 
     def check(self, table) -> None:
         """Refuse a table that this board was not made for.
@@ -103,7 +125,8 @@ class Board:
                 f"{self.digest[:12]}…, the table's is {table.digest[:12]}…"
             )
         frame = table.tasks
-        known = sorted(set(frame.loc[frame["workload"] == self.workload, "family"]))
+        across = self.shift is not None and self.shift.column == "workload"
+        known = sorted(set(frame["family"] if across else frame.loc[frame["workload"] == self.workload, "family"]))
         for part in PARTS:
             for family in self.split[part]:
                 if family not in known:
@@ -155,7 +178,8 @@ def parse_board(rules: Mapping[str, Any], where: str = "board.toml", path: Path 
         raise UsageError(f"{where}: marks {list(marks)} are not increasing whole numbers")
     if marks[0] < 1 or marks[-1] > rules["budget"]:
         raise UsageError(f"{where}: marks {list(marks)} leave the range 1 … budget ({rules['budget']})")
-    rest = {k: v for k, v in rules.items() if k not in ("split", "profiles", "marks", "starts", "observed")}
+    rest = {k: v for k, v in rules.items() if k not in ("split", "profiles", "marks", "starts", "observed", "shift")}
+    shift = rules.get("shift")
     return Board(
         **rest,
         split=_parse_split(rules["split"], where),
@@ -163,6 +187,7 @@ def parse_board(rules: Mapping[str, Any], where: str = "board.toml", path: Path 
         starts=tuple(rules.get("starts", STARTS)),
         profiles=profiles,
         observed=tuple(observed),
+        shift=None if shift is None else parse_shift(shift, rules["workload"], track, where),
         path=path,
     )
 

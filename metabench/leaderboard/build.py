@@ -12,6 +12,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +138,7 @@ def about_board(view: View) -> dict[str, Any]:
             "name": b.name, "version": b.version, "profile": b.narrowed, "dataset": b.dataset,
             "dataset_version": b.dataset_version, "digest": b.digest, "workload": b.workload, "objective": b.objective,
             "budget": b.budget, "seeds": b.seeds, "marks": list(b.marks), "starts": view.starts,
+            **({"shift": asdict(b.shift)} if b.shift else {}),
         },
         "ranked_by": {"start": view.start, "mark": view.mark, "column": "valid_regret"},
         "floor": {k: compact(x) for k, x in view.scores.floor.items()},

@@ -106,10 +106,24 @@ def choose_settings(
 
 
 def validation_board(board: Board, trials: int) -> Board:
-    """The board with meta-valid held out in place of meta-test, which is not part of it."""
+    """The board with meta-valid held out in place of meta-test, which is not part of it.
+
+    Where a domain is left out, settings are chosen in those that are not. Raises UsageError when these are several
+    workloads: a search has one.
+    """
     split = {"train": board.split["train"], "valid": (), "test": board.split["valid"]}
     marks = tuple(m for m in MARKS if m <= trials)
-    return replace(board, split=split, budget=trials, marks=marks, starts=("own",), profiles={}, path=None)
+    workload, shift = board.workload, board.shift
+    if shift is not None:
+        shift = replace(shift, valid=(), test=shift.valid)
+        if shift.column == "workload":
+            if len(shift.test) > 1:
+                raise UsageError(f"board {board.name}: meta-valid is of several workloads; settings are chosen on one")
+            workload = shift.test[0]
+    return replace(
+        board, split=split, budget=trials, marks=marks, starts=("own",), profiles={}, path=None, workload=workload,
+        shift=shift,
+    )  # fmt: skip
 
 
 def _named(searcher: Searcher, name: str) -> Searcher:

@@ -297,6 +297,10 @@ def check_sources(submission: Submission, board: Board, table: Table) -> None:
             if task in tasks.index:
                 if (family := tasks.loc[task, "family"]) in held_out:
                     raise Refused(f"submission.toml: {key} has {entry}, of family {family!r}, which is held out")
+                if board.shift and (value := tasks.loc[task, board.shift.column]) in board.shift.test:
+                    raise Refused(
+                        f"submission.toml: {key} has {entry}, of {board.shift.column} {value!r}, which is held out"
+                    )
             elif not (_DIGEST.fullmatch(entry) or _ELSEWHERE.fullmatch(entry)):
                 raise Refused(
                     f"submission.toml: {key} has {entry!r}; expected a task of table {board.dataset}, "
