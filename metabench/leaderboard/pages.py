@@ -90,7 +90,7 @@ def finding(view: View) -> str:
         reference=reference,
         needed=view.trials_to(view.start, reference, best.value) if reference else None,
         others=[r.entry.name for r in rows[1:] if r.alike],
-        behind=sum(not r.alike for r in rows),
+        behind=[r.entry.name for r in rows if not r.alike],
     )
     return " ".join(text.split())
 

@@ -326,7 +326,7 @@ def test_badges_follow_the_tests_against_the_first_and_random(made):
     assert {row.entry.name for row in rows if not row.alike} == {"random", "gp"}
     assert {row.entry.name for row in rows if row.ahead} == {"rgpe"}
     text = publishing.pages.finding(View(board, traces, tested, table, COMMAND))
-    assert "is not significant; that to the other 2 is." in text
+    assert "is not significant; those to the other 2 are." in text
 
 
 def test_best_configuration_is_the_tables(made):
