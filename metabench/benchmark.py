@@ -32,14 +32,20 @@ FRESH = ("mlp-breast_cancer", "mlp-diabetes", "mlp-iris", "mlp-wine")
 TRACES = "traces.parquet"
 
 
-def methods() -> tuple[list[str], dict[str, str]]:
-    """Names of the built-in methods that can run here, and those that cannot with what they lack."""
+def methods(partial: bool = False) -> tuple[list[str], dict[str, str]]:
+    """Names of the built-in methods that can run here, and those that cannot with what they lack.
+
+    Those that train configurations in parts are among them only if ``partial``.
+    """
     from metabench.evaluate import resolve
+    from metabench.search.fidelity import FidelitySearcher
 
     able, absent = [], {}
     for kind in ("baselines", "metamodels"):
         for name in registry.names(kind):
             (method,) = resolve(name)
+            if isinstance(method.searcher, FidelitySearcher) and not partial:
+                continue
             if method.missing:
                 absent[name] = f"needs {' and '.join(method.missing)}"
             else:
@@ -106,7 +112,7 @@ def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, w
     store = CellStore(cache_dir() / "cells")
     published = _published_traces(board)
     _adopt(published, store)
-    able, absent = methods()
+    able, absent = methods(narrowed.by_epochs)
     asked: list[str] = list(chosen) or able
     if chosen:
         published = published_beside(board, narrowed, [method.name for method in resolve(asked)])
@@ -202,7 +208,8 @@ def published_beside(board: Board, narrowed: Board, names: Sequence[str]) -> pa.
         return published
     frame = published.select(["start", "seed"]).to_pandas()
     lengths = set(pc.list_value_length(published["config_ids"]).to_pylist())
-    same = lengths == {narrowed.budget} and set(frame["start"]) == set(narrowed.starts)
+    # where epochs are counted, profiles have the board's budget
+    same = (narrowed.by_epochs or lengths == {narrowed.budget}) and set(frame["start"]) == set(narrowed.starts)
     if not same or frame["seed"].max() + 1 != narrowed.seeds:
         return published.slice(0, 0)
     return published.filter(pc.invert(pc.is_in(published["method"], pa.array(list(names), pa.string()))))

@@ -95,6 +95,11 @@ TRACES = pa.schema(
         _field("task_id", pa.string(), "held-out task"),
         _field("seed", pa.int16(), "search seed"),
         _field("config_ids", pa.list_(pa.int32()), "configurations in the order they were tried; none twice"),
+        _field(
+            "epochs",
+            pa.list_(pa.int32()),
+            "where epochs are counted: what each had seen after its step, and it may be trained on; null elsewhere",
+        ),
         _field("overhead", pa.list_(pa.float32()), "seconds the method thought before each of them"),
         _field("cell", pa.string(), "sha256 of everything that determines the cell"),
     ],

@@ -53,7 +53,8 @@ def traces_of(table, board, methods=METHODS):
                     cell = f"{method}/{start}/{task_id}/{seed}"
                     overhead = np.full(board.budget, seconds)
                     rows.append((method, start, task_id, seed, order.tolist(), overhead.tolist(), cell))
-    return pa.Table.from_pylist([dict(zip(schema.TRACES.names, row, strict=True)) for row in rows], schema.TRACES)
+    columns = [name for name in schema.TRACES.names if name != "epochs"]
+    return pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows], schema.TRACES)
 
 
 def scene(methods=METHODS, *, budget=100, resamples=100, tasks=16, **rules):

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
@@ -20,14 +20,17 @@ from metabench.errors import IncompleteError, MetabenchError, UsageError
 from metabench.evaluate.methods import Method, resolve
 from metabench.evaluate.store import BOARD, TWINS, CellStore
 from metabench.evaluate.worker import Bench, Group, one_thread, serve
-from metabench.search.base import Searcher
-from metabench.search.replay import Replay, problems
+from metabench.search.base import Problem, Searcher
+from metabench.search.fidelity import FidelitySearcher
+from metabench.search.replay import CurveReplay, Replay, fidelity_problems, problems
 
 if TYPE_CHECKING:
     from metabench.leaderboard.board import Board
 
 #: changes whenever the way that a search is carried out changes; part of every cell's key
 PROTOCOL_VERSION = "1"
+#: the same of searches that are counted in epochs
+EPOCHS_VERSION = "1"
 #: finished cells are stored at least this often (seconds)
 FLUSH = 30.0
 
@@ -59,7 +62,8 @@ def evaluate(
     come. Methods are fitted on meta-train once per process. With ``workers`` > 1 that many processes share the work
     (scripts then need the usual ``if __name__ == "__main__"`` guard). A method's proposals do not depend on it.
 
-    Raises UsageError for an unknown method or profile or a budget beyond the pool, MetabenchError for a table that the
+    Raises UsageError for an unknown method or profile, a budget beyond the pool, or a method that trains in parts on a
+    board that counts full trainings alone; MetabenchError for a table that the
     board was not made for, and MethodsFailed (exit status 3) when all else is done but a method raised, proposed what
     it must not, or lacks a package.
     """
@@ -70,6 +74,9 @@ def evaluate(
     resolved = resolve(methods)
     board = board.profile(profile)
     board.check(table)
+    for method in resolved:
+        if isinstance(method.searcher, FidelitySearcher) and not board.by_epochs:
+            raise UsageError(f"method {method.name!r} trains in parts; board {board.name} counts full trainings alone")
     groups = plan(resolved, board, table)
     kept = CellStore(store)
     done = kept.read(key for group in groups for key in group.keys.values())
@@ -112,6 +119,8 @@ def plan(methods: list[Method], board: Board, table) -> list[Group]:
     """All groups of cells of an evaluation, method by method, with the key of every cell."""
     sources = {part: board.tasks(table, part) for part in ("train", "valid")}
     common = [PROTOCOL_VERSION, table.digest, board.workload, board.objective, sources, board.budget]
+    if board.by_epochs:
+        common += [board.track, EPOCHS_VERSION]
     portfolio = resolve("portfolio")[0].fingerprint if "portfolio3" in board.starts else None
     groups = []
     for method in methods:
@@ -128,8 +137,13 @@ def plan(methods: list[Method], board: Board, table) -> list[Group]:
 
 def _bench(methods: list[Method], board: Board, table) -> Bench:
     tasks = board.tasks(table, "test")
-    objective = Replay.from_table(table, board.workload, tasks)
-    searches = problems(table, board.workload, tasks, board.budget)
+    searches: Mapping[str, Problem]
+    if board.by_epochs:
+        objective = CurveReplay.from_table(table, board.workload, tasks)
+        searches = fidelity_problems(table, board.workload, objective, tasks, board.budget)
+    else:
+        objective = Replay.from_table(table, board.workload, tasks)
+        searches = problems(table, board.workload, tasks, board.budget)
     return Bench({m.name: m.searcher for m in methods}, board.source(table), searches, objective)
 
 

@@ -17,6 +17,8 @@ from metabench.errors import MetabenchError
 
 #: metadata of a table of traces: method → its non-transfer twin, as JSON
 TWINS = b"metabench.twins"
+#: the column that only boards which count epochs need; files of others lack it
+EPOCHS = "epochs"
 #: metadata of a table of traces: the board that they were made on, as JSON {"board": folder, "profile": name}
 BOARD = b"metabench.board"
 
@@ -73,6 +75,7 @@ def read_traces(path: str | os.PathLike) -> pa.Table:
     version = (table.schema.metadata or {}).get(b"metabench.schema_version", b"none").decode()
     if version != schema.SCHEMA_VERSION:
         raise MetabenchError(f"{path} has schema version {version}; expected {schema.SCHEMA_VERSION}")
+    table = completed(table)
     for field in schema.TRACES:
         if field.name not in table.schema.names:
             raise MetabenchError(f"{path} holds no traces: column {field.name!r} is absent")
@@ -80,3 +83,13 @@ def read_traces(path: str | os.PathLike) -> pa.Table:
         return table.select(schema.TRACES.names).cast(schema.TRACES)
     except pa.ArrowException as error:
         raise MetabenchError(f"{path} holds no traces: {str(error).splitlines()[0]}") from None
+
+
+def completed(traces: pa.Table) -> pa.Table:
+    """Traces with the column ``epochs``, which files of boards that count trials lack."""
+    if EPOCHS in traces.schema.names:
+        return traces
+    field = schema.TRACES.field(EPOCHS)
+    return traces.add_column(
+        min(schema.TRACES.get_field_index(EPOCHS), traces.num_columns), field, pa.nulls(len(traces), field.type)
+    )

@@ -21,7 +21,9 @@ from threadpoolctl import threadpool_limits
 from metabench import registry
 from metabench.errors import MetabenchError
 from metabench.search.base import History, MetaTrain, Problem, Searcher
-from metabench.search.replay import Replay
+from metabench.search.fidelity import Curves, FidelityProblem, FidelitySearcher, FullTraining, affordable
+from metabench.search.fidelity import checked as checked_advance
+from metabench.search.replay import CurveReplay, Replay
 from metabench.search.starts import STARTS, random_start
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -69,9 +71,9 @@ class Bench:
             rows = []
             for seed, key in group.keys.items():
                 where = f"method {group.method!r} failed on task {group.task_id}, start {group.start}, seed {seed}"
-                tried, overhead = self._search(searcher, group, seed)
+                search = self._advance if isinstance(self.objective, CurveReplay) else self._search
                 row = {"method": group.method, "start": group.start, "task_id": group.task_id, "seed": seed}
-                rows.append(row | {"config_ids": tried, "overhead": overhead, "cell": key})
+                rows.append(row | search(searcher, group, seed) | {"cell": key})
             return rows
         except MetabenchError as error:
             raise MetabenchError(f"{where}: {error}") from error
@@ -81,7 +83,7 @@ class Bench:
             place = f"{os.path.basename(frame.filename)} line {frame.lineno}"
             raise MetabenchError(f"{where}: {type(error).__name__}: {text} ({place})") from error
 
-    def _search(self, searcher: Searcher, group: Group, seed: int) -> tuple[list[int], list[float]]:
+    def _search(self, searcher: Searcher, group: Group, seed: int) -> dict[str, list]:
         problem = self.problems[group.task_id]
         given = self._start(group, seed)
         tried: list[int] = given[: problem.budget]
@@ -96,7 +98,31 @@ class Bench:
             tried.append(checked(proposal, tried, len(problem.candidates)))
             scores.append(self.objective.score(group.task_id, tried[-1], seed))
             began = time.perf_counter()
-        return tried, overhead
+        return {"config_ids": tried, "overhead": overhead}
+
+    def _advance(self, searcher: Searcher, group: Group, seed: int) -> dict[str, list]:
+        """A search that is counted in epochs; a searcher of full trainings trains each of its proposals to the end."""
+        problem, replay = self.problems[group.task_id], self.objective
+        assert isinstance(problem, FidelityProblem) and isinstance(replay, CurveReplay)
+        n, curves, overhead = len(problem.candidates), Curves(problem.checkpoints), []
+        fidelity = searcher if isinstance(searcher, FidelitySearcher) else FullTraining(searcher)
+        began = time.perf_counter()
+        search = fidelity.start(problem, seed)
+        thought = time.perf_counter() - began
+        while len(curves.unfinished(n)):
+            seen = curves.copy()
+            began = time.perf_counter()
+            proposal = search.ask(seen)
+            thought += time.perf_counter() - began
+            advance = affordable(checked_advance(proposal, curves, n), curves, problem.epochs)
+            if advance is None:
+                break
+            stands = curves.epochs(advance.candidate)
+            curves.add(advance.candidate, replay.train(group.task_id, advance.candidate, stands, advance.epochs, seed))
+            overhead.append(thought)
+            thought = 0.0
+        tried, epochs = zip(*curves.advances, strict=True)
+        return {"config_ids": list(tried), "epochs": list(epochs), "overhead": overhead}
 
     def _start(self, group: Group, seed: int) -> list[int]:
         problem, size = self.problems[group.task_id], STARTS[group.start]

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 PARTS = ("train", "valid", "test")
 #: where scores come from; headlines come from stored rows
 OBJECTIVES = ("replay",)
-#: what methods do: search for good configurations, or predict all of them after some observed trials
-TRACKS = ("search", "predict")
+#: what methods do: search for good configurations, by full trainings or (counted in epochs) also by partial ones, or
+#: predict all of them after some observed trials
+TRACKS = ("search", "multi-fidelity", "predict")
 MARKS = (1, 2, 3, 5, 10, 25, 50, 100)
 #: shares of families in meta-train, meta-valid, meta-test
 SHARES = (0.60, 0.15, 0.25)
@@ -40,11 +41,16 @@ _TYPES: dict[str, type] = {
 }  # fmt: skip
 _OPTIONAL = {"title", "objective", "marks", "starts", "profiles", "track", "observed", "shift"}
 _OVERRIDES = {"budget", "seeds", "starts"}
+#: where epochs are counted
+_FIDELITY_OVERRIDES = {"seeds"}
 
 
 @dataclass(frozen=True)
 class Board:
-    """Rules of a leaderboard. ``seeds`` counts the searches of each method, start and task; ``budget`` their trials."""
+    """Rules of a leaderboard. ``seeds`` counts the searches of each method, start and task; ``budget`` their trials.
+
+    On the track multi-fidelity ``budget`` and ``marks`` count epochs, in units of full trainings.
+    """
 
     name: str
     version: int
@@ -72,6 +78,11 @@ class Board:
     narrowed: str = "full"
     #: the folder that holds board.toml
     path: Path | None = field(default=None, compare=False)
+
+    @property
+    def by_epochs(self) -> bool:
+        """Are epochs counted, and may configurations be trained in parts?"""
+        return self.track == "multi-fidelity"
 
     def profile(self, name: str) -> Board:
         """The board with the overrides of one of its profiles; ``full`` is the board as it stands.
@@ -169,22 +180,26 @@ def parse_board(rules: Mapping[str, Any], where: str = "board.toml", path: Path 
     for name, profile in profiles.items():
         if not isinstance(profile, dict):
             raise UsageError(f"{where}: profiles.{name} is not a table")
+        allowed = _FIDELITY_OVERRIDES if track == "multi-fidelity" else _OVERRIDES
         for key in profile:
-            if key not in _OVERRIDES:
-                raise UsageError(f"{where}: {suggest(key, sorted(_OVERRIDES), f'key in profiles.{name}')}")
+            if key not in allowed:
+                raise UsageError(f"{where}: {suggest(key, sorted(allowed), f'key in profiles.{name}')}")
         _check_types(profile, f"{where}: profiles.{name}")
     marks = tuple(rules.get("marks", [m for m in MARKS if m <= rules["budget"]]))
     if not all(isinstance(m, int) for m in marks) or list(marks) != sorted(set(marks)) or not marks:
         raise UsageError(f"{where}: marks {list(marks)} are not increasing whole numbers")
     if marks[0] < 1 or marks[-1] > rules["budget"]:
         raise UsageError(f"{where}: marks {list(marks)} leave the range 1 … budget ({rules['budget']})")
+    starts = tuple(rules.get("starts", ("own",) if track == "multi-fidelity" else STARTS))
+    if track == "multi-fidelity" and starts != ("own",):
+        raise UsageError(f'{where}: starts {list(starts)}: where epochs are counted, methods choose alone: ["own"]')
     rest = {k: v for k, v in rules.items() if k not in ("split", "profiles", "marks", "starts", "observed", "shift")}
     shift = rules.get("shift")
     return Board(
         **rest,
         split=_parse_split(rules["split"], where),
         marks=marks,
-        starts=tuple(rules.get("starts", STARTS)),
+        starts=starts,
         profiles=profiles,
         observed=tuple(observed),
         shift=None if shift is None else parse_shift(shift, rules["workload"], track, where),

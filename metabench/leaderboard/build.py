@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from metabench import schema
 from metabench.errors import MetabenchError
+from metabench.evaluate.store import EPOCHS, completed
 from metabench.leaderboard import pages
 from metabench.leaderboard.view import View
 
@@ -197,8 +198,10 @@ def to_parquet(frame: pd.DataFrame) -> bytes:
 
 
 def traces_parquet(traces: pa.Table) -> bytes:
-    """Traces as they came; what reading them from a file adds to the schema is dropped."""
-    plain = traces.cast(schema.TRACES).replace_schema_metadata(traces.schema.metadata)
+    """Traces as they came; what reading them from a file adds to the schema is dropped, and so is an empty column."""
+    plain = completed(traces).cast(schema.TRACES).replace_schema_metadata(traces.schema.metadata)
+    if plain[EPOCHS].null_count == len(plain):
+        plain = plain.drop_columns(EPOCHS)
     return _parquet(plain.unify_dictionaries().combine_chunks())
 
 

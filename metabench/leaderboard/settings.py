@@ -106,7 +106,7 @@ def choose_settings(
 
 
 def validation_board(board: Board, trials: int) -> Board:
-    """The board with meta-valid held out in place of meta-test, which is not part of it.
+    """The board with meta-valid held out in place of meta-test, which is not part of it; full trials are counted.
 
     Where a domain is left out, settings are chosen in those that are not. Raises UsageError when these are several
     workloads: a search has one.
@@ -122,7 +122,7 @@ def validation_board(board: Board, trials: int) -> Board:
             workload = shift.test[0]
     return replace(
         board, split=split, budget=trials, marks=marks, starts=("own",), profiles={}, path=None, workload=workload,
-        shift=shift,
+        shift=shift, track="search",
     )  # fmt: skip
 
 

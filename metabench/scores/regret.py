@@ -117,6 +117,13 @@ class Reference:
         first = np.ones(seen.shape, dtype=bool)
         first[..., 1:] = seen[..., 1:] > incumbent[..., :-1]
         chosen = np.take_along_axis(configs, np.maximum.accumulate(np.where(first, trial, 0), axis=-1), axis=-1)
+        return self.regrets_of(chosen, seeds)
+
+    def regrets_of(self, chosen: np.ndarray, seeds: np.ndarray) -> Regrets:
+        """Regrets of incumbents ``chosen`` int [groups, tasks, seeds, points], −1 where there is none."""
+        k = (np.asarray(seeds) % self.valid.shape[2])[:, None]
+        t = np.arange(chosen.shape[1])[:, None, None]
+        incumbent = np.where(chosen < 0, -np.inf, self._v[t, chosen, k])
         best, none = self.best[t, k], np.isneginf(incumbent)
         gap = np.where(none, np.inf, best - incumbent)
         valid = np.minimum(_ratio(gap, best - self.median[t, k]), 1.0)

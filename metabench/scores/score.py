@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,12 @@ import pandas as pd
 import pyarrow as pa
 
 from metabench.errors import MetabenchError, UsageError
-from metabench.evaluate.store import TWINS
+from metabench.evaluate.store import TWINS, completed
+from metabench.scores import fidelity
 from metabench.scores.aggregate import Hierarchy
 from metabench.scores.compare import against, compare, improvement, negative_transfer
 from metabench.scores.regret import Reference, Regrets
+from metabench.search.replay import CurveReplay
 from metabench.search.starts import STARTS
 
 if TYPE_CHECKING:
@@ -36,8 +38,12 @@ class Scores:
     #: method, start, mark, valid_regret (+ _low, _high), test_regret (+ _low, _high), minmax_regret, mean_rank,
     #: overhead_s: mean seconds that the method thought, summed over the trials up to the mark
     summary: pd.DataFrame
-    #: method, start, trial, valid_regret (+ _low, _high), test_regret (+ _low, _high), mean_rank
+    #: method, start, trial, valid_regret (+ _low, _high), test_regret (+ _low, _high), mean_rank; where epochs are
+    #: counted ``trainings`` stands for trial: epochs in units of full trainings
     curves: pd.DataFrame
+    #: where epochs are counted: the same over ``seconds`` of training and thought, with ``ended``, the share of searches
+    #: that had spent their epochs by then and kept their incumbent; else no rows
+    seconds: pd.DataFrame
     #: method, start, task_id, family, mark, valid_regret, test_regret, mean_rank (means over seeds)
     tasks: pd.DataFrame
     #: task_id, family, test_regret of the valid oracle (mean over seeds)
@@ -73,6 +79,25 @@ class Cells:
     overhead: np.ndarray
 
 
+@dataclass(frozen=True)
+class Paths:
+    """What became of searches as their budget was spent: arrays end in [groups, tasks, seeds, points]."""
+
+    groups: list[tuple[str, str]]
+    task_ids: list[str]
+    seeds: np.ndarray
+    #: what the curves are over, and where they are looked at: trials, full trainings or seconds
+    axis: str
+    points: np.ndarray
+    regrets: Regrets
+    #: seconds that the method had thought
+    overhead: np.ndarray
+
+    def at(self, marks: Sequence[int]) -> np.ndarray:
+        """Positions of the marks among the points."""
+        return np.searchsorted(self.points, marks)
+
+
 def score(
     traces: pa.Table,
     table,
@@ -88,40 +113,84 @@ def score(
     that :func:`metabench.evaluate.evaluate` writes. ``resamples`` and ``seed`` belong to the bootstrap.
 
     Raises MetabenchError when the table is not the board's, when a method lacks cells, or when a trace is no valid
-    search: of another length than the budget, with a configuration that does not exist or one that is tried twice.
+    search: of another length than the budget, with a configuration that does not exist or one that is tried twice; where
+    epochs are counted, with a step that cannot have been made, or more or less than the budget spent.
     """
     board.check(table)
+    traces = completed(traces)
     task_ids = board.tasks(table, "test")
     infos = [table.task_info(t) for t in task_ids]
     sign = np.array([1.0 if info.direction == "max" else -1.0 for info in infos])[:, None, None]
     final = {s: sign * table.final(board.workload, task_ids, s) for s in ("valid_score", "test_score")}
     reference = Reference(final["valid_score"], final["test_score"])
-    cells = gather(traces, task_ids, board, n_configs=final["valid_score"].shape[1])
-    regrets = reference.regrets(cells.configs, cells.seeds)
     families = [info.family for info in infos]
-    hierarchy = Hierarchy.build(families, len(cells.seeds), resamples, seed)
-    ranks = _ranks(cells.groups, regrets.incumbent)
-    curves = _curves(cells, regrets, ranks, hierarchy)
+    hierarchy = Hierarchy.build(families, board.seeds, resamples, seed)
+    if board.by_epochs:
+        paths, clock = _by_epochs(traces, table, board, task_ids, reference)
+    else:
+        paths, clock = _by_trials(traces, board, task_ids, reference), None
+    regrets = paths.regrets
+    ranks = _ranks(paths.groups, regrets.incumbent)
+    curves = _curves(paths, ranks, hierarchy)
     if twins is None:
         twins = json.loads((traces.schema.metadata or {}).get(TWINS, b"{}"))
-    summary = _summary(cells, regrets, hierarchy, curves, board.marks)
-    frames = _comparisons(cells, regrets, hierarchy, summary)
-    floor = reference.floor[:, cells.seeds % reference.floor.shape[1]]
+    summary = _summary(paths, hierarchy, curves, board.marks)
+    frames = _comparisons(paths, hierarchy, summary)
+    floor = reference.floor[:, paths.seeds % reference.floor.shape[1]]
     low, high = hierarchy.interval(floor)
     return Scores(
         summary=summary,
         curves=curves,
-        tasks=_tasks(cells, regrets, ranks, families, board.marks),
+        seconds=curves.iloc[:0] if clock is None else _over_seconds(*clock, hierarchy),
+        tasks=_tasks(paths, ranks, families, board.marks),
         noise_floor=pd.DataFrame({"task_id": task_ids, "family": families, "test_regret": floor.mean(axis=1)}),
         floor={"test_regret": float(hierarchy.estimate(floor)), "low": float(low), "high": float(high)},
-        negative_transfer=_transfer(cells, regrets, dict(twins), board.marks),
+        negative_transfer=_transfer(paths, dict(twins), board.marks),
         **frames,
     )
 
 
-# ---------------------------------------------------------------- traces → grid
-def gather(traces: pa.Table, task_ids: list[str], board: Board, n_configs: int) -> Cells:
-    """The grid of cells, each checked. Raises MetabenchError naming the first cell that is wrong or absent."""
+# ---------------------------------------------------------------- traces → paths
+def _by_trials(traces: pa.Table, board: Board, task_ids: list[str], reference: Reference) -> Paths:
+    cells = gather(traces, task_ids, board, n_configs=reference.valid.shape[1])
+    regrets = reference.regrets(cells.configs, cells.seeds)
+    trials = np.arange(1, board.budget + 1)
+    return Paths(cells.groups, cells.task_ids, cells.seeds, "trial", trials, regrets, cells.overhead.cumsum(axis=-1))
+
+
+def _by_epochs(
+    traces: pa.Table, table, board: Board, task_ids: list[str], reference: Reference
+) -> tuple[Paths, tuple[Paths, np.ndarray]]:
+    """The paths over epochs, and those over seconds with the share of searches that had ended, [groups, points]."""
+    groups, at = layout(traces, task_ids, board)
+    replay = CurveReplay.from_table(table, board.workload, task_ids)
+    signs = {t: 1.0 if table.task_info(t).direction == "max" else -1.0 for t in task_ids}
+    found = fidelity.courses(traces, replay, signs, board.budget)
+    full = [replay.checkpoints(task_ids[t])[-1] for t in at[1]]
+    shape, seeds = (len(groups), len(task_ids), board.seeds), np.arange(board.seeds)
+
+    def path(axis: str, points: np.ndarray, looked: Iterable[tuple[np.ndarray, np.ndarray]]) -> Paths:
+        chosen = np.empty((*shape, len(points)), dtype=np.int64)
+        overhead = np.empty(chosen.shape)
+        chosen[at], overhead[at] = (np.array(part) for part in zip(*looked, strict=True))
+        return Paths(groups, task_ids, seeds, axis, points, reference.regrets_of(chosen, seeds), overhead)
+
+    points, instants = fidelity.points(board.budget, board.marks), fidelity.instants(found)
+    over_epochs = (c.at(c.epochs, points * whole * (1 + 1e-12)) for c, whole in zip(found, full, strict=True))
+    over_seconds = (c.at(c.seconds, instants) for c in found)
+    ended = np.empty((*shape, len(instants)))
+    ended[at] = [c.seconds[-1] <= instants for c in found]
+    clock = path("seconds", instants, over_seconds), ended.mean(axis=(1, 2))
+    return path("trainings", points, over_epochs), clock
+
+
+def layout(
+    traces: pa.Table, task_ids: list[str], board: Board
+) -> tuple[list[tuple[str, str]], tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The groups (method, start), and the place [groups, tasks, seeds] of every cell.
+
+    Raises MetabenchError naming the first cell that is strange, absent or there twice.
+    """
     if traces.num_rows == 0:
         raise UsageError("there are no traces to score")
     frame = traces.select(["method", "start", "task_id", "seed"]).to_pandas()
@@ -145,6 +214,16 @@ def gather(traces: pa.Table, task_ids: list[str], board: Board, n_configs: int) 
         g, t, s = np.argwhere(count != 1)[0]
         cell = f"method {groups[g][0]}, start {groups[g][1]}, task {task_ids[t]}, seed {s}"
         raise MetabenchError(f"traces: the cell of {cell} is {'absent' if count[g, t, s] == 0 else 'there twice'}")
+    return groups, at
+
+
+def gather(traces: pa.Table, task_ids: list[str], board: Board, n_configs: int) -> Cells:
+    """The grid of cells, each checked. Raises MetabenchError naming the first cell that is wrong or absent."""
+    groups, at = layout(traces, task_ids, board)
+    shape = (len(groups), len(task_ids), board.seeds)
+    frame = traces.select(["method", "task_id"]).to_pandas()
+    if traces["epochs"].null_count < len(traces):
+        raise MetabenchError("traces: column 'epochs' belongs to boards that count epochs; this one counts trials")
     arrays = []
     for name in ("config_ids", "overhead"):
         column = traces[name].combine_chunks()
@@ -166,7 +245,7 @@ def gather(traces: pa.Table, task_ids: list[str], board: Board, n_configs: int) 
     return Cells(groups, list(task_ids), np.arange(board.seeds), *arrays)
 
 
-# ---------------------------------------------------------------- grid → frames
+# ---------------------------------------------------------------- paths → frames
 def _ranks(groups: list[tuple[str, str]], incumbent: np.ndarray) -> np.ndarray:
     """Rank among the methods with the same start by the incumbent's valid score, 1 is best, ties averaged."""
     from scipy.stats import rankdata
@@ -178,45 +257,47 @@ def _ranks(groups: list[tuple[str, str]], incumbent: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def _curves(cells: Cells, regrets: Regrets, ranks: np.ndarray, hierarchy: Hierarchy) -> pd.DataFrame:
-    n_trials = cells.configs.shape[-1]
+def _curves(paths: Paths, ranks: np.ndarray, hierarchy: Hierarchy) -> pd.DataFrame:
+    n_points = len(paths.points)
     columns: dict[str, np.ndarray] = {
-        "method": np.repeat([m for m, _ in cells.groups], n_trials),
-        "start": np.repeat([s for _, s in cells.groups], n_trials),
-        "trial": np.tile(np.arange(1, n_trials + 1), len(cells.groups)),
+        "method": np.repeat([m for m, _ in paths.groups], n_points),
+        "start": np.repeat([s for _, s in paths.groups], n_points),
+        paths.axis: np.tile(paths.points, len(paths.groups)),
     }
-    for name, values in (("valid", regrets.valid), ("test", regrets.test)):
-        by_trial = np.moveaxis(values, -1, 1)
-        low, high = hierarchy.interval(by_trial)
-        columns[f"{name}_regret"] = hierarchy.estimate(by_trial).ravel()
+    for name, values in (("valid", paths.regrets.valid), ("test", paths.regrets.test)):
+        by_point = np.moveaxis(values, -1, 1)
+        low, high = hierarchy.interval(by_point)
+        columns[f"{name}_regret"] = hierarchy.estimate(by_point).ravel()
         columns[f"{name}_low"], columns[f"{name}_high"] = low.ravel(), high.ravel()
     columns["mean_rank"] = hierarchy.families(np.moveaxis(ranks, -1, 1)).mean(axis=-1).ravel()
     return pd.DataFrame(columns)
 
 
-def _summary(
-    cells: Cells, regrets: Regrets, hierarchy: Hierarchy, curves: pd.DataFrame, marks: tuple[int, ...]
-) -> pd.DataFrame:
-    out = curves[curves["trial"].isin(marks)].rename(columns={"trial": "mark"}).reset_index(drop=True)
-    at = np.array(marks) - 1
-    minmax = hierarchy.estimate(np.moveaxis(regrets.minmax[..., at], -1, 1))
+def _over_seconds(paths: Paths, ended: np.ndarray, hierarchy: Hierarchy) -> pd.DataFrame:
+    curves = _curves(paths, _ranks(paths.groups, paths.regrets.incumbent), hierarchy)
+    return curves.assign(ended=ended.ravel())
+
+
+def _summary(paths: Paths, hierarchy: Hierarchy, curves: pd.DataFrame, marks: tuple[int, ...]) -> pd.DataFrame:
+    out = curves[curves[paths.axis].isin(marks)].rename(columns={paths.axis: "mark"}).reset_index(drop=True)
+    out["mark"] = out["mark"].astype(np.int64)
+    at = paths.at(marks)
+    minmax = hierarchy.estimate(np.moveaxis(paths.regrets.minmax[..., at], -1, 1))
     out.insert(out.columns.get_loc("mean_rank"), "minmax_regret", minmax.ravel())
-    out["overhead_s"] = cells.overhead.cumsum(axis=-1)[..., at].mean(axis=(1, 2)).ravel()
+    out["overhead_s"] = paths.overhead[..., at].mean(axis=(1, 2)).ravel()
     return out
 
 
-def _tasks(
-    cells: Cells, regrets: Regrets, ranks: np.ndarray, families: list[str], marks: tuple[int, ...]
-) -> pd.DataFrame:
-    at = np.array(marks) - 1
+def _tasks(paths: Paths, ranks: np.ndarray, families: list[str], marks: tuple[int, ...]) -> pd.DataFrame:
+    at, regrets = paths.at(marks), paths.regrets
     index = pd.MultiIndex.from_product(
-        [range(len(cells.groups)), range(len(cells.task_ids)), marks], names=["group", "task", "mark"]
+        [range(len(paths.groups)), range(len(paths.task_ids)), marks], names=["group", "task", "mark"]
     ).to_frame(index=False)
     return pd.DataFrame(
         {
-            "method": [cells.groups[g][0] for g in index["group"]],
-            "start": [cells.groups[g][1] for g in index["group"]],
-            "task_id": [cells.task_ids[t] for t in index["task"]],
+            "method": [paths.groups[g][0] for g in index["group"]],
+            "start": [paths.groups[g][1] for g in index["group"]],
+            "task_id": [paths.task_ids[t] for t in index["task"]],
             "family": [families[t] for t in index["task"]],
             "mark": index["mark"],
             "valid_regret": regrets.valid[..., at].mean(axis=2).ravel(),
@@ -232,17 +313,15 @@ def ordered(summary: pd.DataFrame, start: str, mark: int) -> list[str]:
     return at.sort_values(["valid_regret", "mean_rank", "method"])["method"].tolist()
 
 
-def _comparisons(
-    cells: Cells, regrets: Regrets, hierarchy: Hierarchy, summary: pd.DataFrame
-) -> dict[str, pd.DataFrame]:
+def _comparisons(paths: Paths, hierarchy: Hierarchy, summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
     pairs, controls, friedman, critical = [], [], [], []
     marks = list(dict.fromkeys(summary["mark"].tolist()))
-    weights = hierarchy.weights.reshape(*hierarchy.weights.shape[:1], -1, len(cells.seeds)).sum(axis=2).mean(axis=0)
-    for start in dict.fromkeys(start for _, start in cells.groups):
-        rows = [g for g, (_, s) in enumerate(cells.groups) if s == start]
-        names = [cells.groups[g][0] for g in rows]
-        for mark in marks:
-            here = regrets.valid[rows, :, :, mark - 1]
+    weights = hierarchy.weights.reshape(*hierarchy.weights.shape[:1], -1, len(paths.seeds)).sum(axis=2).mean(axis=0)
+    for start in dict.fromkeys(start for _, start in paths.groups):
+        rows = [g for g, (_, s) in enumerate(paths.groups) if s == start]
+        names = [paths.groups[g][0] for g in rows]
+        for mark, at in zip(marks, paths.at(marks), strict=True):
+            here = paths.regrets.valid[rows, :, :, at]
             means = here.mean(axis=2)
             result, better = compare(means), improvement(here, weights)
             head = {"start": start, "mark": mark}
@@ -273,14 +352,14 @@ def _comparisons(
     }
 
 
-def _transfer(cells: Cells, regrets: Regrets, twins: dict[str, str], marks: tuple[int, ...]) -> pd.DataFrame:
-    where = {group: g for g, group in enumerate(cells.groups)}
-    means = regrets.valid.mean(axis=2)
+def _transfer(paths: Paths, twins: dict[str, str], marks: tuple[int, ...]) -> pd.DataFrame:
+    where = {group: g for g, group in enumerate(paths.groups)}
+    means = paths.regrets.valid.mean(axis=2)
     rows = []
-    for g, (method, start) in enumerate(cells.groups):
+    for g, (method, start) in enumerate(paths.groups):
         twin = where.get((twins.get(method), start))
-        for mark in marks if twin is not None else ():
-            share, worst = negative_transfer(means[g, :, mark - 1], means[twin, :, mark - 1])
+        for mark, at in zip(marks, paths.at(marks), strict=True) if twin is not None else ():
+            share, worst = negative_transfer(means[g, :, at], means[twin, :, at])
             head = {"method": method, "twin": twins[method], "start": start, "mark": mark}
             rows.append(head | {"tasks": means.shape[1], "share": share, "worst_tenth": worst})
     return pd.DataFrame(rows, columns=["method", "twin", "start", "mark", "tasks", "share", "worst_tenth"])

@@ -19,7 +19,9 @@ import pandas as pd
 from metabench import registry, tasks
 from metabench.errors import MetabenchError, UsageError
 from metabench.metatrain import MetaTrain
+from metabench.search import fidelity
 from metabench.search.base import History, Problem, Searcher, Surrogate
+from metabench.search.fidelity import Curves, FidelityProblem, FidelitySearcher
 from metabench.space import Float, Space
 from metabench.testing.planted import PlantedFamily, synthetic_source
 from metabench.workloads.base import Workload
@@ -27,6 +29,8 @@ from metabench.workloads.base import Workload
 POOL, TRIALS = 40, 12
 #: a long search: trials already made, of a pool
 LONG, LONG_POOL = 300, 320
+#: where curves are seen, in epochs
+CHECKPOINTS = (1, 2, 3, 5, 8, 12, 18, 26, 36, 50)
 
 
 class ContractError(MetabenchError):
@@ -95,7 +99,7 @@ def check_searcher(searcher: Searcher | type, source: MetaTrain | None = None) -
 
     Proposals are pool positions, never repeated, the same for the same seed; searches do not disturb one another;
     histories may be empty, diverged, all equal, affinely rescaled, minimised, handed over after hundreds of trials, or as
-    long as the pool.
+    long as the pool. The same of a :class:`~metabench.search.fidelity.FidelitySearcher`, whose proposals are advances.
 
     Raises ContractError with one line at the first violation.
     """
@@ -107,6 +111,9 @@ def check_searcher(searcher: Searcher | type, source: MetaTrain | None = None) -
     scores = family.scores(100, problem.candidates)[:, 0]
     fitted = searcher.fit(source)
     _require(fitted is searcher, f"{searcher.name}: fit must return self")
+    if isinstance(searcher, FidelitySearcher):
+        _check_fidelity(searcher, problem, scores)
+        return
 
     def plain(c: int) -> float:
         return float(scores[c])
@@ -145,6 +152,63 @@ def _ask_late(searcher: Searcher, problem: Problem, family: PlantedFamily) -> No
     proposal = searcher.start(replace(problem, candidates=pool, budget=LONG_POOL), 0).ask(history)
     fresh = 0 <= proposal < LONG_POOL and proposal not in history
     _require(fresh, f"{searcher.name}: proposed {proposal} after {LONG} trials, which is not an untried candidate")
+
+
+def _train(
+    searcher: FidelitySearcher, problem: FidelityProblem, final: Callable[[int], float], history: Curves | None = None
+) -> list[fidelity.Advance]:
+    """Advances of one search to the end of its budget; curves rise towards ``final`` scores, every proposal is checked."""
+    run, history = searcher.start(problem, 0), Curves(problem.checkpoints) if history is None else history
+    n, grid = len(problem.candidates), problem.checkpoints
+    while len(history.unfinished(n)):
+        try:
+            asked = fidelity.checked(run.ask(history.copy()), history, n)
+        except MetabenchError as error:
+            raise ContractError(f"{searcher.name}: {error}") from None
+        if (advance := fidelity.affordable(asked, history, problem.epochs)) is None:
+            break
+        begin, end = history.epochs(advance.candidate), advance.epochs
+        scores = [
+            final(advance.candidate) - (0.5 + 0.1 * (advance.candidate % 7)) / e for e in grid if begin < e <= end
+        ]
+        diverged = next((i + 1 for i, score in enumerate(scores) if np.isnan(score)), len(scores))
+        history.add(advance.candidate, scores[:diverged])
+    return history.advances
+
+
+def _check_fidelity(searcher: FidelitySearcher, trials: Problem, scores: np.ndarray) -> None:
+    """What :func:`check_searcher` asks, of searches that train in parts."""
+    facts = trials.space, trials.task, trials.candidates
+
+    def plain(c: int) -> float:
+        return float(scores[c])
+
+    problem = FidelityProblem(*facts, 4, CHECKPOINTS)
+    first = _train(searcher, problem, plain)
+    _require(first == _train(searcher, problem, plain), f"{searcher.name}: one seed gave two searches")
+    one, two = searcher.start(problem, 0), searcher.start(problem, 5)
+    a, b = Curves(CHECKPOINTS), Curves(CHECKPOINTS)
+    for _ in range(4):  # two searches side by side
+        for run, history in ((one, a), (two, b)):
+            candidate, epochs = run.ask(history.copy())
+            reached = [e for e in CHECKPOINTS if history.epochs(candidate) < e <= epochs]
+            history.add(candidate, [plain(candidate) - (0.5 + 0.1 * (candidate % 7)) / e for e in reached])
+    _require(a.advances == first[:4], f"{searcher.name}: a search changed because another one ran beside it")
+    everything = Curves(CHECKPOINTS)
+    _train(searcher, FidelityProblem(*facts, POOL, CHECKPOINTS), plain, everything)
+    rest = len(everything.unfinished(POOL))
+    _require(rest == 0, f"{searcher.name}: with epochs for all it left {rest} of {POOL} candidates unfinished")
+    _train(searcher, problem, lambda c: float("nan"))
+    _train(searcher, problem, lambda c: float("nan") if c % 2 else plain(c))
+    _train(searcher, problem, lambda c: 0.5)
+    _train(searcher, problem, lambda c: 1e6 * plain(c) - 3e6)
+    _train(searcher, replace(problem, task=replace(problem.task, direction="min")), lambda c: -plain(c))
+    _train(searcher, FidelityProblem(*facts, 4, (7,)), plain)
+    _train(searcher, FidelityProblem(*facts, 4, (1, 100)), plain)
+    others = Curves(CHECKPOINTS)
+    for c in range(0, POOL, 2):  # after advances that others made
+        others.add(c, [plain(c) - 1 / e for e in CHECKPOINTS[: 1 + c % len(CHECKPOINTS)]])
+    _train(searcher, FidelityProblem(*facts, POOL, CHECKPOINTS), plain, others)
 
 
 def check_metamodel(searcher: Searcher | type) -> None:

@@ -11,10 +11,13 @@ from metabench.baselines.common import distances, nearest_untried, utilities
 from metabench.baselines.gp import targets
 from metabench.baselines.grid import grid_points
 from metabench.search.base import History, Problem, TaskInfo
+from metabench.search.fidelity import FidelitySearcher
 from metabench.space import Choice, Float, Int, Space, when
 from metabench.testing.planted import SPACE, PlantedFamily
 
-NAMES = registry.names("baselines")
+NAMES = [
+    name for name in registry.names("baselines") if not issubclass(registry.load("baselines", name), FidelitySearcher)
+]
 POOL = SPACE.sample(16, 0)
 INFO = TaskInfo("t", "f", "tabular", "planted", "classification", "accuracy", "max", {})
 
