@@ -143,8 +143,7 @@ def _arrays(n: int, features: int, classes: int) -> Any:
 
 def sizes_of(task) -> SimpleNamespace:
     """A task's sizes as :meth:`Workload.work` reads them off arrays, without loading any."""
-    outputs = task.n_classes if task.kind == "classification" else 1
     return SimpleNamespace(
-        n_features=task.n_features, n_outputs=outputs, x_train=range(task.n_train), x_valid=range(task.n_valid),
-        x_test=range(task.n_test),
+        shape=task.shape, n_features=task.n_features, vocabulary=task.vocabulary, n_outputs=task.n_outputs,
+        x_train=range(task.n_train), x_valid=range(task.n_valid), x_test=range(task.n_test),
     )  # fmt: skip

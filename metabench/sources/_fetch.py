@@ -52,8 +52,9 @@ def _checked(data: bytes, sha256: str, where: str) -> bytes:
     return data
 
 
-def fetch(url: str, sha256: str) -> bytes:
-    """The bytes of the file at ``url`` whose sha256 is known.
+def fetch(url: str, sha256: str, derived: str | None = None) -> bytes:
+    """The bytes of the file at ``url`` whose sha256 is known. A file that was ``derived`` (how) from others lies in the
+    folder of METABENCH_DATA alone.
 
     Raises MetabenchError, in one line, when there is no network and ``METABENCH_DATA`` is not set, when that folder has
     no such file, or when the bytes are not the expected ones.
@@ -68,6 +69,8 @@ def fetch(url: str, sha256: str) -> bytes:
         except (OSError, EOFError) as error:
             raise MetabenchError(f"{path}: cannot be read ({error})") from None
         return _checked(data, sha256, str(path))
+    if derived:
+        raise MetabenchError(f"{url} has no address of its own ({derived}): point METABENCH_DATA at a folder that holds it")
     return _download(url, sha256)
 
 

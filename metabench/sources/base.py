@@ -15,7 +15,7 @@ class Listing:
     """What is known of a data set before its data is read."""
 
     name: str
-    #: classification, regression or multilabel
+    #: classification, regression, multilabel, language (a corpus), pairs (sequence to sequence) or forecasting
     kind: str
     #: tabular, image, series, audio or text
     modality: str
@@ -28,9 +28,10 @@ class Listing:
 class Dataset:
     """Raw data as its source has it: nothing imputed, scaled or left out but what leaks the target.
 
-    ``X`` is a DataFrame [rows, columns] for tables, a float array [rows, height, width] for images; missing values are
-    NaN. ``y`` is a Series [rows] of labels (classification) or numbers (regression), a DataFrame [rows, labels] of 0/1
-    (multilabel).
+    ``X`` is a DataFrame [rows, columns] for tables; an array [rows, height, width(, colours)] for images; a list of arrays
+    [channels, T] for series (one alone, of a forecast) or [samples] for sounds; a list of strings for texts, of (source,
+    target) token lists for pairs, or one string, a corpus. Missing numbers are NaN. ``y`` is a Series [rows] of labels
+    (classification) or numbers (regression), a DataFrame [rows, labels] of 0/1 (multilabel), or None.
     """
 
     name: str
@@ -39,21 +40,21 @@ class Dataset:
     source: str
     modality: str
     kind: str
-    X: pd.DataFrame | np.ndarray
-    y: pd.Series | pd.DataFrame
+    X: pd.DataFrame | np.ndarray | list | str
+    y: pd.Series | pd.DataFrame | None
     #: columns of X whose values are names, not numbers
     categorical: tuple[str, ...] = ()
     #: [rows] or None: rows of one group (a person, say) never stand on both sides of a split between rows
     groups: np.ndarray | None = field(default=None, repr=False)
     #: rows are in time order: the first are trained on, the last are tested on
     temporal: bool = False
+    #: of texts: what a token is, word or character
+    unit: str = "word"
+    #: of sounds: samples a second
+    rate: int = 0
     licence: str = ""
     url: str = ""
     notes: str = ""
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.y)
 
 
 @runtime_checkable

@@ -27,12 +27,17 @@ class Catalogue:
     """The data sets of ``catalogue.toml``. Each entry there says:
 
     ============== ====================================================================================================
-    ``task``       classification, regression or multilabel
-    ``rows``       rows of the data set; checked when it is read, as is ``features``, the columns that a model may see
+    ``task``       classification, regression, multilabel, language, pairs or forecasting
+    ``modality``   image, audio, series or text; tabular where it is not said
+    ``rows``       rows of the data set (characters of a corpus, moments of a forecast); checked when it is read, as is
+                   ``features``, the columns of a table that a model may see
     ``family``     data sets that share rows (default: the name)
     ``repository`` GitHub repository; ``[repositories]`` pins its commit
     ``files``      [path in the repository, sha256] of each file; several are stacked
-    ``format``     csv, arff or mat
+    ``derived``    how a file was made of the repository's: such a file has no URL and lies in METABENCH_DATA alone
+    ``format``     csv, arff or mat; what is no table: one of :data:`metabench.sources._raw.READERS`, whose own keys
+                   (``images``, ``labels``, ``side``, ``classes``, ``rate``, ``text``, ``series``) are explained there
+    ``unit``       text only: word (the default) or character
     ``target``     name or position of the target column (a list for multilabel)
     ``drop``       columns (name or position) that identify a row or leak the target
     ``group``      column that names a row's group; left out of the features, as is its numbering by ``group_pattern``
@@ -56,13 +61,17 @@ class Catalogue:
     def listing(self, name: str) -> Listing:
         entry = self._entry(name)
         fingerprint = hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
-        return Listing(name, entry["task"], "tabular", entry["rows"], fingerprint)
+        return Listing(name, entry["task"], entry.get("modality", "tabular"), entry["rows"], fingerprint)
 
     def load(self, name: str) -> Dataset:
         from metabench.sources._fetch import fetch
 
         entry = self._entry(name)
         files = [(self._url(entry, path), path, sha256) for path, sha256 in entry["files"]]
+        if "modality" in entry:
+            made = entry.get("derived")
+            data = [(PurePosixPath(path).name, fetch(url, sha256, made)) for url, path, sha256 in files]
+            return self._raw(name, entry, data, files[0][0])
         frames = [_read(fetch(url, sha256), PurePosixPath(path).name, entry) for url, path, sha256 in files]
         try:
             return self._dataset(name, entry, frames, files[0][0])
@@ -74,6 +83,31 @@ class Catalogue:
         repository = entry["repository"]
         commit = _catalogue()["repositories"][repository]
         return f"https://raw.githubusercontent.com/{repository}/{commit}/{quote(path)}"
+
+    def _raw(self, name: str, entry: dict[str, Any], files: list[tuple[str, bytes]], url: str) -> Dataset:
+        import pandas as pd
+
+        from metabench.sources import _raw
+
+        X, y = _raw.read(files, entry)
+        rows = X[0].shape[1] if entry["format"] == "measurements" else len(X)
+        if rows != entry["rows"] or (y is not None and len(y) != rows):
+            raise MetabenchError(f"{url}: read {rows} rows, catalogue says {entry['rows']}")
+        return Dataset(
+            name=name,
+            family=entry.get("family", name),
+            source=self.name,
+            modality=entry["modality"],
+            kind=entry["task"],
+            X=X,
+            y=None if y is None else pd.Series(y, name="target"),
+            unit=entry.get("unit", "word"),
+            rate=entry.get("rate", 0),
+            temporal=entry["task"] in ("language", "forecasting"),
+            licence=entry["licence"],
+            url=url if "derived" not in entry else url.rpartition("/")[0],
+            notes=entry.get("notes", entry.get("derived", "")),
+        )
 
     def _dataset(self, name: str, entry: dict[str, Any], frames: list[pd.DataFrame], url: str) -> Dataset:
         import pandas as pd

@@ -23,6 +23,7 @@ import numpy as np
 from metabench import registry
 from metabench.errors import MetabenchError, UsageError
 from metabench.sources.base import Dataset
+from metabench.tasks.prepare import prepare
 from metabench.tasks.task import Arrays, Task, checkpoints
 
 #: data sets with fewer rows are no tasks: their test part would be a handful of rows
@@ -51,7 +52,7 @@ def names(workload: str = "mlp") -> list[str]:
     return sorted(
         f"{workload}-{name}"
         for name, (_, listing) in _listings().items()
-        if listing.kind in kinds.kinds and listing.modality in kinds.modalities and listing.n_rows >= MIN_ROWS
+        if kinds.accepts(listing) and listing.n_rows >= MIN_ROWS
     )
 
 
@@ -80,17 +81,17 @@ def get(task_id: str) -> Task:
     if name not in _listings() or task_id not in names(workload):
         raise registry.suggest(task_id, names(workload) if workload in registry.names("workloads") else [], "task")
     source, listing = _listings()[name]
-    identity = _identity(listing.fingerprint)
-    folder = cache_dir() / "tasks" / f"{name}-{identity}"
+    load = registry.load("workloads", workload)
+    folder = cache_dir() / "tasks" / f"{name}-{_identity(listing.fingerprint, load)}"
     facts = _read_facts(folder)
     if facts is None:
-        facts = _prepare(source.load(name), folder)
+        facts = _prepare(source.load(name), load, folder)
     return _task(workload, facts, partial(_load, folder))
 
 
 def from_dataset(dataset: Dataset, workload: str = "mlp") -> Task:
     """A task on a data set that no source lists, prepared in memory."""
-    facts, splits = _facts(dataset)
+    facts, splits = prepare(dataset, registry.load("workloads", workload))
     made = cache(lambda split: splits(split))
     return _task(workload, facts, made)
 
@@ -158,75 +159,17 @@ def to_frame(tasks: Sequence[Task]):
 
 
 # -------------------------------------------------------------------------------------------------------- preparation
-def _identity(fingerprint: str) -> str:
-    from metabench.tasks import features, preprocess, splits
+def _identity(fingerprint: str, workload) -> str:
+    from metabench.tasks import features, preprocess, splits, views
 
-    code = f"{preprocess.VERSION}/{splits.SPLITS}/{splits.TRAIN_CAP}/{','.join(features.FEATURES)}"
+    code = f"{preprocess.VERSION}/{splits.SPLITS}/{workload.rows[0]}/{','.join(features.FEATURES)}"
+    code += f"/{views.VERSION}/{workload.view}/{workload.rows[1]}/{workload.metric}"
     return hashlib.sha256(f"{fingerprint}/{code}".encode()).hexdigest()[:16]
 
 
-def _facts(dataset: Dataset):
-    """Facts of a data set's tasks, and a function split → Arrays."""
-    import pandas as pd
-
-    from metabench.tasks import features, metrics, preprocess, splits
-
-    X, y, groups = dataset.X, dataset.y, dataset.groups
-    keep = y.notna().to_numpy()
-    if dataset.kind == "classification":
-        counts = y.map(y.value_counts())
-        keep = keep & (counts >= splits.MIN_CLASS).to_numpy()
-        labels = sorted(y[keep].unique(), key=str)
-        if len(labels) < 2:
-            raise UsageError(f"data set {dataset.name!r}: the target needs two classes of {splits.MIN_CLASS} rows each")
-        target = y.map({label: i for i, label in enumerate(labels)}).to_numpy(dtype=np.float64, na_value=-1)
-    else:
-        labels = []
-        target = pd.to_numeric(y, errors="coerce").to_numpy(dtype=np.float64)
-        keep = keep & np.isfinite(target)
-        if np.unique(target[keep]).size < 2:
-            raise UsageError(f"data set {dataset.name!r}: the target is constant")
-    rows = np.flatnonzero(keep)
-    X = X[rows] if isinstance(X, np.ndarray) else X.iloc[rows].reset_index(drop=True)
-    target = target[rows].astype(np.int32 if labels else np.float64)
-    groups = None if groups is None else groups[rows]
-    count = splits.n_splits(len(rows), dataset.temporal)
-    assigned = [splits.assign(dataset.name, s, target, dataset.kind, groups, dataset.temporal) for s in range(count)]
-    metric = metrics.choose_metric(dataset.kind, target)
-
-    def arrays(split: int) -> Arrays:
-        train, valid, test = splits.parts(dataset.name, split, assigned[split], dataset.temporal)
-        x = preprocess.inputs(X, dataset.categorical, train)
-        z = target if labels else preprocess.standardise(target, train)
-        xy = (a for part in (train, valid, test) for a in (x[part], z[part]))
-        return Arrays(dataset.kind, metric, len(labels), *xy)
-
-    first = arrays(0)
-    image = isinstance(X, np.ndarray)
-    missing = np.zeros((len(X), 1)) if image else X.isna().to_numpy()
-    train_rows = splits.parts(dataset.name, 0, assigned[0], dataset.temporal)[0]
-    raw = {
-        "columns": float(X[0].size if image else X.shape[1]),
-        "categorical": 0.0 if image else len(dataset.categorical) / X.shape[1],
-        "missing": float(missing[train_rows].mean()),
-        "rows_with_missing": float(missing[train_rows].any(axis=1).mean()),
-        "image": float(image),
-    }
-    facts = {
-        "dataset": dataset.name, "family": dataset.family, "source": dataset.source, "modality": dataset.modality,
-        "kind": dataset.kind, "metric": metric, "direction": "max", "n_rows": len(rows),
-        "n_train": len(first.x_train), "n_valid": len(first.x_valid), "n_test": len(first.x_test),
-        "n_features": first.n_features, "n_classes": len(labels), "n_splits": count,
-        "split_hashes": [splits.digest(a) for a in assigned],
-        "chance": metrics.chance(metric, first.y_train, first.y_test), "licence": dataset.licence, "url": dataset.url,
-        "features": features.task_features(dataset.name, raw, first.x_train, first.y_train, dataset.kind),
-    }  # fmt: skip
-    return facts, arrays
-
-
-def _prepare(dataset: Dataset, folder: Path) -> dict[str, Any]:
+def _prepare(dataset: Dataset, workload, folder: Path) -> dict[str, Any]:
     """Prepare a data set and keep the result: one .npz a split, facts.json last."""
-    facts, arrays = _facts(dataset)
+    facts, arrays = prepare(dataset, workload)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as made:
@@ -262,12 +205,13 @@ def _load(folder: Path, split: int) -> Arrays:
     if facts is None:
         raise MetabenchError(f"{folder} has vanished from the cache; run the command again")
     with np.load(folder / f"{split}.npz", allow_pickle=False) as stored:
-        return Arrays(facts["kind"], facts["metric"], facts["n_classes"], *(stored[name] for name in _ARRAYS))
+        values = (stored[name] for name in _ARRAYS)
+        return Arrays(facts["kind"], facts["metric"], facts["n_classes"], *values, vocabulary=facts["vocabulary"])
 
 
 def _task(workload: str, facts: dict[str, Any], load) -> Task:
-    known = {**facts, "split_hashes": tuple(facts["split_hashes"])}
-    epochs = checkpoints(facts["n_train"])
+    known = {**facts, "split_hashes": tuple(facts["split_hashes"]), "shape": tuple(facts["shape"])}
+    epochs = checkpoints(facts["n_train"], registry.load("workloads", workload).epochs)
     return Task(task_id=f"{workload}-{facts['dataset']}", workload=workload, load=load, checkpoints=epochs, **known)
 
 

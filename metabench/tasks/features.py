@@ -32,7 +32,8 @@ def task_features(name: str, raw: dict[str, float], x: np.ndarray, y: np.ndarray
     """All FEATURES of a task.
 
     ``raw`` holds facts of the raw table (``columns``, ``categorical``, ``missing``, ``rows_with_missing``, ``image``);
-    ``x`` float32 [training rows, inputs] and ``y`` [training rows] are the preprocessed training part of split 0.
+    ``x`` float32 [training rows, inputs] and ``y`` [training rows] are the preprocessed training part of split 0 (of what
+    is no table, its workload's view embedded). What concerns a target applies to classification and regression alone.
     """
     out = dict.fromkeys(FEATURES, np.nan)
     n, d = x.shape
@@ -48,10 +49,11 @@ def task_features(name: str, raw: dict[str, float], x: np.ndarray, y: np.ndarray
     }  # fmt: skip
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        out |= _target(y, classes)
         out |= _columns(x[sample][:, columns].astype(np.float64))
-        out |= _information(x[sample[:LANDMARK_ROWS]][:, columns], y[sample[:LANDMARK_ROWS]], kind)
-        out |= _landmarks(x[rows[:LANDMARK_ROWS]], y[rows[:LANDMARK_ROWS]], kind)
+        if kind in ("classification", "regression"):
+            out |= _target(y, classes)
+            out |= _information(x[sample[:LANDMARK_ROWS]][:, columns], y[sample[:LANDMARK_ROWS]], kind)
+            out |= _landmarks(x[rows[:LANDMARK_ROWS]], y[rows[:LANDMARK_ROWS]], kind)
     return {k: float(v) if np.isfinite(v) else np.nan for k, v in out.items()}
 
 

@@ -8,17 +8,38 @@ import numpy as np
 IMBALANCE = 5.0
 
 
+#: kind of task → metric, where it does not depend on the targets
+METRICS = {
+    "regression": "r2", "forecasting": "rmse", "reconstruction": "rmse", "language": "bits", "pairs": "exact_match",
+}  # fmt: skip
+#: metrics that fall as a network gets better
+FALLING = ("rmse", "bits")
+
+
 def choose_metric(kind: str, y: np.ndarray) -> str:
-    """``r2`` for regression; ``balanced_accuracy`` where the largest class is over five times the smallest, else
-    ``accuracy``. ``y`` are all targets of the data set."""
-    if kind == "regression":
-        return "r2"
+    """The metric of a kind of task; of classification ``balanced_accuracy`` where the largest class is over five times
+    the smallest, else ``accuracy``. ``y`` are all targets of the data set."""
+    if kind in METRICS:
+        return METRICS[kind]
     counts = np.unique(y, return_counts=True)[1]
     return "balanced_accuracy" if counts.max() > IMBALANCE * counts.min() else "accuracy"
 
 
+def direction(metric: str) -> str:
+    """``max`` or ``min``: which way the metric improves."""
+    return "min" if metric in FALLING else "max"
+
+
 def chance(metric: str, y_train: np.ndarray, y_test: np.ndarray) -> float:
-    """Score on the test rows of the best constant prediction on the training rows."""
+    """Score on the test rows of the best constant prediction on the training rows: of ``bits``, the distribution of the
+    training rows' tokens (one more of each counted)."""
+    if metric == "exact_match":
+        return 0.0
+    if metric == "bits":
+        counts = np.bincount(y_train.ravel(), minlength=int(max(y_train.max(), y_test.max())) + 1) + 1.0
+        return float(-np.log2(counts / counts.sum())[y_test].mean())
+    if metric == "rmse":
+        return float(np.sqrt(((y_test - y_train.mean(0)) ** 2).mean()))
     if metric == "r2":
         spread = ((y_test - y_test.mean()) ** 2).sum()
         return float(1.0 - ((y_test - y_train.mean()) ** 2).sum() / spread)

@@ -77,11 +77,15 @@ def _by_group(dataset: str, split: int, groups: np.ndarray) -> np.ndarray:
     return part[inverse]
 
 
-def parts(dataset: str, split: int, assignment: np.ndarray, temporal: bool = False) -> tuple[np.ndarray, ...]:
-    """Row positions of the three parts, ascending, capped by a fixed hashed sample (in time order: the latest rows)."""
+def parts(
+    dataset: str, split: int, assignment: np.ndarray, temporal: bool = False,
+    caps: tuple[int, int] = (TRAIN_CAP, EVALUATION_CAP),
+) -> tuple[np.ndarray, ...]:  # fmt: skip
+    """Row positions of the three parts, ascending, capped (training, evaluation) by a fixed hashed sample (in time order:
+    the latest rows)."""
     hashes = row_hashes(f"{dataset}/cap", split, len(assignment))
     out = []
-    for part, cap in ((TRAIN, TRAIN_CAP), (VALID, EVALUATION_CAP), (TEST, EVALUATION_CAP)):
+    for part, cap in ((TRAIN, caps[0]), (VALID, caps[1]), (TEST, caps[1])):
         rows = np.flatnonzero(assignment == part)
         if len(rows) > cap:
             chosen = rows[-cap:] if temporal and part == TRAIN else rows[np.argsort(hashes[rows], kind="stable")[:cap]]

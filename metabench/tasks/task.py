@@ -14,9 +14,10 @@ CHECKPOINTS = (1, 2, 3, 5, 8, 12, 18, 26, 36, 50)
 SHORTER = {4_096: 26, 8_192: 18}
 
 
-def checkpoints(n_train: int) -> tuple[int, ...]:
-    """The epochs at which runs of a task with this many training rows are evaluated."""
-    last = min((epoch for rows, epoch in SHORTER.items() if n_train > rows), default=CHECKPOINTS[-1])
+def checkpoints(n_train: int, most: int = CHECKPOINTS[-1]) -> tuple[int, ...]:
+    """The epochs at which runs of a task with this many training rows are evaluated, of a workload that trains for
+    ``most`` epochs."""
+    last = min([most, *(epoch for rows, epoch in SHORTER.items() if n_train > rows)])
     return tuple(epoch for epoch in CHECKPOINTS if epoch <= last)
 
 
@@ -24,12 +25,14 @@ def checkpoints(n_train: int) -> tuple[int, ...]:
 class Arrays:
     """One split of a task, preprocessed: what a backend trains on.
 
-    ``x_*`` are float32 [rows, features]; ``y_*`` are int32 class indices [rows], or float32 [rows] standardised by the
-    training rows for regression.
+    What ``x_*`` and ``y_*`` hold is the workload's view of the data (:mod:`metabench.tasks.views`): float32 inputs
+    [rows, ...] or int32 tokens [rows, T]; int32 classes [rows] or tokens [rows, T], or float32 numbers [rows] or
+    [rows, H], those of a regression standardised by the training rows.
     """
 
     kind: str
     metric: str
+    #: classes, or kinds of token, of the targets; 0 where they are numbers
     n_classes: int
     x_train: np.ndarray
     y_train: np.ndarray
@@ -37,15 +40,23 @@ class Arrays:
     y_valid: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
+    #: kinds of token of the inputs; 0 where they are numbers
+    vocabulary: int = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a row's inputs."""
+        return self.x_train.shape[1:]
 
     @property
     def n_features(self) -> int:
-        return self.x_train.shape[1]
+        """Numbers, or tokens, of a row's inputs."""
+        return int(np.prod(self.shape))
 
     @property
     def n_outputs(self) -> int:
         """Width of the network's last layer."""
-        return self.n_classes if self.kind == "classification" else 1
+        return self.n_classes or int(np.prod(self.y_train.shape[1:]))
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,10 @@ class Task:
     #: split index → Arrays
     load: Callable[[int], Arrays] = field(repr=False, compare=False)
     checkpoints: tuple[int, ...] = CHECKPOINTS
+    #: shape of a row's inputs; kinds of token in them; width of the network's last layer
+    shape: tuple[int, ...] = ()
+    vocabulary: int = 0
+    n_outputs: int = 1
 
     def arrays(self, seed: int) -> Arrays:
         """The arrays that runs with this seed train on (data sets under 2,000 rows have five splits)."""

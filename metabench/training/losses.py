@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from metabench.tasks.task import Arrays
 from metabench.training.runaxis import column
 
-
 #: metrics that count right predictions; of one target a row
 HITS = ("accuracy", "balanced_accuracy")
 

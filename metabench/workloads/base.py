@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from metabench.space import Choice, Float, Int, Ordinal, Space, when
+from metabench.tasks.splits import EVALUATION_CAP, TRAIN_CAP
+from metabench.tasks.task import CHECKPOINTS
 
 #: hyperparameters that every gradient-trained workload shares
 COMMON = Space(
@@ -32,10 +34,21 @@ class Workload:
 
     name: ClassVar[str]
     space: ClassVar[Space]
-    #: kinds of task it trains on
+    #: kinds and modalities of data sets that it trains on
     kinds: ClassVar[tuple[str, ...]] = ("classification", "regression")
-    #: modalities it trains on
     modalities: ClassVar[tuple[str, ...]] = ("tabular",)
+    #: how it sees them (:mod:`metabench.tasks.views`)
+    view: ClassVar[str] = "flat"
+    #: the metric; None: that of the kind of task (:mod:`metabench.tasks.metrics`)
+    metric: ClassVar[str | None] = None
+    #: training and evaluation rows, at most; epochs
+    rows: ClassVar[tuple[int, int]] = (TRAIN_CAP, EVALUATION_CAP)
+    epochs: ClassVar[int] = CHECKPOINTS[-1]
+
+    @classmethod
+    def accepts(cls, listing) -> bool:
+        """Whether a data set (:class:`metabench.sources.base.Listing`) is a task of this workload."""
+        return listing.kind in cls.kinds and listing.modality in cls.modalities
 
     def build(self, arrays, config: dict[str, Any], seed: int):
         """The plain network of one configuration, its weights initialised from the seed's hashed stream."""
@@ -70,8 +83,8 @@ class Workload:
         """What a run does, by kind; the same kinds for every configuration. Its seconds are a weighted sum of these
         (:mod:`metabench.generate.cost`), so a workload whose runs differ in more than this adds to it.
 
-        ``arrays`` may hold sizes alone: ``n_features``, ``n_outputs`` and the lengths of ``x_train``, ``x_valid``,
-        ``x_test``.
+        ``arrays`` may hold sizes alone: ``shape``, ``n_features``, ``vocabulary``, ``n_outputs`` and the lengths of
+        ``x_train``, ``x_valid``, ``x_test``.
         """
         epochs, n = max(checkpoints), len(arrays.x_train)
         batch = min(int(config["batch_size"]), n)

@@ -1,0 +1,102 @@
+"""From a data set to what is stored of its task: facts, task features, and the arrays of every split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metabench.errors import UsageError
+from metabench.sources.base import Dataset
+from metabench.tasks import features, metrics, preprocess, splits
+from metabench.tasks.task import Arrays
+from metabench.tasks.views import View, view
+
+
+def prepare(dataset: Dataset, workload) -> tuple[dict[str, Any], Callable[[int], Arrays]]:
+    """Facts of a workload's task on a data set, and a function split → Arrays.
+
+    Raises UsageError where the targets do not allow one.
+    """
+    seen_as: View = view(workload.view)
+    rows, target, labels, groups = _labelled(dataset, seen_as)
+    kind = seen_as.kind or dataset.kind
+    count = splits.n_splits(len(rows), dataset.temporal)
+    stratify = np.zeros(len(rows)) if target is None else target
+    assigned = [splits.assign(dataset.name, s, stratify, dataset.kind, groups, dataset.temporal) for s in range(count)]
+    metric = workload.metric or metrics.choose_metric(kind, target)
+
+    def parts(split: int) -> tuple[np.ndarray, ...]:
+        return splits.parts(dataset.name, split, assigned[split], dataset.temporal, workload.rows)
+
+    def see(split: int):
+        train, *_ = parts(split)
+        y = preprocess.standardise(target, train) if target is not None and not labels else target
+        return seen_as.see(rows, y, train, dataset)
+
+    def arrays(split: int) -> Arrays:
+        seen = see(split)
+        xy = (values[part] for part in parts(split) for values in (seen.x, seen.y))
+        return Arrays(kind, metric, seen.classes or (len(labels) if seen.y is target else 0), *xy, vocabulary=seen.vocabulary)
+
+    first, train = arrays(0), parts(0)[0]
+    raw = _raw_facts(dataset, rows, train, first)
+    described = seen_as.embedding(see(0))[train]
+    facts = {
+        "dataset": dataset.name, "family": dataset.family, "source": dataset.source, "modality": dataset.modality,
+        "kind": kind, "metric": metric, "direction": metrics.direction(metric), "n_rows": len(rows),
+        "n_train": len(first.x_train), "n_valid": len(first.x_valid), "n_test": len(first.x_test),
+        "n_features": first.n_features, "n_classes": first.n_classes, "n_splits": count,
+        "split_hashes": [splits.digest(a) for a in assigned],
+        "chance": metrics.chance(metric, first.y_train, first.y_test), "licence": dataset.licence, "url": dataset.url,
+        "features": features.task_features(dataset.name, raw, described, first.y_train, kind),
+        "shape": list(first.shape), "vocabulary": first.vocabulary, "n_outputs": first.n_outputs,
+    }  # fmt: skip
+    return facts, arrays
+
+
+def _labelled(dataset: Dataset, seen_as: View):
+    """Rows with a target, the targets (class indices, numbers or None), the labels, the groups."""
+    examples, y = seen_as.examples(dataset), dataset.y
+    if y is None:
+        return examples, None, [], None
+    keep = y.notna().to_numpy()
+    if dataset.kind == "classification":
+        counts = y.map(y.value_counts())
+        keep = keep & (counts >= splits.MIN_CLASS).to_numpy()
+        labels = sorted(y[keep].unique(), key=str)
+        if len(labels) < 2:
+            raise UsageError(f"data set {dataset.name!r}: the target needs two classes of {splits.MIN_CLASS} rows each")
+        target = y.map({label: i for i, label in enumerate(labels)}).to_numpy(dtype=np.float64, na_value=-1)
+    else:
+        labels = []
+        target = pd.to_numeric(y, errors="coerce").to_numpy(dtype=np.float64)
+        keep = keep & np.isfinite(target)
+        if np.unique(target[keep]).size < 2:
+            raise UsageError(f"data set {dataset.name!r}: the target is constant")
+    chosen = np.flatnonzero(keep)
+    if isinstance(examples, pd.DataFrame):
+        examples = examples.iloc[chosen].reset_index(drop=True)
+    else:
+        examples = examples[chosen] if isinstance(examples, np.ndarray) else [examples[i] for i in chosen]
+    groups = None if dataset.groups is None else dataset.groups[chosen]
+    return examples, target[chosen].astype(np.int32 if labels else np.float64), labels, groups
+
+
+def _raw_facts(dataset: Dataset, rows, train: np.ndarray, first: Arrays) -> dict[str, float]:
+    """Facts of the raw data that task features begin with."""
+    if isinstance(rows, pd.DataFrame):
+        missing = rows.iloc[train].isna().to_numpy()
+        columns, categorical = rows.shape[1], len(dataset.categorical) / rows.shape[1]
+    else:
+        missing, categorical = np.zeros((1, 1)), 0.0
+        columns = rows[0].size if isinstance(rows, np.ndarray) and rows.ndim > 2 else first.n_features
+    return {
+        "columns": float(columns), "categorical": categorical, "missing": float(missing.mean()),
+        "rows_with_missing": float(missing.any(axis=1).mean()), "image": float(dataset.modality == "image"),
+    }  # fmt: skip
+
+
+__all__ = ["prepare"]
