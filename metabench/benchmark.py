@@ -108,6 +108,7 @@ def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, w
     from metabench.scores import score
     from metabench.tasks import cache_dir
 
+    board = board.on(table)
     narrowed = board.profile(profile)
     store = CellStore(cache_dir() / "cells")
     published = _published_traces(board)
@@ -208,8 +209,8 @@ def published_beside(board: Board, narrowed: Board, names: Sequence[str]) -> pa.
         return published
     frame = published.select(["start", "seed"]).to_pandas()
     lengths = set(pc.list_value_length(published["config_ids"]).to_pylist())
-    # where epochs are counted, profiles have the board's budget
-    same = (narrowed.by_epochs or lengths == {narrowed.budget}) and set(frame["start"]) == set(narrowed.starts)
+    # where epochs are counted, profiles have the board's budget; where tasks have pools of their own, searches may end early
+    same = (narrowed.by_epochs or max(lengths) == narrowed.budget) and set(frame["start"]) == set(narrowed.starts)
     if not same or frame["seed"].max() + 1 != narrowed.seeds:
         return published.slice(0, 0)
     return published.filter(pc.invert(pc.is_in(published["method"], pa.array(list(names), pa.string()))))
@@ -239,10 +240,13 @@ def together(traces: pa.Table, published: pa.Table) -> pa.Table:
 
 
 def ranking(scores: Scores, start: str = "own", marks: Sequence[int] = (1, 5, 10, 25, 50)) -> list[dict[str, Any]]:
-    """Methods from one start, best first by valid regret at ten trials (or the last mark before it), with regret at
-    ``marks``."""
-    table = scores.summary[scores.summary["start"] == start]
-    known = [m for m in marks if (table["mark"] == m).any()]
+    """Methods from one start (the board's first where it lacks that), best first by valid regret at ten trials (or the
+    last mark before it), with regret at ``marks`` (all of the board's where it has few of these)."""
+    present = scores.summary["start"].unique()
+    table = scores.summary[scores.summary["start"] == (start if start in present else present[0])]
+    reported = table["mark"].unique().tolist()
+    known = [m for m in marks if m in reported]
+    known = known if len(known) > 2 else reported
     judged = max((m for m in known if m <= 10), default=known[0])
     rows = []
     for method, group in table.groupby("method"):
@@ -268,6 +272,7 @@ def _published(name: str, profile: str, out: Path | None):
     if not (folder / TRACES).exists():
         raise MetabenchError(f"{folder} holds no {TRACES}; run `metabench evaluate --board {name}` first")
     table = load_table(board.dataset, board.dataset_version)
+    board = board.on(table)
     narrowed = board.profile(profile)
     traces = _read(folder / TRACES)
     submitted = list(submissions.accepted(board)) if profile == "full" else []

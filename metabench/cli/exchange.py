@@ -1,4 +1,4 @@
-"""Commands about other formats: import, export."""
+"""Commands about other formats: import, export, results."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from metabench.cli.group import Commands
 from metabench.cli.output import as_json, board_names, completes, options, show, table_folder, table_names
-from metabench.errors import MetabenchError
+from metabench.errors import MetabenchError, UsageError
 
 
 def format_names() -> list[str]:
@@ -71,4 +72,51 @@ def export(format: str, table: str, folder: Path, workload: str, board: str | No
         click.echo(str(path))
 
 
-COMMANDS = (import_, export)
+@click.group(cls=Commands)
+def results() -> None:
+    """Stand in HPO-B's table: its result files, written and compared."""
+
+
+@results.command("write")
+@click.argument("board", shell_complete=completes(board_names))
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@options(
+    click.option("--traces", type=click.Path(path_type=Path), help="Traces to use.  [default: the board's published ones]"),
+    click.option(
+        "--data", type=click.Path(path_type=Path, file_okay=False, exists=True),
+        help="The folder that was imported: values in double precision, so that ties with published files are ties.",
+    ),
+)  # fmt: skip
+def results_write(board: str, folder: Path, traces: Path | None, data: Path | None) -> None:
+    """Write a file for each method of a board that follows HPO-B's protocol."""
+    from metabench.evaluate.store import read_traces
+    from metabench.interop import hpob_results
+    from metabench.leaderboard.board import load_board
+    from metabench.table import load_table
+
+    rules = load_board(board)
+    table = load_table(rules.dataset, rules.dataset_version)
+    found = read_traces(traces or rules.path / "traces.parquet")
+    for method, values in hpob_results.of_traces(found, table, rules.on(table), data).items():
+        path = folder / f"{method}.json"
+        hpob_results.write(values, path)
+        click.echo(str(path))
+
+
+@results.command("rank")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@as_json
+def results_rank(files: tuple[Path, ...], as_json: bool) -> None:
+    """Average rank and regret of the methods in result FILES, as HPO-B computes them, over the searches all of them hold.
+
+    A file is named after its method.
+    """
+    from metabench.interop import hpob_results
+
+    if twice := [path.stem for path in files if sum(other.stem == path.stem for other in files) > 1]:
+        raise UsageError(f"two files are called {twice[0]}; a file is named after its method")
+    frame = hpob_results.rank({path.stem: hpob_results.read(path) for path in files})
+    show(frame.round(4).to_dict("records"), as_json)
+
+
+COMMANDS = (import_, export, results)

@@ -22,7 +22,8 @@ from metabench.evaluate.store import BOARD, TWINS, CellStore
 from metabench.evaluate.worker import Bench, Group, one_thread, serve
 from metabench.search.base import Problem, Searcher
 from metabench.search.fidelity import FidelitySearcher
-from metabench.search.replay import CurveReplay, Replay, fidelity_problems, problems
+from metabench.search.pools import replay, searches
+from metabench.search.replay import CurveReplay, Replay, fidelity_problems
 
 if TYPE_CHECKING:
     from metabench.leaderboard.board import Board
@@ -72,11 +73,13 @@ def evaluate(
 
         table = load_table(board.dataset, board.dataset_version)
     resolved = resolve(methods)
-    board = board.profile(profile)
+    board = board.on(table).profile(profile)
     board.check(table)
     for method in resolved:
         if isinstance(method.searcher, FidelitySearcher) and not board.by_epochs:
             raise UsageError(f"method {method.name!r} trains in parts; board {board.name} counts full trainings alone")
+    if board.workload not in table.workloads:
+        return _each(resolved, board.parts(table), table, store=store, workers=workers, progress=progress)
     groups = plan(resolved, board, table)
     kept = CellStore(store)
     done = kept.read(key for group in groups for key in group.keys.values())
@@ -115,18 +118,43 @@ def evaluate(
     return traces
 
 
+def _each(resolved: list[Method], boards: list[Board], table, **how) -> pa.Table:
+    """The traces of several workloads' searches, in the order of methods, workloads, starts, tasks, seeds."""
+    parts, failures = [], {}
+    for board in boards:
+        try:
+            parts.append(evaluate([m.searcher for m in resolved], board, table, profile=board.narrowed, **how))
+        except MethodsFailed as error:
+            failures |= error.failures
+            parts.append(error.traces)
+    together = pa.concat_tables(parts)
+    names = together["method"].to_pylist()
+    order = [i for m in resolved if m.name not in failures for i, name in enumerate(names) if name == m.name]
+    traces = (
+        together.take(pa.array(order, pa.int64())).combine_chunks().replace_schema_metadata(parts[0].schema.metadata)
+    )
+    if failures:
+        raise MethodsFailed(failures, traces, len(resolved))
+    return traces
+
+
 def plan(methods: list[Method], board: Board, table) -> list[Group]:
     """All groups of cells of an evaluation, method by method, with the key of every cell."""
+    if board.workload not in table.workloads:
+        return [group for part in board.parts(table) for group in plan(methods, part, table)]
     sources = {part: board.tasks(table, part) for part in ("train", "valid")}
     common = [PROTOCOL_VERSION, table.digest, board.workload, board.objective, sources, board.budget]
     if board.by_epochs:
         common += [board.track, EPOCHS_VERSION]
+    if board.source_configs:
+        common.append(board.source_configs)
+    starts = table.starts if "given5" in board.starts else {}
     portfolio = resolve("portfolio")[0].fingerprint if "portfolio3" in board.starts else None
     groups = []
     for method in methods:
         for start in board.starts:
-            given = portfolio if start == "portfolio3" else None
             for task_id in board.tasks(table, "test"):
+                given = {"portfolio3": portfolio, "given5": starts.get(task_id)}.get(start)
                 keys = {}
                 for seed in range(board.seeds):
                     text = json.dumps([*common, method.fingerprint, start, given, task_id, seed])
@@ -137,14 +165,15 @@ def plan(methods: list[Method], board: Board, table) -> list[Group]:
 
 def _bench(methods: list[Method], board: Board, table) -> Bench:
     tasks = board.tasks(table, "test")
-    searches: Mapping[str, Problem]
+    problems: Mapping[str, Problem]
+    objective: Replay
     if board.by_epochs:
         objective = CurveReplay.from_table(table, board.workload, tasks)
-        searches = fidelity_problems(table, board.workload, objective, tasks, board.budget)
+        problems = fidelity_problems(table, board.workload, objective, tasks, board.budget)
     else:
-        objective = Replay.from_table(table, board.workload, tasks)
-        searches = problems(table, board.workload, tasks, board.budget)
-    return Bench({m.name: m.searcher for m in methods}, board.source(table), searches, objective)
+        objective = replay(table, board.workload, tasks)
+        problems = searches(table, board.workload, objective, board.budget)
+    return Bench({m.name: m.searcher for m in methods}, board.source(table), problems, objective)
 
 
 def _assemble(groups: list[Group], table: pa.Table, failures: dict[str, str]) -> pa.Table:

@@ -98,7 +98,7 @@ class Bench:
             tried.append(checked(proposal, tried, len(problem.candidates)))
             scores.append(self.objective.score(group.task_id, tried[-1], seed))
             began = time.perf_counter()
-        return {"config_ids": tried, "overhead": overhead}
+        return {"config_ids": self.objective.configs(group.task_id, tried), "overhead": overhead}
 
     def _advance(self, searcher: Searcher, group: Group, seed: int) -> dict[str, list]:
         """A search that is counted in epochs; a searcher of full trainings trains each of its proposals to the end."""
@@ -128,6 +128,8 @@ class Bench:
         problem, size = self.problems[group.task_id], STARTS[group.start]
         if group.start == "random5":
             return random_start(group.task_id, seed, len(problem.candidates), size)
+        if group.start == "given5":
+            return self.objective.first(group.task_id, seed)
         if group.start != "portfolio3":
             return []
         portfolio, history = self._portfolio.start(problem, seed), History()

@@ -11,13 +11,14 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metabench.errors import MetabenchError, UsageError
 from metabench.leaderboard.shift import Shift, parse_shift
 from metabench.registry import suggest
-from metabench.search.starts import STARTS
+from metabench.search.starts import STARTS, USUAL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +31,8 @@ OBJECTIVES = ("replay",)
 #: what methods do: search for good configurations, by full trainings or (counted in epochs) also by partial ones, or
 #: predict all of them after some observed trials
 TRACKS = ("search", "multi-fidelity", "predict")
+#: how searches are scored: as :mod:`metabench.scores.regret` says, or as Pineda Arango et al. (2021) did for HPO-B
+PROTOCOLS = ("metabench", "hpob")
 MARKS = (1, 2, 3, 5, 10, 25, 50, 100)
 #: shares of families in meta-train, meta-valid, meta-test
 SHARES = (0.60, 0.15, 0.25)
@@ -37,9 +40,13 @@ SHARES = (0.60, 0.15, 0.25)
 _TYPES: dict[str, type] = {
     "name": str, "version": int, "title": str, "dataset": str, "dataset_version": int, "digest": str, "workload": str,
     "objective": str, "budget": int, "seeds": int, "marks": list, "starts": list, "profiles": dict, "split": dict,
-    "track": str, "observed": list, "shift": dict,
+    "track": str, "observed": list, "shift": dict, "protocol": str, "source_configs": int,
 }  # fmt: skip
-_OPTIONAL = {"title", "objective", "marks", "starts", "profiles", "track", "observed", "shift"}
+_OPTIONAL = {
+    "title", "objective", "marks", "starts", "profiles", "track", "observed", "shift", "protocol", "source_configs",
+}  # fmt: skip
+#: what a board on data that everyone imports for themselves may leave to the table
+_IMPORTED = {"digest", "split"}
 _OVERRIDES = {"budget", "seeds", "starts"}
 #: where epochs are counted
 _FIDELITY_OVERRIDES = {"seeds"}
@@ -56,8 +63,9 @@ class Board:
     version: int
     dataset: str
     dataset_version: int
-    #: digest of the table; another table is refused
+    #: digest of the table; another table is refused. Empty: whatever was imported under the name (:meth:`on`)
     digest: str
+    #: what is searched; a pattern such as ``hpob_*`` names several workloads, each an own source of its own searches
     workload: str
     budget: int
     seeds: int
@@ -67,13 +75,16 @@ class Board:
     objective: str = "replay"
     #: trials at which regret is reported
     marks: tuple[int, ...] = MARKS
-    starts: tuple[str, ...] = tuple(STARTS)
+    starts: tuple[str, ...] = USUAL
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     track: str = "search"
     #: numbers of trials after which methods predict, where that is the track
     observed: tuple[int, ...] = (0, 1, 5, 25)
     #: the domains that are kept apart besides the families, if any
     shift: Shift | None = None
+    protocol: str = "metabench"
+    #: at most so many configurations of a workload are learned from, drawn at random; 0: all
+    source_configs: int = 0
     #: name of the profile that these rules are narrowed to
     narrowed: str = "full"
     #: the folder that holds board.toml
@@ -99,6 +110,31 @@ class Board:
         budget = overrides.get("budget", self.budget)
         return replace(self, **overrides, marks=tuple(m for m in self.marks if m <= budget), narrowed=name)
 
+    def on(self, table) -> Board:
+        """The board with what its rules leave to the table: the digest, and the split that is stored beside it.
+
+        Raises MetabenchError when the table stores no split.
+        """
+        if self.digest and self.split:
+            return self
+        return replace(self, digest=self.digest or table.digest, split=self.split or table.split)
+
+    def workloads(self, table) -> list[str]:
+        """The table's workloads that the board is about."""
+        return [name for name in table.workloads if fnmatchcase(name, self.workload)]
+
+    def parts(self, table) -> list[Board]:
+        """A board for each workload that has held-out tasks, its split narrowed to the families there."""
+        if self.workload in table.workloads:
+            return [self]
+        boards = []
+        for name in self.workloads(table):
+            there = set(table.tasks.loc[table.tasks["workload"] == name, "family"])
+            split = {part: tuple(f for f in families if f in there) for part, families in self.split.items()}
+            if split["test"]:
+                boards.append(replace(self, workload=name, split=split))
+        return boards
+
     def tasks(self, table, part: str) -> list[str]:
         """Ids of the table's tasks in one part of the split, in the table's order.
 
@@ -111,17 +147,21 @@ class Board:
         if self.shift is not None:
             mine &= frame[self.shift.column].isin(getattr(self.shift, part))
         if self.shift is None or self.shift.column != "workload":
-            mine &= frame["workload"] == self.workload
+            mine &= frame["workload"].isin(self.workloads(table))
         return frame.loc[mine, "task_id"].tolist()
 
     def source(self, table, calibrated: bool = True) -> MetaTrain:
         """What methods learn from: meta-train, of several workloads united, with meta-valid if ``calibrated``."""
+        from metabench.search.pools import thinned
+
         workload = table.tasks.set_index("task_id")["workload"]
         parts = {part: self.tasks(table, part) for part in (("train", "valid") if calibrated else ("train",))}
         sources = [
             table.meta_train(name, *([t for t in ids if workload[t] == name] for ids in parts.values()))
             for name in dict.fromkeys(workload[t] for t in parts["train"])
         ]
+        if self.source_configs:
+            sources = [thinned(source, self.source_configs) for source in sources]
         return sources[0] if len(sources) == 1 else type(sources[0]).union(sources)
 
     def check(self, table) -> None:
@@ -137,7 +177,8 @@ class Board:
             )
         frame = table.tasks
         across = self.shift is not None and self.shift.column == "workload"
-        known = sorted(set(frame["family"] if across else frame.loc[frame["workload"] == self.workload, "family"]))
+        mine = frame["workload"].isin(self.workloads(table))
+        known = sorted(set(frame["family"] if across else frame.loc[mine, "family"]))
         for part in PARTS:
             for family in self.split[part]:
                 if family not in known:
@@ -157,17 +198,20 @@ def parse_board(rules: Mapping[str, Any], where: str = "board.toml", path: Path 
         if key not in _TYPES:
             raise UsageError(f"{where}: {suggest(key, list(_TYPES), 'key')}")
     for key in _TYPES:
-        if key not in rules and key not in _OPTIONAL:
+        free = _OPTIONAL | (_IMPORTED if rules.get("protocol") == "hpob" else set())
+        if key not in rules and key not in free:
             raise UsageError(f"{where}: key {key!r} is absent")
     _check_types(rules, where)
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", rules["name"]):
         raise UsageError(f"{where}: name {rules['name']!r} may hold only a-z, 0-9, _ and -")
-    if not re.fullmatch(r"[0-9a-f]{64}", rules["digest"]):
+    if "digest" in rules and not re.fullmatch(r"[0-9a-f]{64}", rules["digest"]):
         raise UsageError(f"{where}: digest {rules['digest']!r} is not 64 hexadecimal digits")
     if (objective := rules.get("objective", "replay")) not in OBJECTIVES:
         raise UsageError(f"{where}: {suggest(objective, list(OBJECTIVES), 'objective')}")
     if (track := rules.get("track", "search")) not in TRACKS:
         raise UsageError(f"{where}: {suggest(track, list(TRACKS), 'track')}")
+    if (protocol := rules.get("protocol", "metabench")) not in PROTOCOLS:
+        raise UsageError(f"{where}: {suggest(protocol, list(PROTOCOLS), 'protocol')}")
     observed = rules.get("observed", [0, 1, 5, 25])
     if (
         not observed
@@ -190,14 +234,15 @@ def parse_board(rules: Mapping[str, Any], where: str = "board.toml", path: Path 
         raise UsageError(f"{where}: marks {list(marks)} are not increasing whole numbers")
     if marks[0] < 1 or marks[-1] > rules["budget"]:
         raise UsageError(f"{where}: marks {list(marks)} leave the range 1 … budget ({rules['budget']})")
-    starts = tuple(rules.get("starts", ("own",) if track == "multi-fidelity" else STARTS))
+    starts = tuple(rules.get("starts", ("own",) if track == "multi-fidelity" else USUAL))
     if track == "multi-fidelity" and starts != ("own",):
         raise UsageError(f'{where}: starts {list(starts)}: where epochs are counted, methods choose alone: ["own"]')
-    rest = {k: v for k, v in rules.items() if k not in ("split", "profiles", "marks", "starts", "observed", "shift")}
+    elsewhere = ("split", "profiles", "marks", "starts", "observed", "shift")
+    rest = {"digest": ""} | {k: v for k, v in rules.items() if k not in elsewhere}
     shift = rules.get("shift")
     return Board(
         **rest,
-        split=_parse_split(rules["split"], where),
+        split=_parse_split(rules["split"], where) if "split" in rules else {},
         marks=marks,
         starts=starts,
         profiles=profiles,
@@ -215,7 +260,7 @@ def _check_types(rules: Mapping[str, Any], where: str) -> None:
             raise UsageError(f"{where}: {key} is {value!r}, expected {words[kind]}")
         if kind is int and value < 1:
             raise UsageError(f"{where}: {key} is {value}, expected at least 1")
-    starts = rules.get("starts", list(STARTS))
+    starts = rules.get("starts", list(USUAL))
     if not starts:
         raise UsageError(f"{where}: starts is empty; known: {', '.join(STARTS)}")
     for start in starts:

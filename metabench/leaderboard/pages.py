@@ -188,7 +188,7 @@ def index(view: View, ranking: dict[str, list[Row]]) -> str:
         tasks=tasks,
         has_rows=all("n_rows" in view.task_facts[t] for t in view.task_ids),
         n_families=len({view.task_facts[t]["family"] for t in view.task_ids}),
-        n_configs=len(view.table.configs(view.board.workload)),
+        n_configs=view.n_configs,
         protocol=protocol(view),
         downloads=list(DOWNLOADS.items()),
     )

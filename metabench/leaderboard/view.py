@@ -36,6 +36,7 @@ STARTS = {
     "own": ("Own choice", "each method chooses from the first trial on"),
     "random5": ("5 random", "the first five trials are random, the same for every method"),
     "portfolio3": ("Portfolio of 3", "the first three trials are the greedy portfolio's"),
+    "given5": ("5 given", "the first five trials are those that the source of the data prescribes"),
 }
 
 
@@ -134,7 +135,18 @@ class View:
             raise UsageError(f"board {board.name}: there are no scores to publish")
         self.marks = sorted({int(m) for m in scores.summary["mark"]})
         self.start = HEADLINE_START if HEADLINE_START in self.starts else self.starts[0]
-        self.mark = max((m for m in self.marks if m <= HEADLINE_TRIALS), default=self.marks[0])
+        limit = self.marks[-1] if self.hpob else HEADLINE_TRIALS
+        self.mark = max((m for m in self.marks if m <= limit), default=self.marks[0])
+
+    @property
+    def hpob(self) -> bool:
+        """Is it scored as Pineda Arango et al. (2021) do?"""
+        return self.board.protocol == "hpob"
+
+    @cached_property
+    def n_configs(self) -> int:
+        """Stored configurations of the board's workloads."""
+        return sum(len(self.table.configs(name)) for name in self.board.workloads(self.table))
 
     @property
     def title(self) -> str:
@@ -301,7 +313,7 @@ class View:
 
     def best(self, task: str) -> Best | None:
         """The configuration with the best mean validation score on one task; None if all diverged with some seed."""
-        workload = self.board.workload
+        workload = self.task_facts[task]["workload"]
         valid = self.table.final(workload, [task])[0]
         sign = 1.0 if self.task_facts[task]["direction"] == "max" else -1.0
         # configurations that diverged with any seed are no recommendation
@@ -316,7 +328,7 @@ class View:
             config_id=int(configs.index[position]),
             values={k: v for k, v in values.items() if not pd.isna(v)},
             valid=float(mean[position]),
-            test=float(np.nanmean(test[position])),
+            test=float(np.nanmean(test[position])) if np.isfinite(test[position]).any() else math.nan,
             median=float(np.nanmedian(mean)),
         )
 

@@ -16,12 +16,12 @@ import numpy as np
 from scipy import stats
 
 
-def iqm(values: np.ndarray) -> np.ndarray:
-    """Interquartile mean over the last axis: a quarter of the values (rounded down) is cut at each end.
+def iqm(values: np.ndarray, share: float = 0.25) -> np.ndarray:
+    """Interquartile mean over the last axis: a ``share`` of the values (rounded down) is cut at each end, 0 is the mean.
 
     The robust aggregate of Agarwal et al., NeurIPS 2021; equals ``scipy.stats.trim_mean(values, 0.25)``. NaN if any is.
     """
-    cut = values.shape[-1] // 4
+    cut = int(share * values.shape[-1])
     return np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut].mean(axis=-1)
 
 
@@ -30,14 +30,18 @@ class Hierarchy:
     """How cells nest: seeds within tasks within families.
 
     ``weights`` is float64 [families, tasks × seeds], the share of each cell in its family's mean; ``draws`` is int
-    [resamples, families], the families that a resample holds.
+    [resamples, families], the families that a resample holds. ``cut`` is the share of families that the estimate leaves
+    out at each end: a quarter (interquartile mean), or none (mean).
     """
 
     weights: np.ndarray
     draws: np.ndarray
+    cut: float = 0.25
 
     @classmethod
-    def build(cls, families: Sequence[str], seeds: int, resamples: int = 1000, seed: int = 0) -> Hierarchy:
+    def build(
+        cls, families: Sequence[str], seeds: int, resamples: int = 1000, seed: int = 0, cut: float = 0.25
+    ) -> Hierarchy:
         """``families`` names the family of each task; every task has ``seeds`` cells."""
         names = list(dict.fromkeys(families))
         weights = np.zeros((len(names), len(families), seeds))
@@ -45,15 +49,15 @@ class Hierarchy:
             tasks = np.flatnonzero([family == name for family in families])
             weights[f, tasks] = 1.0 / (len(tasks) * seeds)
         rng = np.random.default_rng([seed, 0xB0075])
-        return cls(weights.reshape(len(names), -1), rng.integers(len(names), size=(resamples, len(names))))
+        return cls(weights.reshape(len(names), -1), rng.integers(len(names), size=(resamples, len(names))), cut)
 
     def families(self, cells: np.ndarray) -> np.ndarray:
         """Cells [..., tasks, seeds] → means of families [..., families]."""
         return cells.reshape(*cells.shape[:-2], -1) @ self.weights.T
 
     def estimate(self, cells: np.ndarray) -> np.ndarray:
-        """The interquartile mean over families, [..., tasks, seeds] → [...]."""
-        return iqm(self.families(cells))
+        """The interquartile mean (or mean) over families, [..., tasks, seeds] → [...]."""
+        return iqm(self.families(cells), self.cut)
 
     def interval(self, cells: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Bootstrap interval of :meth:`estimate`: low and high, each [...]; with a single family both are NaN."""
@@ -63,7 +67,7 @@ class Hierarchy:
         if self.draws.shape[1] > 1:
             tail = 100 * expanded_tail(self.draws.shape[1], level)
             for at in range(0, len(means), 64):  # bounds the memory of resampled means
-                resampled = iqm(means[at : at + 64, self.draws])
+                resampled = iqm(means[at : at + 64, self.draws], self.cut)
                 out[:, at : at + 64] = np.percentile(resampled, [tail, 100 - tail], axis=1)
         return out[0].reshape(shape), out[1].reshape(shape)
 

@@ -28,7 +28,8 @@ would be biased downwards. Clipped to [−1, 1].
 **Noise floor**: the test regret of the valid oracle, the incumbent of a search that has tried the whole pool. Below it
 no method can get by searching better.
 
-**Min–max regret** (max_c V − y_inc)/(max_c V − min_c V), as in HPO-B (Pineda Arango et al., 2021), for comparison.
+**Min–max regret** (max_c V − y_inc)/(max_c V − min_c V), as in HPO-B (Pineda Arango et al., 2021), for comparison; it is
+the valid regret of boards with HPO-B's protocol, which rank methods by 1 − regret rounded to eight decimals.
 """
 
 from __future__ import annotations
@@ -58,11 +59,13 @@ class Regrets:
 class Reference:
     """The scores of all configurations of some tasks, and what regret is measured against.
 
-    ``valid`` and ``test`` are float64 [tasks, configs, table seeds], larger is better, NaN where diverged.
+    ``valid`` and ``test`` are float64 [tasks, configs, table seeds], larger is better, NaN where diverged; ``pool`` is
+    bool [tasks, configs], which configurations a task has (None: all), the others being NaN.
     """
 
     valid: np.ndarray
     test: np.ndarray
+    pool: np.ndarray | None = None
 
     @cached_property
     def _v(self) -> np.ndarray:
@@ -76,7 +79,7 @@ class Reference:
     @cached_property
     def median(self) -> np.ndarray:
         """Validation score of the median configuration, [tasks, table seeds]."""
-        return median_configuration(self.valid)
+        return median_configuration(self.valid, self.pool)
 
     @cached_property
     def worst(self) -> np.ndarray:
@@ -140,15 +143,18 @@ def _ratio(gap: np.ndarray, span: np.ndarray) -> np.ndarray:
     return np.divide(gap, span, out=flat, where=span > 1e-12)
 
 
-def median_configuration(scores: np.ndarray) -> np.ndarray:
+def median_configuration(scores: np.ndarray, pool: np.ndarray | None = None) -> np.ndarray:
     """Score of the median configuration (of two, the worse), [tasks, configs, seeds] → [tasks, seeds].
 
-    Diverged configurations are worst; where they are the majority it is the worst finite score.
+    Diverged configurations are worst; where they are the majority it is the worst finite score. Those that a task does
+    not have (``pool``, bool [tasks, configs]) do not count.
     """
     finite = np.isfinite(scores)
     ordered = np.sort(np.where(finite, scores, -np.inf), axis=1)
     worst = np.min(np.where(finite, scores, np.inf), axis=1)
-    return np.maximum(ordered[:, (scores.shape[1] - 1) // 2], worst)
+    # what a task does not have lies below everything else
+    absent = np.zeros(len(scores), int) if pool is None else (~pool).sum(axis=1)
+    return np.maximum(ordered[np.arange(len(scores)), absent + (scores.shape[1] - absent - 1) // 2], worst)
 
 
 def crossfit_best(valid: np.ndarray, test: np.ndarray) -> np.ndarray:

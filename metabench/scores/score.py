@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluate.store import TWINS, completed
@@ -17,6 +18,7 @@ from metabench.scores import fidelity
 from metabench.scores.aggregate import Hierarchy
 from metabench.scores.compare import against, compare, improvement, negative_transfer
 from metabench.scores.regret import Reference, Regrets
+from metabench.search.pools import Pools
 from metabench.search.replay import CurveReplay
 from metabench.search.starts import STARTS
 
@@ -116,19 +118,17 @@ def score(
     search: of another length than the budget, with a configuration that does not exist or one that is tried twice; where
     epochs are counted, with a step that cannot have been made, or more or less than the budget spent.
     """
+    board = board.on(table)
     board.check(table)
     traces = completed(traces)
-    task_ids = board.tasks(table, "test")
-    infos = [table.task_info(t) for t in task_ids]
-    sign = np.array([1.0 if info.direction == "max" else -1.0 for info in infos])[:, None, None]
-    final = {s: sign * table.final(board.workload, task_ids, s) for s in ("valid_score", "test_score")}
-    reference = Reference(final["valid_score"], final["test_score"])
-    families = [info.family for info in infos]
+    families = [table.task_info(t).family for part in board.parts(table) for t in part.tasks(table, "test")]
     hierarchy = Hierarchy.build(families, board.seeds, resamples, seed)
-    if board.by_epochs:
-        paths, clock = _by_epochs(traces, table, board, task_ids, reference)
-    else:
-        paths, clock = _by_trials(traces, board, task_ids, reference), None
+    paths, floor, clock = (_by_epochs if board.by_epochs else _by_trials)(traces, table, board)
+    task_ids = paths.task_ids
+    if board.protocol == "hpob":
+        own = paths.regrets
+        own = replace(own, valid=own.minmax, incumbent=np.round(1.0 - own.minmax, 8))
+        paths, hierarchy = replace(paths, regrets=own), replace(hierarchy, cut=0.0)
     regrets = paths.regrets
     ranks = _ranks(paths.groups, regrets.incumbent)
     curves = _curves(paths, ranks, hierarchy)
@@ -136,7 +136,6 @@ def score(
         twins = json.loads((traces.schema.metadata or {}).get(TWINS, b"{}"))
     summary = _summary(paths, hierarchy, curves, board.marks)
     frames = _comparisons(paths, hierarchy, summary)
-    floor = reference.floor[:, paths.seeds % reference.floor.shape[1]]
     low, high = hierarchy.interval(floor)
     return Scores(
         summary=summary,
@@ -151,17 +150,45 @@ def score(
 
 
 # ---------------------------------------------------------------- traces → paths
-def _by_trials(traces: pa.Table, board: Board, task_ids: list[str], reference: Reference) -> Paths:
-    cells = gather(traces, task_ids, board, n_configs=reference.valid.shape[1])
-    regrets = reference.regrets(cells.configs, cells.seeds)
-    trials = np.arange(1, board.budget + 1)
-    return Paths(cells.groups, cells.task_ids, cells.seeds, "trial", trials, regrets, cells.overhead.cumsum(axis=-1))
+def _reference(table, board: Board, task_ids: list[str]) -> Reference:
+    sign = np.array([1.0 if table.task_info(t).direction == "max" else -1.0 for t in task_ids])[:, None, None]
+    valid, test = (sign * table.final(board.workload, task_ids, s) for s in ("valid_score", "test_score"))
+    pools = Pools.of(table, board.workload, task_ids)
+    return Reference(valid, test) if pools is None else Reference(*map(pools.answers, (valid, test)), pools.tried)
 
 
-def _by_epochs(
-    traces: pa.Table, table, board: Board, task_ids: list[str], reference: Reference
-) -> tuple[Paths, tuple[Paths, np.ndarray]]:
-    """The paths over epochs, and those over seconds with the share of searches that had ended, [groups, points]."""
+def _floor(reference: Reference, seeds: np.ndarray) -> np.ndarray:
+    """Test regret of the valid oracle, [tasks, seeds]."""
+    return reference.floor[:, seeds % reference.floor.shape[1]]
+
+
+def _by_trials(traces: pa.Table, table, board: Board) -> tuple[Paths, np.ndarray, None]:
+    """The paths over trials of all the board's workloads, and the noise floor."""
+    parts = board.parts(table)
+    held_out = {part.workload: part.tasks(table, "test") for part in parts}
+    _check_tasks(traces, [t for ids in held_out.values() for t in ids], board)
+    cells, regrets, floors = [], [], []
+    for part in parts:
+        task_ids = held_out[part.workload]
+        reference = _reference(table, part, task_ids)
+        mine = traces if len(parts) == 1 else traces.filter(pc.is_in(traces["task_id"], pa.array(task_ids)))
+        cells.append(gather(mine, task_ids, part, n_configs=reference.valid.shape[1], pool=reference.pool))
+        if cells[-1].groups != cells[0].groups:
+            raise MetabenchError(f"traces: {part.workload} was searched by other methods than {parts[0].workload}")
+        regrets.append(reference.regrets(cells[-1].configs, cells[-1].seeds))
+        floors.append(_floor(reference, cells[-1].seeds))
+    joined = {f.name: np.concatenate([getattr(r, f.name) for r in regrets], axis=1) for f in fields(Regrets)}
+    task_ids, points = [t for c in cells for t in c.task_ids], np.arange(1, board.budget + 1)
+    overhead = np.concatenate([c.overhead for c in cells], axis=1).cumsum(axis=-1)
+    paths = Paths(cells[0].groups, task_ids, cells[0].seeds, "trial", points, Regrets(**joined), overhead)
+    return paths, np.concatenate(floors), None
+
+
+def _by_epochs(traces: pa.Table, table, board: Board) -> tuple[Paths, np.ndarray, tuple[Paths, np.ndarray]]:
+    """The paths over epochs, the noise floor, and the paths over seconds with the share of searches that had ended,
+    [groups, points]."""
+    task_ids = board.tasks(table, "test")
+    reference = _reference(table, board, task_ids)
     groups, at = layout(traces, task_ids, board)
     replay = CurveReplay.from_table(table, board.workload, task_ids)
     signs = {t: 1.0 if table.task_info(t).direction == "max" else -1.0 for t in task_ids}
@@ -181,7 +208,12 @@ def _by_epochs(
     ended = np.empty((*shape, len(instants)))
     ended[at] = [c.seconds[-1] <= instants for c in found]
     clock = path("seconds", instants, over_seconds), ended.mean(axis=(1, 2))
-    return path("trainings", points, over_epochs), clock
+    return path("trainings", points, over_epochs), _floor(reference, seeds), clock
+
+
+def _check_tasks(traces: pa.Table, task_ids: list[str], board: Board) -> None:
+    if unknown := sorted(set(traces["task_id"].to_pylist()) - set(task_ids)):
+        raise MetabenchError(f"traces: task {unknown[0]!r} is not in meta-test of board {board.name}")
 
 
 def layout(
@@ -194,8 +226,7 @@ def layout(
     if traces.num_rows == 0:
         raise UsageError("there are no traces to score")
     frame = traces.select(["method", "start", "task_id", "seed"]).to_pandas()
-    if unknown := sorted(set(frame["task_id"]) - set(task_ids)):
-        raise MetabenchError(f"traces: task {unknown[0]!r} is not in meta-test of board {board.name}")
+    _check_tasks(traces, task_ids, board)
     if unknown := sorted(set(frame["start"]) - set(STARTS)):
         raise MetabenchError(f"traces: unknown start {unknown[0]!r}; known: {', '.join(STARTS)}")
     groups = list(dict.fromkeys(zip(frame["method"], frame["start"], strict=True)))
@@ -217,31 +248,50 @@ def layout(
     return groups, at
 
 
-def gather(traces: pa.Table, task_ids: list[str], board: Board, n_configs: int) -> Cells:
-    """The grid of cells, each checked. Raises MetabenchError naming the first cell that is wrong or absent."""
+def gather(
+    traces: pa.Table, task_ids: list[str], board: Board, n_configs: int, pool: np.ndarray | None = None
+) -> Cells:
+    """The grid of cells, each checked. Raises MetabenchError naming the first cell that is wrong or absent.
+
+    ``pool`` is bool [tasks, configs] where tasks have pools of their own. A search that has tried its whole pool ends
+    there; in the grid it stays with its first trial.
+    """
     groups, at = layout(traces, task_ids, board)
     shape = (len(groups), len(task_ids), board.seeds)
     frame = traces.select(["method", "task_id"]).to_pandas()
     if traces["epochs"].null_count < len(traces):
         raise MetabenchError("traces: column 'epochs' belongs to boards that count epochs; this one counts trials")
+    budget = np.full(len(task_ids), board.budget) if pool is None else np.minimum(board.budget, pool.sum(axis=1))
+    expected, trial = budget[at[1]], np.arange(board.budget)
     arrays = []
     for name in ("config_ids", "overhead"):
         column = traces[name].combine_chunks()
         length = column.value_lengths().fill_null(0).to_numpy()
         flat = column.flatten()
-        if (length != board.budget).any() or flat.null_count:
-            row = int(np.argmax(length != board.budget))
+        if (length != expected).any() or flat.null_count:
+            row = int(np.argmax(length != expected))
             what = f"method {frame['method'][row]}, task {frame['task_id'][row]}"
-            raise MetabenchError(f"traces: {what}: {name} has {length[row]} values, the budget is {board.budget}")
+            raise MetabenchError(f"traces: {what}: {name} has {length[row]} values, the budget is {expected[row]}")
+        begin, within = np.cumsum(length) - length, trial < length[:, None]
+        values = flat.to_numpy()[begin[:, None] + np.where(within, trial, 0)]
         grid = np.empty((*shape, board.budget), dtype=np.int64 if name == "config_ids" else np.float64)
-        grid[at] = flat.to_numpy().reshape(-1, board.budget)
+        grid[at] = values if name == "config_ids" else np.where(within, values, 0.0)
         arrays.append(grid)
-    ordered = np.sort(arrays[0], axis=-1)
-    wrong = (ordered[..., 0] < 0) | (ordered[..., -1] >= n_configs) | (np.diff(ordered, axis=-1) == 0).any(axis=-1)
+    within = trial < budget[:, None, None]
+    # what fills up a short search must not count as a repetition
+    ordered = np.sort(np.where(within, arrays[0], n_configs + trial), axis=-1)
+    wrong = (
+        (ordered[..., 0] < 0) | (arrays[0] >= n_configs).any(axis=-1) | (np.diff(ordered, axis=-1) == 0).any(axis=-1)
+    )
     if wrong.any():
         g, t, s = np.argwhere(wrong)[0]
         what = f"method {groups[g][0]}, start {groups[g][1]}, task {task_ids[t]}, seed {s}"
         raise MetabenchError(f"traces: {what}: config_ids must be distinct and in 0 … {n_configs - 1}")
+    outside = False if pool is None else ~pool[np.arange(len(task_ids))[:, None, None], arrays[0]]
+    if np.any(outside):
+        g, t, s, i = np.argwhere(outside)[0]
+        what = f"method {groups[g][0]}, start {groups[g][1]}, task {task_ids[t]}, seed {s}"
+        raise MetabenchError(f"traces: {what}: configuration {arrays[0][g, t, s, i]} was never run on the task")
     return Cells(groups, list(task_ids), np.arange(board.seeds), *arrays)
 
 

@@ -51,6 +51,14 @@ class Replay:
         """The raw score of one trial of the search with this seed."""
         return self.scores.item(self._at[task_id], candidate, seed % self.n_seeds)
 
+    def configs(self, task_id: str, candidates: Sequence[int]) -> list[int]:
+        """The configurations that candidates of a task are."""
+        return list(candidates)
+
+    def first(self, task_id: str, seed: int) -> list[int]:
+        """The first trials that the table prescribes for a search. Raises MetabenchError where it prescribes none."""
+        raise MetabenchError(f"the table prescribes no first trials for task {task_id}")
+
     def lookup(self, tasks, candidates, seeds) -> np.ndarray:
         """Raw scores of many trials: positions of tasks and candidates and search seeds, broadcast together."""
         return self.scores[np.asarray(tasks), np.asarray(candidates), np.asarray(seeds) % self.n_seeds]

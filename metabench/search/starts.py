@@ -1,7 +1,8 @@
 """Where the first trials of a search come from: the same for every method, so that methods are compared on equal terms.
 
 ``own``: the method chooses from the first trial on. ``random5``: five random configurations, shared by all methods for
-one task and seed. ``portfolio3``: the first three of the greedy portfolio fitted on the meta-training tasks.
+one task and seed. ``portfolio3``: the first three of the greedy portfolio fitted on the meta-training tasks. ``given5``:
+the five that an imported table prescribes for the task and seed (:mod:`metabench.table.starts`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import hashlib
 import numpy as np
 
 #: start → trials that it gives
-STARTS = {"own": 0, "random5": 5, "portfolio3": 3}
+STARTS = {"own": 0, "random5": 5, "portfolio3": 3, "given5": 5}
+#: those of a board that does not say
+USUAL = ("own", "random5", "portfolio3")
 
 
 def random_start(task_id: str, seed: int, n_candidates: int, size: int = STARTS["random5"]) -> list[int]:

@@ -21,7 +21,7 @@ from metabench.errors import MetabenchError
 
 SUMS, NEXT, LOCK = "SHA256SUMS", "SHA256SUMS.next", ".lock"
 _FOLDERS = ("", "configs", "runs")
-_FILE = re.compile(r"tasks\.parquet|configs/[a-z0-9_]+\.parquet|runs/[a-z0-9_]+(-\d{5})?\.parquet")
+_FILE = re.compile(r"tasks\.parquet|starts\.csv|configs/[a-z0-9_]+\.parquet|runs/[a-z0-9_]+(-\d{5})?\.parquet")
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 

@@ -19,7 +19,8 @@ from metabench import schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.registry import suggest
 from metabench.space import Space
-from metabench.table import files, manifest
+from metabench.table import files, manifest, splits
+from metabench.table import starts as prescribed
 from metabench.training.curves import SERIES
 
 _TASK = schema.RUNS.get_field_index("task_id")
@@ -70,6 +71,24 @@ class Table:
     def tasks(self) -> pd.DataFrame:
         """tasks.parquet, a row per task."""
         return files.read_tasks(self.path / "tasks.parquet").to_pandas()
+
+    @cached_property
+    def split(self) -> dict[str, tuple[str, ...]]:
+        """The split that is stored beside the table (splits.csv): train, valid, test → families of data sets.
+
+        Raises MetabenchError when there is none.
+        """
+        if self.path is None or not (self.path / splits.FILE).exists():
+            raise MetabenchError(f"table {self.name} has no {splits.FILE}, so it has no split of its own")
+        stored = splits.parse(self.path / splits.FILE, (self.path / splits.FILE).read_bytes())
+        parts = {part: {family for family, p in stored.values() if p == part} for part in splits.PARTS}
+        return {part.removeprefix("meta_"): tuple(sorted(families)) for part, families in parts.items()}
+
+    @cached_property
+    def starts(self) -> dict[str, dict[str, list[int]]]:
+        """First trials that the table's source prescribes: task → name of a search → configurations; mostly empty."""
+        known = self.path is not None and prescribed.FILE in self._sums
+        return prescribed.read(self.path / prescribed.FILE) if known else {}
 
     # ---------------------------------------------------------------- configurations
     def _of(self, workload: str) -> tuple[Space, pd.DataFrame]:
@@ -154,6 +173,13 @@ class Table:
         out[tuple(a[ok] for a in at)] = values[offsets[1:][ok] - 1]
         return out
 
+    def ran(self, workload: str, task_ids: Sequence[str]) -> np.ndarray:
+        """Is the run stored at all? bool [tasks, configs, seeds]."""
+        _, at, shape = self._cells(workload, task_ids, [])
+        out = np.zeros(shape, dtype=bool)
+        out[at] = True
+        return out
+
     def curves(self, workload: str, task_ids: Sequence[str], series: str = "valid_score") -> np.ndarray:
         """A series at every checkpoint, float32 [tasks, configs, seeds, checkpoints]; NaN from divergence on."""
         if series not in SERIES:
@@ -198,9 +224,7 @@ class Table:
         from metabench.metatrain import MetaTrain
 
         valid = self.meta_train(workload, valid_ids) if len(valid_ids) else None
-        _, at, shape = self._cells(workload, train_ids, [])
-        observed = np.zeros(shape, dtype=bool)
-        observed[at] = True
+        observed = self.ran(workload, train_ids)
         return MetaTrain(
             space=self.space(workload),
             configs=self.configs(workload),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -41,10 +41,15 @@ def parse(path: Path, content: bytes) -> dict[str, tuple[str, str]]:
 def write(tasks: pd.DataFrame, families: Mapping[str, Sequence[str]]) -> bytes:
     """The file for a split of families: ``train``, ``valid`` or ``test`` → names, as a board's rules have it."""
     part = {family: f"meta_{name}" for name, members in families.items() for family in members}
+    return encode((t.task_id, t.family, part.get(t.family, NONE)) for t in tasks.itertuples())
+
+
+def encode(rows: Iterable[tuple[str, str, str]]) -> bytes:
+    """The file of rows (task, family, part or NONE)."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    writer.writerows((t.task_id, t.family, part.get(t.family, NONE)) for t in tasks.itertuples())
+    writer.writerows(rows)
     return text.getvalue().encode()
 
 

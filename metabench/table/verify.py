@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from metabench.errors import MetabenchError, UsageError
-from metabench.table import files, manifest, seal, splits
+from metabench.table import files, manifest, seal, splits, starts
 from metabench.table.checks import Rows, Tasks, check_rows
 
 #: hashing and arithmetic run outside of the interpreter's lock
@@ -26,7 +26,7 @@ def verify(path: str | Path) -> list[str]:
     Checks the hashes of all files, those of the card too; schemas and versions; that keys are unique and run_ids follow
     from them; that every row's task and configuration exist; that configurations lie in their space; that curves have
     sane values and end where those of the task do, accuracies being counts of the task's rows; that no family of data
-    sets stands on two sides of the split.
+    sets stands on two sides of the split; that prescribed first trials were run.
     """
     path = Path(path)
     try:
@@ -60,7 +60,19 @@ def verify(path: str | Path) -> list[str]:
     for workload in sorted({_workload_of(name) for name in read}):
         mine = {name: rows for name, rows in read.items() if rows is not None and _workload_of(name) == workload}
         problems += _together(path, workload, mine)
+    if starts.FILE in sums and starts.FILE not in bad:
+        given = _guard(problems, lambda: starts.read(path / starts.FILE))
+        problems += starts.problems(path / starts.FILE, given or {}, _ran(rows for rows in read.values() if rows))
     return problems
+
+
+def _ran(read: Iterable[Rows]) -> dict[str, np.ndarray]:
+    """Task → configurations that were run on it, ascending."""
+    out: dict[str, np.ndarray] = {}
+    for rows in read:
+        for code, name in enumerate(rows.names):
+            out[name] = np.union1d(out.get(name, ()), rows.config_id[rows.task == code]).astype(int)
+    return out
 
 
 def _workload_of(name: str) -> str:

@@ -25,7 +25,7 @@ import pyarrow as pa
 from metabench import schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.space import Choice, Float, Int, Space
-from metabench.table import TableWriter, files, manifest, rows
+from metabench.table import TableWriter, files, manifest, rows, splits, starts
 from metabench.table.write import encode_runs
 from metabench.training.curves import SERIES, Curves
 
@@ -73,6 +73,10 @@ class Rows:
     seconds: np.ndarray | None = None
     #: int [tasks]: how many of the checkpoints a task has (default: all)
     lengths: np.ndarray | None = None
+    #: the part of the split that each task stands in (of splits.PARTS), where the source has a split
+    parts: Sequence[str] = ()
+    #: task → name of a search → its first trials, both by position, where the source prescribes them
+    starts: Mapping[int, Mapping[str, Sequence[int]]] = field(default_factory=dict)
 
 
 class Format:
@@ -208,16 +212,31 @@ def store(parts: Sequence[Rows], path: Path, origin: str) -> None:
     with TableWriter(path) as writer:
         if manifest.read(writer.path):
             raise MetabenchError(f"{path} holds a table already; import into a new one")
-        tasks, contents = [], {}
+        tasks, contents, first = [], {}, {}
         for part in parts:
             if not re.fullmatch(r"[a-z0-9_]+", part.workload):
                 raise UsageError(f"workload {part.workload!r}: a name is made of a–z, 0–9 and _")
             tasks += [_task_row(part.workload, t, origin) for t in part.tasks]
+            first |= {f"{part.workload}-{part.tasks[t].dataset}": searches for t, searches in part.starts.items()}
             contents[f"configs/{part.workload}.parquet"] = _configs(part)
             absent = [*(name for name in SERIES if name not in part.series), "params", "flops"]
             contents[f"runs/{part.workload}.parquet"] = encode_runs(rows.ordered(_runs(part, origin)), absent)
         contents["tasks.parquet"] = _tasks(tasks)
+        if first:
+            contents[starts.FILE] = starts.write(first)
         manifest.commit(writer.path, contents)
+        if any(part.parts for part in parts):
+            (writer.path / splits.FILE).write_bytes(_split(parts))
+
+
+def _split(parts: Sequence[Rows]) -> bytes:
+    return splits.encode(
+        sorted(
+            (f"{part.workload}-{task.dataset}", task.family or task.dataset, side)
+            for part in parts
+            for task, side in zip(part.tasks, part.parts or [splits.NONE] * len(part.tasks), strict=True)
+        )
+    )
 
 
 def _task_row(workload: str, facts: TaskFacts, origin: str) -> dict[str, Any]:
