@@ -17,9 +17,11 @@ from metabench.errors import IncompleteError, MetabenchError, UsageError
 
 COMMANDS = [
     "benchmark", "card", "check", "doctor", "evaluate", "export", "generate", "import", "leaderboard", "list",
-    "plan", "rerun", "settings", "speed", "submit", "verify",
+    "plan", "rerun", "results", "settings", "speed", "submit", "verify",
 ]  # fmt: skip
-PATHS = [[name] for name in COMMANDS] + [["leaderboard", "build"], ["leaderboard", "check"]]
+PATHS = [[name] for name in COMMANDS] + [
+    ["leaderboard", "build"], ["leaderboard", "check"], ["results", "rank"], ["results", "write"],
+]  # fmt: skip
 HEAVY = {"torch", "xgboost", "sklearn", "pandas", "numpy", "pyarrow", "scipy", "rich"}
 
 
@@ -42,6 +44,7 @@ def fails(status, *args, says, cli=main):
 def test_the_commands_are_these():
     assert sorted(main.commands) == COMMANDS
     assert sorted(main.commands["leaderboard"].commands) == ["build", "check"]
+    assert sorted(main.commands["results"].commands) == ["rank", "write"]
 
 
 @pytest.mark.parametrize("path", PATHS, ids=" ".join)
