@@ -14,7 +14,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from metabench.errors import MetabenchError
@@ -62,10 +62,12 @@ def sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, timeout: float = 5.0) -> Iterator[None]:
+def locked(folder: Path, timeout: float = 5.0) -> Iterator[Callable[[], None]]:
     """Hold the table's lock; the system releases it when the process dies, however it dies.
 
-    Raises MetabenchError when another process holds it for ``timeout`` seconds or the folder cannot be written.
+    Gives a function that raises MetabenchError when the lock no longer lies in the folder: moved away, removed, or
+    replaced by another. Raises MetabenchError when another process holds it for ``timeout`` seconds or the folder cannot
+    be written.
     """
     from filelock import FileLock, Timeout
 
@@ -77,9 +79,23 @@ def locked(folder: Path, timeout: float = 5.0) -> Iterator[None]:
     except OSError as error:
         raise MetabenchError(f"{folder} cannot be written: {error.strerror or error}") from None
     try:
-        yield
+        held = _identity(folder)
+
+        def check() -> None:
+            if held is None or _identity(folder) != held:
+                raise MetabenchError(f"{folder} was moved, removed or replaced while it was being written")
+
+        yield check
     finally:
         lock.release()
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(Path(folder) / LOCK)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def commit(folder: Path, files: Mapping[str, bytes], remove: Iterable[str] = ()) -> None:
@@ -98,7 +114,7 @@ def commit(folder: Path, files: Mapping[str, bytes], remove: Iterable[str] = ())
                 continue
             sums[path] = value
             staged.append(_hidden(folder / path))
-            staged[-1].parent.mkdir(parents=True, exist_ok=True)
+            staged[-1].parent.mkdir(exist_ok=True)  # not its parents: a table that has vanished stays away
             _write(staged[-1], content)
         staged.append(_hidden(folder / SUMS))
         _write(staged[-1], "".join(f"{value}  {path}\n" for path, value in sorted(sums.items())).encode())

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class TableWriter:
 
     A context manager that holds the table's lock. Every method returns with its change on disk; killing the process at
     any moment leaves the table as it was before or after the call. Raises MetabenchError when the folder is read-only,
-    locked by another writer, or holds rows of another numerics version.
+    vanishes, is locked by another writer, or holds rows of another numerics version.
     """
 
     def __init__(self, path: str | Path, lock_timeout: float = 5.0):
@@ -45,7 +45,7 @@ class TableWriter:
         except OSError as error:
             raise MetabenchError(f"{self.path} cannot be written: {error.strerror or error}") from None
         with contextlib.ExitStack() as stack:
-            stack.enter_context(manifest.locked(self.path, self._lock_timeout))
+            self._check = stack.enter_context(manifest.locked(self.path, self._lock_timeout))
             manifest.recover(self.path)
             manifest.read(self.path)
             self._stack = stack.pop_all()
@@ -53,6 +53,10 @@ class TableWriter:
 
     def __exit__(self, *exc) -> None:
         self._stack.close()
+
+    def _commit(self, files: Mapping[str, bytes], remove: Iterable[str] = ()) -> None:
+        self._check()
+        manifest.commit(self.path, files, remove)
 
     # ---------------------------------------------------------------- tasks and configurations
     def put_tasks(self, tasks: Iterable[Task]) -> None:
@@ -78,7 +82,7 @@ class TableWriter:
             features = sorted(name.removeprefix("feature_") for name in columns)
             whole = schema.tasks_schema(features)
             filled = [{name: row.get(name, math.nan) for name in whole.names} for row in table]
-            manifest.commit(self.path, {"tasks.parquet": rows.encode(pa.Table.from_pylist(filled, schema=whole))})
+            self._commit({"tasks.parquet": rows.encode(pa.Table.from_pylist(filled, schema=whole))})
 
     def put_configs(self, workload: str, space: Space, n: int) -> None:
         """Store the first ``n`` configurations of the space's Sobol sequence (seed 0); a longer stored list is kept.
@@ -112,7 +116,7 @@ class TableWriter:
         frame.insert(0, "config_id", np.arange(n, dtype=np.int32))
         table = pa.Table.from_pandas(frame, schema=kind, preserve_index=False)
         table = table.replace_schema_metadata({**kind.metadata, files.SPACE_KEY: description.encode()})
-        manifest.commit(self.path, {name: rows.encode(table)})
+        self._commit({name: rows.encode(table)})
 
     # ---------------------------------------------------------------- rows
     def run_files(self, workload: str) -> list[str]:
@@ -140,7 +144,7 @@ class TableWriter:
             raise MetabenchError(f"{self.path}: rows of {workload} would be stored twice")
         numbers = [int(name[-13:-8]) for name in self.run_files(workload) if name[-14] == "-"]
         name = f"runs/{workload}-{max(numbers, default=-1) + 1:05d}.parquet"
-        manifest.commit(self.path, {name: encode_runs(table)})
+        self._commit({name: encode_runs(table)})
         self._keys[workload] = np.sort(np.concatenate([known, new]))
 
     def compact(self, workload: str, keep: Callable[[pa.Table], np.ndarray] | None = None) -> None:
@@ -167,7 +171,7 @@ class TableWriter:
             new = {f"runs/{workload}.parquet": payloads[0]}
         else:
             new = {f"runs/{workload}-{i:05d}.parquet": payload for i, payload in enumerate(payloads)}
-        manifest.commit(self.path, new, remove=set(old) - set(new))
+        self._commit(new, remove=set(old) - set(new))
         self._keys.pop(workload, None)
 
     def drop_failed(self, workload: str) -> None:
