@@ -23,6 +23,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -48,6 +49,10 @@ STATUSES = ("recomputed", "reproduced", "confirmed")
 #: bytes that a file of a submission may have, and its traces when they are unpacked
 LARGEST = {"submission.toml": 64 * 1024, "traces.parquet": 32 * 2**20}
 UNPACKED = 512 * 2**20
+#: steps that a search may make for a full training's epochs, where these are counted
+STEPS = 1000
+#: seconds that a method may say it thought before a step
+THOUGHT = 1e7
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SPEC = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -250,11 +255,14 @@ def check(folder: str | os.PathLike, board: Board, table: Table) -> Checked:
     _check_name(submission, board)
     check_sources(submission, board, table)
     task_ids = board.tasks(table, "test")
-    traces, claimed = _read_traces(path, submission, len(board.starts) * len(task_ids) * board.seeds, board.budget)
+    traces, claimed = _read_traces(path, submission, len(board.starts) * len(task_ids) * board.seeds, _longest(board))
     if traces.num_rows == 0:
         raise Refused("traces.parquet holds no cell")
     if strange := sorted(set(traces["start"].to_pylist()) - set(board.starts)):
         raise Refused(f"traces.parquet: {suggest(strange[0], list(board.starts), 'start')}")
+    overhead = traces["overhead"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    if not (np.isfinite(overhead) & (overhead >= 0) & (overhead <= THOUGHT)).all():
+        raise Refused("traces.parquet: overhead holds something that is no time in seconds")
     try:
         scores = score(traces, table, board)
     except MetabenchError as error:
@@ -262,11 +270,13 @@ def check(folder: str | os.PathLike, board: Board, table: Table) -> Checked:
     if claimed is not None:
         _check_claimed(traces, claimed, board, table, task_ids)
     _check_starts(traces, board, table)
-    overhead = traces["overhead"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    if not (np.isfinite(overhead) & (overhead >= 0)).all():
-        raise Refused("traces.parquet: overhead holds something that is no time in seconds")
     _check_claims(submission, scores)
     return Checked(submission, _with_cells(traces, board), scores)
+
+
+def _longest(board: Board) -> int:
+    """Steps that a search on the board can have at most."""
+    return board.budget * STEPS if board.by_epochs else board.budget
 
 
 def _check_name(submission: Submission, board: Board) -> None:
@@ -309,18 +319,29 @@ def check_sources(submission: Submission, board: Board, table: Table) -> None:
 
 
 def _check_claimed(traces: pa.Table, claimed: list, board: Board, table: Table, task_ids: list[str]) -> None:
-    from metabench.search.replay import Replay
-
-    replay = Replay.from_table(table, board.workload, task_ids)
+    stored = _stored(board, table, task_ids)
     for row, told in zip(traces.to_pylist(), claimed, strict=True):
         if told is None or len(told) != len(row["config_ids"]):
             raise Refused(f"traces.parquet: scores of {_cell(row)} are not one a trial")
-        for trial, (config, value) in enumerate(zip(row["config_ids"], told, strict=True), 1):
-            stored = replay.score(row["task_id"], config, row["seed"])
-            if not np.isclose(np.nan if value is None else value, stored, rtol=1e-6, atol=1e-6, equal_nan=True):
+        for trial, (value, true) in enumerate(zip(told, stored(row), strict=True), 1):
+            if not np.isclose(np.nan if value is None else value, true, rtol=1e-6, atol=1e-6, equal_nan=True):
                 raise Refused(
-                    f"traces.parquet: {_cell(row)}, trial {trial}: claims {value}, the table says {stored:.6g}"
+                    f"traces.parquet: {_cell(row)}, trial {trial}: claims {value}, the table says {true:.6g}"
                 )
+
+
+def _stored(board: Board, table: Table, task_ids: list[str]) -> Callable[[Mapping[str, Any]], list[float]]:
+    """The function that looks up the score of every step of a trace."""
+    from metabench.search.replay import CurveReplay, Replay
+
+    if board.by_epochs:
+        curves = CurveReplay.from_table(table, board.workload, task_ids)
+        return lambda row: [
+            curves.train(row["task_id"], config, epochs - 1, epochs, row["seed"])[-1]
+            for config, epochs in zip(row["config_ids"], row["epochs"], strict=True)
+        ]
+    replay = Replay.from_table(table, board.workload, task_ids)
+    return lambda row: [replay.score(row["task_id"], config, row["seed"]) for config in row["config_ids"]]
 
 
 def _check_starts(traces: pa.Table, board: Board, table: Table) -> None:
@@ -364,6 +385,8 @@ def _with_cells(traces: pa.Table, board: Board) -> pa.Table:
     rows = sorted(traces.to_pylist(), key=lambda r: (board.starts.index(r["start"]), r["task_id"], r["seed"]))
     for row in rows:
         said = [board.digest, *(row[k] for k in ("method", "start", "task_id", "seed", "config_ids"))]
+        if board.by_epochs:
+            said += [row["epochs"]]
         row["cell"] = hashlib.sha256(json.dumps(said).encode()).hexdigest()
     return pa.Table.from_pylist(rows, schema.TRACES)
 
@@ -386,13 +409,20 @@ def reproduce(checked: Checked, board: Board, table: Table, workers: int = 1) ->
     starts = tuple(s for s in board.starts if s in set(checked.traces["start"].to_pylist()))
     longer = replace(board, starts=starts, seeds=2 * board.seeds)
     again = evaluate(submission.spec, longer, table, workers=workers)
-    ours = {(r["start"], r["task_id"], r["seed"]): r["config_ids"] for r in again.to_pylist()}
+    ours = {(r["start"], r["task_id"], r["seed"]): _steps(r) for r in again.to_pylist()}
     for row in checked.traces.to_pylist():
         mine = ours[row["start"], row["task_id"], row["seed"]]
-        for trial, (a, b) in enumerate(zip(mine, row["config_ids"], strict=True), 1):
+        for trial, (a, b) in enumerate(zip_longest(mine, _steps(row)), 1):
             if a != b:
                 raise Refused(f"{_cell(row)}, trial {trial}: the code proposes {a}, the submission says {b}")
     return "confirmed" if _agrees(checked, again, longer, board, table) else "reproduced"
+
+
+def _steps(row: Mapping[str, Any]) -> list[Any]:
+    """What a trace says was done: configurations, or (configuration, epochs) where these are counted."""
+    if row["epochs"] is None:
+        return row["config_ids"]
+    return list(zip(row["config_ids"], row["epochs"], strict=True))
 
 
 def _agrees(checked: Checked, again: pa.Table, longer: Board, board: Board, table: Table) -> bool:
@@ -458,7 +488,7 @@ def accepted(board: Board) -> Iterator[tuple[Submission, pa.Table]]:
             raise MetabenchError(f"{folder} was not accepted by `metabench submit`: no readable {STATUS}") from None
         if hashlib.sha256(path.read_bytes()).hexdigest() != digest or status not in STATUSES:
             raise MetabenchError(f"{folder} changed since it was accepted; submit it again")
-        traces, _ = _read_traces(path, submission, 10**6, board.budget)
+        traces, _ = _read_traces(path, submission, 10**6, _longest(board))
         yield replace(submission, status=status), traces
 
 
