@@ -113,7 +113,7 @@ def same(name: str, path: Path, data: bytes) -> bool:
 
 def contents(view: View) -> dict[str, bytes]:
     """Path below the board's folder → contents, of everything that is published."""
-    frames = {name: published(getattr(view.scores, name)) for name in pages.DOWNLOADS}
+    frames = {name: published(getattr(view.scores, name)) for name in pages.downloads(view)}
     about = about_board(view)
     files = {
         "README.md": pages.readme(view).encode(),

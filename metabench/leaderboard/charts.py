@@ -1,4 +1,5 @@
-"""The leaderboard's charts as SVG: regret over trials, critical differences, rank against overhead, interval strips.
+"""The leaderboard's charts as SVG: regret over trials (epochs, seconds), critical differences, rank against
+overhead, interval strips.
 
 Colours, dashes and text sizes come from the page's style sheet through classes: ``c1`` … ``c5`` are the highlighted
 methods, ``reference`` the one that all should beat, ``other`` the rest. ``data-method`` lets the page's script find a
@@ -21,28 +22,63 @@ LINE = 17.0
 
 @dataclass(frozen=True)
 class Series:
-    """One method's curve: ``mean`` with its 95 % interval ``low`` … ``high`` at ``trials``, all of one length.
+    """One method's curve: ``mean`` with its 95 % interval ``low`` … ``high`` at ``x``, all of one length.
 
     A curve whose interval has no width anywhere is drawn without a band.
     """
 
     method: str
     css: str
-    trials: Sequence[float]
+    x: Sequence[float]
     mean: Sequence[float]
     low: Sequence[float]
     high: Sequence[float]
 
 
+@dataclass(frozen=True)
+class Axis:
+    """What curves are over, on a log scale."""
+
+    #: one word: ``trials``
+    over: str
+    #: what its numbers count
+    units: str
+    title: str
+    #: where it begins, and the ticks that may stand on it; None: with the curves, and round numbers
+    low: float | None = None
+    ticks: tuple[float, ...] | None = None
+
+    def scale(self, series: Sequence[Series], start: float, end: float) -> Scale:
+        last = max((max(s.x) for s in series), default=1)
+        low = min((min(s.x) for s in series), default=1) if self.low is None else self.low
+        return Scale(low, max(last, 2 * low), start, end, log=True)
+
+    def marks(self, scale: Scale) -> Sequence[float]:
+        """Where ticks stand on the scale."""
+        return scale.ticks() if self.ticks is None else [t for t in self.ticks if t <= scale.high]
+
+
+TRIALS = Axis("trials", "trials", "trials (log scale)", 1, (1, 2, 3, 5, 10, 25, 50, 100, 250, 500, 1000))
+EPOCHS = Axis("epochs", "full trainings", "epochs, in full trainings (log scale)")
+SECONDS = Axis("seconds", "seconds", "seconds of training and thought (log scale)")
+
+
 def regret_panel(
-    series: Sequence[Series], *, uid: str, title: str, description: str, log: bool, floor: float | None = None
+    series: Sequence[Series],
+    *,
+    uid: str,
+    title: str,
+    description: str,
+    log: bool,
+    floor: float | None = None,
+    axis: Axis = TRIALS,
 ) -> Markup:
     """Regret over trials (log axis): lines with 95 % bands, the noise ``floor`` as a dashed line.
 
     Labels stand right of the 440-unit wide drawing, in the page's margin; narrow pages hide them.
     """
     width, height = 440, 340
-    body = panel_content(series, (0.0, 0.0), (width, height), log=log, floor=floor)
+    body = panel_content(series, (0.0, 0.0), (width, height), log=log, floor=floor, axis=axis)
     return drawing(body, (width, height), uid=uid, title=title, description=description, class_="chart regret")
 
 
@@ -53,15 +89,15 @@ def panel_content(
     *,
     log: bool,
     floor: float | None,
+    axis: Axis = TRIALS,
 ) -> list[Markup]:
     """The marks of one regret panel inside the rectangle ``size`` at ``origin``."""
     left, right = origin[0] + 52.0, origin[0] + size[0] - 8.0
     top, bottom = origin[1] + 10.0, origin[1] + size[1] - 42.0
-    last = max((max(s.trials) for s in series), default=1)
-    x = Scale(1, max(last, 2), left, right, log=True)
+    x = axis.scale(series, left, right)
     y = regret_scale(series, floor, bottom, top, log)
     clipped = any(m < y.low for s in series for m in s.mean) or (floor is not None and floor < y.low)
-    out = [*_grid(x, y, trial_ticks(last), clipped), _axis_title("trials (log scale)", (left + right) / 2, bottom + 36)]
+    out = [*_grid(x, y, axis.marks(x), clipped), _axis_title(axis.title, (left + right) / 2, bottom + 36)]
     ordered = sorted(series, key=lambda s: s.css != "other")  # the highlighted ones are drawn last, on top
     out += [_curve(s, x, y) for s in ordered]
     if floor is not None:
@@ -85,11 +121,6 @@ def regret_scale(series: Sequence[Series], floor: float | None, bottom: float, t
     return Scale(min(low, high / 2), high * 1.08, bottom, top, log=True)
 
 
-def trial_ticks(last: float) -> list[int]:
-    """Round numbers of trials up to ``last``."""
-    return [t for t in (1, 2, 3, 5, 10, 25, 50, 100, 250, 500, 1000) if t <= last]
-
-
 def _grid(x: Scale, y: Scale, x_ticks: Sequence[float], clipped: bool) -> list[Markup]:
     out = []
     lowest = [y.low] if y.log and clipped and y.low not in y.ticks() else []
@@ -110,10 +141,10 @@ def _axis_title(text: str, x: float, y: float) -> Markup:
 def _curve(s: Series, x: Scale, y: Scale) -> Markup:
     marks = [element("title", s.method)]
     if list(s.low) != list(s.high):
-        upper = [(x(t), y(v)) for t, v in zip(s.trials, s.high, strict=True)]
-        lower = [(x(t), y(v)) for t, v in zip(s.trials, s.low, strict=True)]
+        upper = [(x(t), y(v)) for t, v in zip(s.x, s.high, strict=True)]
+        lower = [(x(t), y(v)) for t, v in zip(s.x, s.low, strict=True)]
         marks.append(element("path", d=path([*upper, *reversed(lower)], close=True), class_="band"))
-    line = [(x(t), y(v)) for t, v in zip(s.trials, s.mean, strict=True)]
+    line = [(x(t), y(v)) for t, v in zip(s.x, s.mean, strict=True)]
     marks.append(element("path", d=path(line), class_="line"))
     return element("g", marks, class_=f"series {s.css}", data_method=s.method)
 
@@ -125,17 +156,19 @@ def _end_labels(series: Sequence[Series], x: Scale, y: Scale, right: float) -> l
     placed = spread(ends, LINE, y.end + 6, y.start - 2)
     out = []
     for s, end, at in zip(named, ends, placed, strict=True):
-        begin = x(s.trials[-1])
+        begin = x(s.x[-1])
         leader = element("path", d=path([(begin + 2, end), (right + 10, at)]), class_="leader")
         label = element("text", s.method, x=right + 14, y=at + 4.5, class_="end-label")
         out.append(element("g", [leader, label], class_=f"series {s.css}", data_method=s.method))
     return out
 
 
-def regret_figure(panels: Mapping[str, tuple[Sequence[Series], float | None]], *, title: str, style: str) -> Markup:
+def regret_figure(
+    panels: Mapping[str, tuple[Sequence[Series], float | None, Axis]], *, title: str, style: str
+) -> Markup:
     """Panels side by side as one self-contained drawing with its own style, for embedding as a picture.
 
-    ``panels``: heading → (series, noise floor).
+    ``panels``: heading → (series, noise floor, what they are over).
     """
     width, height, margin, head = 440.0, 340.0, 118.0, 56.0
     total = ((width + margin) * len(panels) + 24, height + head + 8)
@@ -144,10 +177,10 @@ def regret_figure(panels: Mapping[str, tuple[Sequence[Series], float | None]], *
         element("rect", width=total[0], height=total[1], class_="paper"),
         element("text", title, x=16.0, y=24.0, class_="figure-title"),
     ]
-    for i, (heading, (series, floor)) in enumerate(panels.items()):
+    for i, (heading, (series, floor, axis)) in enumerate(panels.items()):
         origin = (8.0 + i * (width + margin), head)
         body.append(element("text", heading, x=origin[0] + 8, y=head - 6, class_="panel-title"))
-        body += panel_content(series, origin, (width, height), log=True, floor=floor)
+        body += panel_content(series, origin, (width, height), log=True, floor=floor, axis=axis)
     description = f"Lines are means over tasks with 95 % bands, one per method: {'; '.join(panels)}."
     size = (round(total[0]), round(total[1]))
     return drawing(body, size, uid="regret", title=title, description=description, class_="chart")

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from metabench.leaderboard import charts, wording
 from metabench.leaderboard.cards import prose
-from metabench.leaderboard.charts import Series
+from metabench.leaderboard.charts import SECONDS, Axis, Series
 from metabench.leaderboard.view import REFERENCE, STARTS, Entry, Row, View, page_name
 
 HEADINGS = {
@@ -32,6 +32,13 @@ DOWNLOADS = {
     "critical": "Average ranks and groups",
     "negative_transfer": "Negative transfer",
 }
+
+
+def downloads(view: View) -> dict[str, str]:
+    """Frame of the scores → what it holds, of all that are published."""
+    if not view.board.by_epochs:
+        return DOWNLOADS
+    return DOWNLOADS | {"curves": "Regret over epochs", "seconds": "Regret over seconds"}
 
 
 def static(name: str) -> str:
@@ -101,8 +108,13 @@ def protocol(view: View) -> list[str]:
 
 
 # ---------------------------------------------------------------- charts
-def panels(series: dict[str, list[Series]], uid: str, where: str, floor: float | None) -> list[dict[str, Any]]:
-    """Regret panels (valid, test), each on a logarithmic and a linear axis. ``where`` ends the chart's title."""
+def panels(
+    series: dict[str, list[Series]], uid: str, where: str, floor: float | None, axis: Axis
+) -> list[dict[str, Any]]:
+    """Regret panels (valid, test) over what ``axis`` says, each on a logarithmic and a linear axis of regret.
+
+    ``where`` ends the chart's title.
+    """
     out = []
     for kind, curves in series.items():
         heading, text = HEADINGS[kind]
@@ -112,10 +124,11 @@ def panels(series: dict[str, list[Series]], uid: str, where: str, floor: float |
             drawn[scale] = charts.regret_panel(
                 curves,
                 uid=f"{uid}-{kind}-{scale}",
-                title=f"{heading.split(':')[0]} over trials, {where}",
-                description=describe(curves, level),
+                title=f"{heading.split(':')[0]} over {axis.over}, {where}",
+                description=describe(curves, level, axis),
                 log=scale == "log",
                 floor=level,
+                axis=axis,
             )
         if level is not None:
             text += " Dashed: noise floor, the regret of a search that has tried everything."
@@ -123,21 +136,29 @@ def panels(series: dict[str, list[Series]], uid: str, where: str, floor: float |
     return out
 
 
-def describe(curves: list[Series], floor: float | None) -> str:
+def describe(curves: list[Series], floor: float | None, axis: Axis) -> str:
     """A chart's figures in words, for those who do not see it."""
     ends = sorted(curves, key=lambda s: s.mean[-1])
     listed = "; ".join(f"{s.method} {wording.num(s.mean[-1])}" for s in ends)
-    out = f"Regret after {curves[0].trials[-1]} trials, best first: {listed}."
+    out = f"Regret after {curves[0].x[-1]} {axis.units}, best first: {listed}."
     return out if floor is None else f"{out} Noise floor {wording.num(floor)}."
 
 
-def board_panels(view: View, start: str, uid: str, css: dict[str, str] | None = None) -> list[dict[str, Any]]:
-    """The panels of all tasks from one start; ``css`` replaces the methods' classes, ``other`` ones lose their bands."""
-    series = {kind: view.curves(start, kind) for kind in kinds(view)}
+def board_panels(
+    view: View, start: str, uid: str, css: dict[str, str] | None = None, axis: Axis | None = None
+) -> list[dict[str, Any]]:
+    """The panels of all tasks from one start; ``css`` replaces the methods' classes, ``other`` ones lose their bands.
+
+    They are over what the board counts, or over SECONDS.
+    """
+    axis = axis or view.axis
+    draw = view.clock if axis is SECONDS else view.curves
+    series = {kind: draw(start, kind) for kind in kinds(view)}
     if css is not None:
         series = {kind: [_restyled(s, css[s.method]) for s in curves] for kind, curves in series.items()}
     where = f"first trials: {STARTS[start][0].lower()}"
-    return panels(series, f"{uid}-{start}", where, view.scores.floor["test_regret"] if view.has_test else None)
+    floor = view.scores.floor["test_regret"] if view.has_test else None
+    return panels(series, f"{uid}-{start}", where, floor, axis)
 
 
 def _restyled(s: Series, css: str) -> Series:
@@ -182,6 +203,9 @@ def index(view: View, ranking: dict[str, list[Row]]) -> str:
         heat=heat,
         finding={"text": text, "html": linked},
         curves={start: board_panels(view, start, "board") for start in view.starts},
+        clock={
+            start: board_panels(view, start, "clock", axis=SECONDS) for start in view.starts if view.board.by_epochs
+        },
         tests={start: _tests(view, start, ranking[start]) for start in view.starts},
         cd={start: _critical(view, start) for start in view.starts},
         cost={start: _cost(view, start, ranking[start]) for start in view.starts},
@@ -190,7 +214,7 @@ def index(view: View, ranking: dict[str, list[Row]]) -> str:
         n_families=len({view.task_facts[t]["family"] for t in view.task_ids}),
         n_configs=view.n_configs,
         protocol=protocol(view),
-        downloads=list(DOWNLOADS.items()),
+        downloads=list(downloads(view).items()),
     )
 
 
@@ -324,7 +348,9 @@ def task(view: View, task_id: str) -> str:
         ordered = sorted(found, key=lambda m: (found[m][view.mark][0], view.entries[m].place))
         methods[start] = [{"entry": view.entries[m], "marks": found[m]} for m in ordered]
         series = {kind: view.task_series(start, task_id, kind) for kind in kinds(view)}
-        curves[start] = panels(series, f"task-{start}", f"{task_id}, first trials: {STARTS[start][0].lower()}", floor)
+        curves[start] = panels(
+            series, f"task-{start}", f"{task_id}, first trials: {STARTS[start][0].lower()}", floor, view.axis
+        )
     return render(
         "task.html.j2",
         v=view,
@@ -364,8 +390,11 @@ def picture(view: View) -> str:
         HEADINGS[kind][0].rstrip("."): (
             view.curves(view.start, kind),
             view.scores.floor["test_regret"] if kind == "test" else None,
+            view.axis,
         )
         for kind in kinds(view)
     }
-    title = f"{view.title}: regret over trials, {len(view.task_ids)} held-out tasks"
+    if view.board.by_epochs:
+        drawn["Valid regret over seconds"] = view.clock(view.start, "valid"), None, SECONDS
+    title = f"{view.title}: regret over {view.axis.over}, {len(view.task_ids)} held-out tasks"
     return str(charts.regret_figure(drawn, title=title, style=static("picture.css"))) + "\n"

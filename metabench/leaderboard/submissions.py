@@ -325,9 +325,7 @@ def _check_claimed(traces: pa.Table, claimed: list, board: Board, table: Table, 
             raise Refused(f"traces.parquet: scores of {_cell(row)} are not one a trial")
         for trial, (value, true) in enumerate(zip(told, stored(row), strict=True), 1):
             if not np.isclose(np.nan if value is None else value, true, rtol=1e-6, atol=1e-6, equal_nan=True):
-                raise Refused(
-                    f"traces.parquet: {_cell(row)}, trial {trial}: claims {value}, the table says {true:.6g}"
-                )
+                raise Refused(f"traces.parquet: {_cell(row)}, trial {trial}: claims {value}, the table says {true:.6g}")
 
 
 def _stored(board: Board, table: Table, task_ids: list[str]) -> Callable[[Mapping[str, Any]], list[float]]:

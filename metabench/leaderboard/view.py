@@ -14,7 +14,7 @@ import pandas as pd
 
 from metabench.errors import UsageError
 from metabench.leaderboard.cards import Card, card
-from metabench.leaderboard.charts import Series
+from metabench.leaderboard.charts import EPOCHS, TRIALS, Axis, Series
 from metabench.scores.score import REFERENCE, ordered
 
 if TYPE_CHECKING:
@@ -152,6 +152,42 @@ class View:
     def title(self) -> str:
         return self.board.title or self.board.name
 
+    # ---------------------------------------------------------------- what is counted
+    @property
+    def axis(self) -> Axis:
+        """What curves are over."""
+        return EPOCHS if self.board.by_epochs else TRIALS
+
+    @property
+    def units(self) -> str:
+        """What marks count."""
+        return self.axis.units
+
+    @property
+    def unit(self) -> str:
+        return self.units.removesuffix("s")
+
+    @property
+    def _column(self) -> str:
+        """The column of ``scores.curves`` that says it."""
+        return "trainings" if self.board.by_epochs else "trial"
+
+    def amount(self, n: float) -> str:
+        """A budget in words: ``10 trials``, ``the epochs of 1 full training``."""
+        words = f"{n:g} {self.unit if n == 1 else self.units}"
+        return f"the epochs of {words}" if self.board.by_epochs else words
+
+    @cached_property
+    def decades(self) -> list[float]:
+        """Whole powers of ten among the seconds that curves were looked at."""
+        seconds = self.scores.seconds["seconds"].unique().tolist() if self.board.by_epochs else []
+        return [x for x in seconds if math.log10(x).is_integer()]
+
+    def after_seconds(self, start: str, method: str, seconds: float) -> float:
+        """Valid regret after seconds that curves were looked at."""
+        part = self._seconds[start, method]
+        return float(part.loc[part["seconds"] == seconds, "valid_regret"].item())
+
     # ---------------------------------------------------------------- methods in their order
     @cached_property
     def _summary(self) -> dict[tuple[str, str], dict[int, Mapping[str, Any]]]:
@@ -250,25 +286,38 @@ class View:
     # ---------------------------------------------------------------- curves
     @cached_property
     def _curves(self) -> dict[tuple[str, str], pd.DataFrame]:
-        return {key: part.sort_values("trial") for key, part in self.scores.curves.groupby(["start", "method"])}
+        return {key: part.sort_values(self._column) for key, part in self.scores.curves.groupby(["start", "method"])}
+
+    @cached_property
+    def _seconds(self) -> dict[tuple[str, str], pd.DataFrame]:
+        return dict(list(self.scores.seconds.groupby(["start", "method"])))
 
     def curves(self, start: str, kind: str) -> list[Series]:
-        """Regret over trials of every method from one start; ``kind`` is ``valid`` or ``test``."""
-        columns = ("trial", f"{kind}_regret", f"{kind}_low", f"{kind}_high")
+        """Regret over trials or epochs of every method from one start; ``kind`` is ``valid`` or ``test``."""
+        return self._series(self._curves, start, self._column, kind)
+
+    def clock(self, start: str, kind: str) -> list[Series]:
+        """The same over seconds, where epochs are counted."""
+        return self._series(self._seconds, start, "seconds", kind)
+
+    def _series(
+        self, frames: Mapping[tuple[str, str], pd.DataFrame], start: str, column: str, kind: str
+    ) -> list[Series]:
+        columns = (column, f"{kind}_regret", f"{kind}_low", f"{kind}_high")
         out = []
         for method in self.present(start):
-            part = self._curves[start, method]
-            part = part.iloc[_thin(part["trial"].to_list())]
-            trials, mean, low, high = (part[c] for c in columns)
-            drawn = (trials, mean, low.fillna(mean), high.fillna(mean))
+            part = frames[start, method]
+            part = part.iloc[_thin(part[column].to_list())]
+            at, mean, low, high = (part[c] for c in columns)
+            drawn = (at, mean, low.fillna(mean), high.fillna(mean))
             out.append(Series(method, self.css[method], *(values.tolist() for values in drawn)))
         return out
 
-    def trials_to(self, start: str, method: str, regret: float) -> int | None:
-        """Trials after which a method's valid regret is at most ``regret``; None if it never is."""
+    def trials_to(self, start: str, method: str, regret: float) -> float | None:
+        """Trials (full trainings) after which a method's valid regret is at most ``regret``; None if it never is."""
         part = self._curves[start, method]
-        reached = part.loc[part["valid_regret"] <= regret, "trial"]
-        return int(reached.iloc[0]) if len(reached) else None
+        reached = part.loc[part["valid_regret"] <= regret, self._column]
+        return float(reached.iloc[0]) if len(reached) else None
 
     @property
     def has_test(self) -> bool:
