@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from metabench.tasks.sample import sample
+
 #: changes whenever the work that is priced does
 VERSION = "1"
 #: data sets to measure on: (training rows, inputs, classes; 0: regression)
@@ -80,13 +82,10 @@ def calibrate(workload, backend: str) -> CostModel:
     together = _together(workload) if backend == "batched" else None
     size, long = (1, LONG) if together is None else (COHORT, COHORT_LONG)
     work, seconds = [], []
-    for shape in SHAPES:
-        arrays = _arrays(*shape)
-        if arrays.kind not in workload.kinds:
-            continue
-        sample = workload.space.sample(CONFIGS, seed=1)
-        by_shape = [name for name in ("batch_size", "depth", "width") if name in sample]
-        configs = sample.sort_values(by_shape).reset_index(drop=True) if by_shape else sample
+    configs = workload.space.sample(CONFIGS if workload.view == "flat" else CONFIGS // 2, seed=1)
+    by_shape = [name for name in ("batch_size", "depth", "width") if name in configs]
+    configs = configs.sort_values(by_shape).reset_index(drop=True) if by_shape else configs
+    for arrays in _samples(workload):
         for turn, at in enumerate(range(0, len(configs), size)):
             part, checkpoints = configs.iloc[at : at + size], SHORT if turn % 4 == 0 else long
             took = min(_seconds(workload, arrays, part, checkpoints, backend, together) for _ in range(TURNS))
@@ -119,12 +118,19 @@ def _seconds(workload, arrays, configs, checkpoints, backend: str, together: int
 
 def _together(workload) -> int:
     """Among TOGETHER, how many runs of one shape cost least each: calls are shared, until they fall out of cache."""
-    arrays = _arrays(*SHAPES[-1])
+    arrays = _samples(workload)[-1]
     configs = workload.space.table([workload.space.default()] * max(TOGETHER))
     took = {}
     for size in TOGETHER:
         took[size] = min(_seconds(workload, arrays, configs, SHORT, "batched", size) for _ in range(TURNS))
     return min(took, key=lambda size: took[size])
+
+
+def _samples(workload) -> list:
+    """Made-up data sets of the workload's view, the largest last."""
+    if workload.view != "flat":
+        return [sample(workload.view, n) for n in (64, 256)]
+    return [made for made in (_arrays(*shape) for shape in SHAPES) if made.kind in workload.kinds]
 
 
 def _arrays(n: int, features: int, classes: int) -> Any:

@@ -40,7 +40,7 @@ from metabench.tasks import preprocess
 VERSION = "1"
 SIDE, FLAT_SIDE = 16, 16
 SERIES, FRAMES, BANDS, LETTERS = 64, 32, 20, 20
-WORDS, VOCABULARY = 32, 4096
+WORDS, VOCABULARY = 32, 2048
 LAG, HORIZON, CONTEXT = 24, 4, 64
 #: longest source and target of a pair; longer ones are left out
 SOURCE, TARGET = 28, 20

@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from metabench import registry, tasks
+from metabench import registry
 from metabench.errors import MetabenchError, UsageError
 from metabench.metatrain import MetaTrain
 from metabench.search import fidelity
 from metabench.search.base import History, Problem, Searcher, Surrogate
 from metabench.search.fidelity import Curves, FidelityProblem, FidelitySearcher
 from metabench.space import Float, Space
+from metabench.tasks.sample import sample
 from metabench.testing.planted import PlantedFamily, synthetic_source
 from metabench.workloads.base import Workload
 
@@ -61,7 +62,7 @@ def _search(
 def check(plugin: str | type | object) -> None:
     """Check a plug-in of any kind: a class or an instance of it, a built-in's name, or ``my_pkg:MyModel``.
 
-    Workloads are tried on iris (on diabetes where they know regression only). Raises UsageError for an unknown name,
+    Workloads are tried on a made-up task of their view. Raises UsageError for an unknown name,
     ContractError with one line at the first violation, which an exception in the plug-in's code is too.
     """
     thing = _named(plugin) if isinstance(plugin, str) else plugin
@@ -72,8 +73,7 @@ def check(plugin: str | type | object) -> None:
             learns = cls.fit is not Searcher.fit
             (check_metamodel if learns else check_searcher)(thing)
         elif issubclass(cls, Workload):
-            task = "mlp-iris" if "classification" in cls.kinds else "mlp-diabetes"
-            check_workload(thing, tasks.get(task).arrays(0))
+            check_workload(thing, sample(cls.view))
         else:
             raise UsageError(f"{plugin!r} is neither a Searcher nor a Workload")
     except MetabenchError:
@@ -252,8 +252,8 @@ def check_metamodel(searcher: Searcher | type) -> None:
 
 
 def check_workload(workload, arrays, n: int = 6) -> None:
-    """Check a workload on a task's arrays: its cohort and its plain networks give the same curves in float64, finite
-    for most configurations of its space.
+    """Check a workload on a task's arrays: runs together and by an ordinary loop have the same curves in float64, finite
+    for most configurations of its space; in float32 a run's curve is the same, to the last bit, alone and in company.
 
     Raises ContractError with one line at the first violation.
     """
@@ -274,11 +274,46 @@ def check_workload(workload, arrays, n: int = 6) -> None:
         _require(np.isfinite(slow).any(), f"{workload.name}: no configuration gives a finite {name}")
         gap = np.nanmax(np.abs(slow - fast) / np.maximum(np.abs(slow), 1e-3))
         _require(gap < 1e-5, f"{workload.name}: {name} of cohort and plain network differ by {gap:.1e}")
+    _twins(workload, arrays, configs)
+    _alone_and_together(workload, arrays, configs)
     config = configs.iloc[0].to_dict()
     network = workload.build(arrays, config, 0)
     true = sum(p.numel() for p in network.parameters())
     said = workload.params(arrays, config)
     _require(true == said, f"{workload.name}: params says {said}, the network has {true}")
+
+
+def _twins(workload, arrays, configs: pd.DataFrame) -> None:
+    """An epoch of each run, to 1e-8 of what an ordinary loop makes of it."""
+    import torch
+
+    from metabench.training.data import Data
+
+    data = Data.of(arrays, "cpu", torch.float64)
+    for i, config in enumerate(configs.to_dict("records")):
+        plain = workload.alone(arrays, config, i, data, 2)
+        plain.epoch(0)
+        with torch.no_grad():
+            runs = workload.learners(arrays, configs.iloc[[i]], np.array([i]), data, 2)
+            runs.begin(0)
+            for step in range(runs.steps):
+                runs.advance(step)
+            found = runs.evaluate()
+        for part, (loss, _) in plain.evaluate().items():
+            gap = abs(found[part][0].item() - loss) / max(abs(loss), 1e-3)
+            _require(gap < 1e-8, f"{workload.name}: {part} loss of cohort and plain network differ by {gap:.1e} in float64")
+
+
+def _alone_and_together(workload, arrays, configs: pd.DataFrame) -> None:
+    from metabench.training import run_cohort
+
+    same = configs.iloc[[0, 0, 1, 0]].reset_index(drop=True)  # the seeds make runs of one shape company
+    seeds = np.array([3, 0, 0, 5])
+    together = run_cohort(workload, arrays, same, seeds, (1, 2), backend="batched")
+    alone = run_cohort(workload, arrays, same.iloc[[1]], seeds[[1]], (1, 2), backend="batched")
+    for name in ("train_loss", "valid_loss", "valid_score"):
+        equal = np.array_equal(getattr(together, name)[1], getattr(alone, name)[0], equal_nan=True)
+        _require(equal, f"{workload.name}: {name} of a run depends on the runs it is trained with")
 
 
 def _problem(source: MetaTrain, family: PlantedFamily, task: int) -> Problem:

@@ -80,7 +80,7 @@ class Parameters:
         sizes = [int(np.prod(w.shape)) for w in weights.values()]
         # every block starts at a whole vector
         ends = np.cumsum([-(-size // 32) * 32 for size in sizes])
-        self.flat = torch.zeros(runs, int(ends[-1]), dtype=dtype, device=device)
+        self.flat = torch.zeros(runs, -(-int(ends[-1]) // 64) * 64, dtype=dtype, device=device)
         self.grad = torch.zeros_like(self.flat)
         self.named: dict[str, torch.Tensor] = {}
         for i, ((name, weight), size, end) in enumerate(zip(weights.items(), sizes, ends, strict=True)):
@@ -88,7 +88,9 @@ class Parameters:
             here = self.flat[:, low : low + size]
             if weight.std is not None:
                 stds = np.broadcast_to(np.asarray(weight.std, dtype=np.float64), runs)
-                values = [initial(int(s), i, weight.shape, float(std)).ravel() for s, std in zip(seeds, stds, strict=True)]
+                values = [
+                    initial(int(s), i, weight.shape, float(std)).ravel() for s, std in zip(seeds, stds, strict=True)
+                ]
                 here.copy_(torch.as_tensor(np.stack(values), dtype=dtype))
             here.add_(weight.start)
             leaf = here.view(runs, *weight.shape).detach().requires_grad_()

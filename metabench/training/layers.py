@@ -110,6 +110,17 @@ class Dropout:
         return self.bits.to(self.dtype) * self.scale
 
 
+def dropped(h: torch.Tensor, p: float, seed: int, stream: int, step: int) -> torch.Tensor:
+    """What :class:`Dropout` does to the activations h [B, ...] of one run alone: element i is dropped where hash number i
+    of the stream says so, the others grow by 1 / (1 - p)."""
+    limit = math.floor(p * 2**24)
+    if not limit:
+        return h
+    bits = hashing.bits(hashing.key(seed, stream, step), np.arange(h.numel(), dtype=np.uint32)) >> np.uint32(8)
+    keep = torch.as_tensor(bits >= limit, device=h.device).reshape(h.shape)
+    return h * keep / (1.0 - p)
+
+
 class InputNoise:
     """Noise for inputs [R, B, D]: element (s, k) is hash number ``s * D + k`` of its run, times the run's ``scale``."""
 

@@ -40,7 +40,7 @@ class Learners:
         raise NotImplementedError
 
     def evaluate(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """"train", "valid", "test" → mean loss and score of every run, float64 [R] each; the training score is not read."""
+        """ "train", "valid", "test" → mean loss and score of every run, float64 [R] each; the training score is not read."""
         raise NotImplementedError
 
     def resume(self, old: Learners, kept: torch.Tensor) -> None:

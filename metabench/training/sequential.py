@@ -66,7 +66,7 @@ class Alone:
         raise NotImplementedError
 
     def evaluate(self) -> dict[str, tuple[float, float]]:
-        """"train", "valid", "test" → mean loss and score; the training score is not read."""
+        """ "train", "valid", "test" → mean loss and score; the training score is not read."""
         raise NotImplementedError
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from metabench.training import hashing
+from metabench.training.layers import dropped
 
 
 def initial_weight(seed: int, layer: int, rows: int, columns: int, scale: float) -> np.ndarray:
@@ -18,11 +19,6 @@ def initial_weight(seed: int, layer: int, rows: int, columns: int, scale: float)
     u = hashing.uniform(hashing.key(seed, hashing.WEIGHTS + layer, 0), index).astype(np.float64)
     bound = np.float32(scale * np.sqrt(3.0 / rows))
     return (bound * (2.0 * u - 1.0)).reshape(rows, columns)
-
-
-def drop_limit(p: float) -> int:
-    """Activations whose 24-bit hash lies under this are dropped."""
-    return int(p * 2**24)
 
 
 class Network(nn.Module):
@@ -47,14 +43,7 @@ class Network(nn.Module):
 
     def forward(self, x):
         for i, norm in enumerate(self.norm):
-            x = self._drop(self.activation(norm(self.linear[i](x))), i)
+            x = self.activation(norm(self.linear[i](x)))
+            if self.training:
+                x = dropped(x, self.dropout, self.seed, hashing.DROPOUT + i, self.step)
         return self.linear[-1](x)
-
-    def _drop(self, h, layer: int):
-        limit = drop_limit(self.dropout)
-        if not self.training or not limit:
-            return h
-        index = np.arange(h.numel(), dtype=np.uint32)
-        bits = hashing.bits(hashing.key(self.seed, hashing.DROPOUT + layer, self.step), index) >> np.uint32(8)
-        keep = torch.as_tensor(bits >= limit, device=h.device).reshape(h.shape)
-        return h * keep / (1.0 - self.dropout)

@@ -1,0 +1,58 @@
+"""Text classification by a bag of embeddings, in the manner of fastText (Joulin et al., 2017)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from metabench.space import Choice, Float, Ordinal, Space, is_classification, when
+from metabench.workloads.base import COMMON, Workload
+
+
+class Text(Workload):
+    """The embeddings of a text's tokens, and of its pairs of neighbours where there are ``ngrams``, are averaged; dropout,
+    then a linear layer. Pairs share ``buckets`` embeddings by a hash.
+
+    Embeddings are uniform with standard deviation ``init_scale / sqrt(width)``, the linear layer's weights with
+    ``1 / sqrt(width)``, its bias is zero.
+    """
+
+    name = "text"
+    space = COMMON | Space(
+        learning_rate=Float(1e-4, 1.0, log=True, default=0.02),
+        width=Ordinal(8, 16, 32, 64, default=32),
+        ngrams=Choice("none", "pairs", default="pairs"),
+        buckets=Ordinal(256, 512, 1024, 2048, default=1024, when=when("ngrams", "pairs")),
+        dropout=Float(0.0, 0.6, default=0.1),
+        init_scale=Float(0.03, 3.0, log=True, default=0.3),
+        label_smoothing=Float(0.0, 0.2, default=0.0, when=is_classification),
+    )
+    kinds = ("classification", "regression")
+    modalities = ("text",)
+    view = "words"
+    rows = (4096, 2048)
+    epochs = 18
+
+    def build(self, arrays, config: dict[str, Any], seed: int):
+        from metabench.workloads._text import Network
+
+        return Network(arrays, config, seed)
+
+    def cohort_class(self) -> type:
+        from metabench.workloads._text import TextCohort
+
+        return TextCohort
+
+    def params(self, arrays, config: dict[str, Any]) -> int:
+        width = int(config["width"])
+        return self.tokens(arrays, config) * width + (width + 1) * arrays.n_outputs
+
+    @staticmethod
+    def tokens(arrays, config: dict[str, Any]) -> int:
+        """Rows of the table of embeddings: one for each token and each bucket."""
+        return arrays.vocabulary + (int(config["buckets"]) if config["ngrams"] == "pairs" else 0)
+
+    def flops(self, arrays, config: dict[str, Any], epochs: int) -> int:
+        n, width = len(arrays.x_train), int(config["width"])
+        batch = min(int(config["batch_size"]), n)
+        read = arrays.shape[0] * (2 if config["ngrams"] == "pairs" else 1)
+        return (2 * read * width + 6 * width * arrays.n_outputs) * (n // batch) * batch * epochs

@@ -1,0 +1,40 @@
+"""Every workload: the public contract on a made-up task of its view, learning, and honest counts."""
+
+import numpy as np
+import pytest
+
+from metabench import registry
+from metabench.tasks.sample import sample
+from metabench.testing.contract import check_workload
+from metabench.training import run_cohort
+
+NAMES = registry.names("workloads")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_together_and_by_an_ordinary_loop_it_is_the_same(name):
+    workload = registry.create("workloads", name)
+    check_workload(workload, sample(workload.view, 48), n=5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_default_learns(name):
+    """On a task that can be learned the default configuration goes most of the way that there is to go."""
+    workload = registry.create("workloads", name)
+    arrays = sample(workload.view, 256)
+    config = workload.space.table([workload.space.default() | {"batch_size": 16}])
+    curves = run_cohort(workload, arrays, config, [0], (1, workload.epochs), backend="batched")
+    assert curves.status == ["ok"]
+    assert curves.valid_loss[0, -1] < 0.9 * curves.valid_loss[0, 0]
+    assert np.isfinite(curves.test_score).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_work_grows_with_the_network(name):
+    workload = registry.create("workloads", name)
+    arrays = sample(workload.view)
+    rows = workload.space.sample(32, 0).to_dict("records")
+    params = np.array([workload.params(arrays, row) for row in rows])
+    flops = np.array([workload.flops(arrays, row, 1) for row in rows])
+    assert (params > 0).all() and (flops > 0).all() and np.corrcoef(np.log(params), np.log(flops))[0, 1] > 0.2
+    assert all(workload.flops(arrays, row, 3) == 3 * f for row, f in zip(rows, flops, strict=True))
