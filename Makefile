@@ -16,7 +16,7 @@ benchmark: $(VENV)/.run
 	$(BIN)/metabench benchmark
 
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not site"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n 2 -m "not site"
 
 test-site: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m site

@@ -46,8 +46,8 @@ def methods(partial: bool = False) -> tuple[list[str], dict[str, str]]:
             (method,) = resolve(name)
             if isinstance(method.searcher, FidelitySearcher) and not partial:
                 continue
-            if method.missing:
-                absent[name] = f"needs {' and '.join(method.missing)}"
+            if method.lacks:
+                absent[name] = method.lacks
             else:
                 able.append(name)
     return able, absent

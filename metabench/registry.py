@@ -7,11 +7,12 @@ A plug-in module holds one public class whose ``name`` equals the module's name;
 from __future__ import annotations
 
 import difflib
-import importlib
+import importlib.util
 import inspect
 import pkgutil
+import re
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, requires
 
 from metabench.errors import MetabenchError, UsageError
 
@@ -105,3 +106,31 @@ def create(kind: str, name: str, **settings):
     except TypeError as error:
         raise UsageError(f"{kind.removesuffix('s')} {name!r}: {error}") from None
     return cls(**settings)
+
+
+# ---------------------------------------------------------------------------------------------- what it needs
+def missing(plugin: object) -> list[str]:
+    """Packages that a plug-in (a class or an instance) ``requires`` and that are not installed."""
+    return [package for package in getattr(plugin, "requires", ()) if importlib.util.find_spec(package) is None]
+
+
+def lacks(plugin: object) -> str | None:
+    """Why a plug-in cannot run here, and what would help where an extra of metabench does; None when it can."""
+    if not (packages := missing(plugin)):
+        return None
+    extras = sorted({extra for p in packages if (extra := _extra(p)) is not None})
+    install = f" (pip install 'metabench[{','.join(extras)}]')" if extras else ""
+    return f"needs {' and '.join(packages)}, which {'is' if len(packages) == 1 else 'are'} not installed{install}"
+
+
+def _extra(package: str) -> str | None:
+    """The extra of metabench that brings a module, if one does."""
+    try:
+        wanted = requires("metabench") or []
+    except PackageNotFoundError:  # run from its source
+        return None
+    for line in wanted:
+        found = re.match(r"([\w.-]+)[^;]*; *extra *== *[\"']([\w-]+)[\"']", line)
+        if found and found[2] != "test" and re.sub(r"[-.]+", "_", found[1]).lower() == package:
+            return found[2]
+    return None

@@ -13,6 +13,7 @@ from metabench import registry, schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluate import MethodsFailed, evaluate, resolve
 from metabench.evaluate.methods import code_digest
+from metabench.evaluate.overhead import Overhead, _summary, overhead
 from metabench.evaluate.store import TWINS, CellStore, read_traces
 from metabench.search.base import History, Searcher
 from metabench.search.starts import random_start
@@ -51,6 +52,25 @@ def test_a_trace_for_every_cell_in_order(table, board):
     assert ids(traces, method="first", start="own") == [list(range(8))] * 6
     for row in traces.to_pylist():
         assert len(set(row["config_ids"])) == len(row["overhead"]) == 8
+
+
+def test_own_time_is_of_whole_searches(table, board):
+    (first, portfolio) = overhead([First, "portfolio"], board, table, trials=6, tasks=5, repeats=2)
+    assert (first.method, portfolio.method) == ("first", "portfolio")
+    for o in (first, portfolio):
+        assert 0 < o.mean <= max(o.start, o.worst) and 0 < o.last <= o.worst
+    assert portfolio.fit > 0
+    with pytest.raises(UsageError, match="'lacks' needs a_package_that_is_not_there"):
+        overhead(Lacks, board, table, trials=2)
+    with pytest.raises(UsageError, match="budget 65 exceeds the 64"):
+        overhead(First, board, table, trials=64)
+
+
+def test_own_time_is_a_median_over_tasks():
+    seconds = np.array([[4.0, 1, 2, 1], [5, 2, 2, 2], [6, 9, 2, 3]])  # [tasks, trials + 1]
+    assert _summary(resolve(First)[0], 0.5, seconds) == Overhead(
+        "first", fit=0.5, start=5.0, last=2.0, mean=2.75, worst=2.0
+    )
 
 
 def test_given_starts_come_first_and_cost_nothing(table, board):

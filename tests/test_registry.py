@@ -135,3 +135,36 @@ def test_a_class_that_was_imported_or_inherits_its_name_is_not_the_plug_in(insta
 def test_every_built_in_of_every_kind_can_be_loaded(kind):
     for name in registry._builtin(kind):
         assert registry.load(kind, name).name == name
+
+
+def test_what_is_lacking_is_said_with_the_extra_that_brings_it(monkeypatch):
+    class Peer:
+        requires = ("sys", "syne_tune_x", "no_such_package")
+
+    lines = ['syne-tune.x<0.17,>=0.16; extra == "peers"', "numpy>=2.0", "no-such-package; extra == 'test'"]
+    monkeypatch.setattr(registry, "requires", lambda name: lines)
+    assert registry.missing(Peer) == registry.missing(Peer()) == ["syne_tune_x", "no_such_package"]
+    assert registry.lacks(Peer) == (
+        "needs syne_tune_x and no_such_package, which are not installed (pip install 'metabench[peers]')"
+    )
+    Peer.requires = ("no_such_package",)
+    assert registry.lacks(Peer) == "needs no_such_package, which is not installed"
+    Peer.requires = ("sys",)
+    assert registry.lacks(Peer) is registry.lacks(object()) is None
+
+
+def test_the_extras_bring_what_the_built_ins_need():
+    """All but HEBO, whose releases cannot be asked for (CONTRIBUTING.md)."""
+    import tomllib
+    from pathlib import Path
+
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    asked = " ".join(line for extra in project["optional-dependencies"].values() for line in extra)
+    needed = {p for kind in ("baselines", "metamodels") for n in registry.builtin(kind)
+              for p in getattr(registry.load(kind, n), "requires", ())}  # fmt: skip
+    assert needed >= {"optuna", "smac", "syne_tune"}
+    assert {p for p in needed if p.replace("_", "-") not in asked.replace("_", "-")} == {
+        "hebo",
+        "pymoo",
+        "disjoint_set",
+    }

@@ -13,7 +13,7 @@ from metabench.baselines.common import utilities
 from metabench.errors import UsageError
 from metabench.metatrain import MetaTrain
 from metabench.search.base import History, Searcher
-from metabench.space import Choice, Ordinal, Space
+from metabench.space import Choice, Ordinal, Parameter, Space
 
 #: what Syne Tune calls the objective: the negated utility
 METRIC = "cost"
@@ -46,6 +46,7 @@ class SyneTune(Searcher):
         if not np.isfinite(source.utility).any():
             raise UsageError(f"{self.name}: the source has no finite score; give at least one task that was run")
         self.space_ = source.space
+        self.partial_ = partial(source)
         with Generators(0).own(), silence():
             self.shared_ = self.prepare(domains(source.space), evaluations(source))
         return self
@@ -53,9 +54,22 @@ class SyneTune(Searcher):
     def begin(self) -> None:
         if not hasattr(self, "shared_"):
             raise UsageError(f"{self.name} has not been fitted; call fit(source) first")
-        if self.problem.space != self.space_:
-            warnings.warn("the pool's space is not that of the source; transferring over what they share", stacklevel=3)
+        if changed := self._changes():
+            text = (
+                f"the pool's space is not that of the source: {'; '.join(changed)}; transferring over what they share"
+            )
+            warnings.warn(text, stacklevel=3)
         self._generators, self._scheduler, self._told = Generators(self.seed), None, 0
+
+    def _changes(self) -> list[str]:
+        """What has changed between the source's space and the pool's, in words."""
+        ours, theirs = self.problem.space, self.space_
+        found = {
+            "it lacks": [n for n in theirs if n not in ours and n not in self.partial_],
+            "it adds": [n for n in ours if n not in theirs],
+            "these have other values:": [n for n in theirs if n in ours and _values(ours[n]) != _values(theirs[n])],
+        }
+        return [f"{what} {', '.join(names)}" for what, names in found.items() if names]
 
     def ask(self, history: History) -> int:
         with self._generators.own(), silence():
@@ -77,9 +91,14 @@ class SyneTune(Searcher):
         costs = -utilities(self.problem, history)
         rows = self.problem.candidates.iloc[history.candidates[self._told :]]
         for config, cost in zip(records(self.space_, carry(rows, self.space_)), costs[self._told :], strict=True):
-            trial = Trial(trial_id=-1 - self._told, config=config, creation_time=datetime.now())
-            self._scheduler.tell(trial, {METRIC: float(cost)})
+            if self.knows(config):
+                trial = Trial(trial_id=-1 - self._told, config=config, creation_time=datetime.now())
+                self._scheduler.tell(trial, {METRIC: float(cost)})
             self._told += 1
+
+    def knows(self, config: dict[str, Any]) -> bool:
+        """Is this a configuration of the space that the scheduler searches?"""
+        return True
 
     def suggest(self, history: History) -> int:
         """The pool position to try."""
@@ -93,6 +112,21 @@ class SyneTune(Searcher):
         ]
         suggested = self.space_.from_unit(np.array([point], dtype=float))
         return nearest(self.problem, carry(suggested, self.problem.space)[0], history)
+
+
+def partial(source: MetaTrain) -> set[str]:
+    """Hyperparameters that some of the source's workloads do not have (:meth:`MetaTrain.union`): they are missing where
+    no condition makes them inactive, or hang on such a one."""
+    out: set[str] = set()
+    for (name, p), active in zip(source.space.items(), source.space.active(source.configs).T, strict=True):
+        if (active & source.configs[name].isna().to_numpy()).any() or (p.when is not None and p.when.parent in out):
+            out.add(name)
+    return out
+
+
+def _values(p: Parameter) -> tuple:
+    """What a hyperparameter may be; its default and condition do not count."""
+    return (type(p), *sorted(p.options)) if isinstance(p, Choice | Ordinal) else (type(p), p.low, p.high, p.log)
 
 
 def domains(space: Space) -> dict[str, Any]:

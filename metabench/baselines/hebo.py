@@ -26,7 +26,7 @@ class HEBO(Peer):
     """
 
     name = "hebo"
-    requires = ("hebo", "pymoo")
+    requires = ("hebo", "pymoo", "disjoint_set")
     torch: ClassVar[bool] = True
 
     def open(self, given: int) -> None:

@@ -11,7 +11,10 @@ from metabench.errors import UsageError
 
 class SyneTuneBox(SyneTune):
     """Searches the smallest box that holds the best configuration of every source task, ``inside`` it by conformalised
-    quantile regression (``CQR``; Salinas et al., ICML 2023) or at random (``RandomSearch``)."""
+    quantile regression (``CQR``; Salinas et al., ICML 2023) or at random (``RandomSearch``).
+
+    Trials with an option that no optimum has lie outside the space that is searched, and are not told.
+    """
 
     name = "synetune_box"
     twin = "random"
@@ -34,3 +37,9 @@ class SyneTuneBox(SyneTune):
             return baselines.RandomSearch(space, [metric], do_minimize, random_seed=seed)
 
         return BoundingBox(inside, shared[0], METRIC, shared[1], random_seed=self.seed)
+
+    def knows(self, config: dict[str, Any]) -> bool:
+        from syne_tune.config_space import Categorical
+
+        space = self._scheduler.base_scheduler.scheduler.config_space
+        return all(config[n] in domain.categories for n, domain in space.items() if isinstance(domain, Categorical))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from metabench.cli.output import as_json, board_names, completes, show, table_names
+from metabench.errors import UsageError
 
 Rows = list[dict[str, Any]]
 
@@ -20,6 +22,21 @@ def _plugins(kind: str) -> Rows:
     from metabench import registry
 
     return [{"name": name, "what": _first_line(registry.load(kind, name))} for name in registry.names(kind)]
+
+
+def _methods(kind: str) -> Rows:
+    """What each is by its module's docstring, and what it lacks to run here."""
+    from metabench import registry
+
+    found = {name: registry.load(kind, name) for name in registry.names(kind)}
+    return [
+        {"name": name, "what": _first_paragraph(sys.modules[cls.__module__]), "absent": registry.lacks(cls)}
+        for name, cls in found.items()
+    ]
+
+
+def _first_paragraph(module: Any) -> str:
+    return " ".join((module.__doc__ or "").strip().split("\n\n")[0].split())
 
 
 def _sources() -> Rows:
@@ -77,8 +94,8 @@ LISTINGS: dict[str, Callable[[], Rows]] = {
     "tasks": _tasks,
     "workloads": lambda: _plugins("workloads"),
     "spaces": _spaces,
-    "metamodels": lambda: _plugins("metamodels"),
-    "baselines": lambda: _plugins("baselines"),
+    "metamodels": lambda: _methods("metamodels"),
+    "baselines": lambda: _methods("baselines"),
     "tables": _tables,
     "boards": _boards,
 }
@@ -111,14 +128,23 @@ def doctor(as_json: bool) -> None:
 )
 @click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]), help="Where to train.")
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(1), help="Turns; the best of each counts.")
+@click.option(
+    "--methods", metavar="all|NAME,NAME…",
+    help="Train nothing: time how long these methods think for a suggestion after 50 trials on the board `search`.",
+)  # fmt: skip
 @as_json
-def speed(jobs: tuple[str, ...], device: str, repeats: int, as_json: bool) -> None:
+def speed(jobs: tuple[str, ...], device: str, repeats: int, methods: str | None, as_json: bool) -> None:
     """Train the same networks with the ordinary loop at its best, every backend, and JAX where it is installed.
 
     Side by side in one run of a few minutes, in one process and in one a core. Shares are those of the measured peaks of
     torch's matrix products and of multiply-adds in registers. JAX trains plain networks only: each shape of the mixed
     space would be compiled anew, which takes longer than training it.
     """
+    if methods is not None:
+        if jobs or device != "cpu":
+            raise UsageError("--methods trains nothing: leave --job and --device out")
+        _methods_speed(methods, repeats, as_json)
+        return
     from dataclasses import asdict
 
     from metabench.training.speed import JOBS, measure
@@ -147,6 +173,26 @@ def speed(jobs: tuple[str, ...], device: str, repeats: int, as_json: bool) -> No
             )
         click.echo(f"peaks of all cores: products {peaks['product']:.0f}, FMA {peaks['fma']:.0f} GFLOP/s", err=True)
     show([asdict(r) for r in rows] if as_json else table, as_json, peaks=peaks)
+
+
+def _methods_speed(names: str, repeats: int, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from metabench import benchmark
+    from metabench.evaluate.overhead import overhead
+    from metabench.leaderboard.board import load_board
+    from metabench.table import load_table
+
+    board = load_board("search")
+    chosen = benchmark.methods()[0] if names == "all" else [name.strip() for name in names.split(",")]
+    table = load_table(board.dataset, board.dataset_version)
+    rows = overhead(chosen, board, table, repeats=repeats, say=lambda text: click.echo(text, err=True))
+    told = [
+        {"method": r.method, "fit s": round(r.fit, 2), "first ms": round(1e3 * r.start, 2),
+         "after 50 ms": round(1e3 * r.last, 2), "mean ms": round(1e3 * r.mean, 2), "worst ms": round(1e3 * r.worst, 2)}
+        for r in sorted(rows, key=lambda r: r.mean)
+    ]  # fmt: skip
+    show([asdict(r) for r in rows] if as_json else told, as_json, board=board.name, trials=50)
 
 
 COMMANDS = (list_, doctor, speed)

@@ -36,9 +36,9 @@ class Method:
     fingerprint: str
 
     @property
-    def missing(self) -> list[str]:
-        """Packages that the method needs and that are not installed."""
-        return [package for package in self.searcher.requires if importlib.util.find_spec(package) is None]
+    def lacks(self) -> str | None:
+        """Why the method cannot run here, None when it can (:func:`metabench.registry.lacks`)."""
+        return registry.lacks(self.searcher)
 
 
 def resolve(specs: Iterable[str | Searcher | type] | str | Searcher | type) -> list[Method]:

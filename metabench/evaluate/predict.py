@@ -62,8 +62,8 @@ def predict(
     for method in resolved:
         if not predicts(method.searcher):
             raise UsageError(f"method {method.name!r} proposes but does not predict")
-        if method.missing:
-            raise UsageError(f"method {method.name!r} needs {' and '.join(method.missing)}, which is not installed")
+        if method.lacks:
+            raise UsageError(f"method {method.name!r} {method.lacks}")
     work = _Work.of(board, table, tuple(board.observed if observed is None else observed))
     folder = None if store is None else Path(store)
     found = {m.name: _stored(folder, m, work.key(m)) for m in resolved}

@@ -86,11 +86,7 @@ def evaluate(
     have = set(done["cell"].to_pylist())
     todo = [Group(g.method, g.start, g.task_id, {s: k for s, k in g.keys.items() if k not in have}) for g in groups]
     todo = [group for group in todo if group.keys]
-    failures = {
-        m.name: f"method {m.name!r} needs {' and '.join(m.missing)}, which is not installed"
-        for m in resolved
-        if m.missing
-    }
+    failures = {m.name: f"method {m.name!r} {m.lacks}" for m in resolved if m.lacks}
     rows: list[dict] = []
     unsaved: list[dict] = []
     with _progress(progress, sum(len(g.keys) for g in groups), len(have)) as advance:

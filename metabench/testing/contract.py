@@ -62,12 +62,15 @@ def _search(
 def check(plugin: str | type | object) -> None:
     """Check a plug-in of any kind: a class or an instance of it, a built-in's name, or ``my_pkg:MyModel``.
 
-    Workloads are tried on a made-up task of their view. Raises UsageError for an unknown name,
-    ContractError with one line at the first violation, which an exception in the plug-in's code is too.
+    Workloads are tried on a made-up task of their view. Raises UsageError for an unknown name, MetabenchError for a
+    plug-in that lacks a package, ContractError with one line at the first violation, which an exception in the plug-in's
+    code is too.
     """
     thing = _named(plugin) if isinstance(plugin, str) else plugin
     cls = thing if isinstance(thing, type) else type(thing)
     name = getattr(thing, "name", cls.__name__)
+    if lacking := registry.lacks(thing):
+        raise MetabenchError(f"{name} {lacking}")
     try:
         if issubclass(cls, Searcher):
             learns = cls.fit is not Searcher.fit

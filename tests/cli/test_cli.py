@@ -90,6 +90,28 @@ def test_names_complete_in_the_shell():
 
 
 # -------------------------------------------------------------------- listings
+def test_an_absent_peer_is_reported_absent(monkeypatch):
+    """In one line each, wherever a person meets it; nothing takes its place."""
+    from metabench import registry
+
+    monkeypatch.setattr(registry.load("baselines", "smac"), "requires", ("smac_is_away",))
+    rows = {row["name"]: row for row in json.loads(run("list", "baselines", "--json")[1])["rows"]}
+    assert rows["smac"]["absent"] == "needs smac_is_away, which is not installed" and rows["random"]["absent"] is None
+    assert rows["smac"]["what"].startswith("Sequential model-based algorithm configuration by SMAC3 (Lindauer")
+    fails(1, "check", "smac", says="smac needs smac_is_away, which is not installed")
+    fails(2, "speed", "--methods", "smac", says="method 'smac' needs smac_is_away, which is not installed")
+    fails(2, "speed", "--methods", "smac", "--job", "digits", says="trains nothing")
+    fails(2, "speed", "--methods", "asha", says="trains configurations in parts")
+    fails(2, "speed", "--methods", "smaac", says="did you mean 'smac'?")
+
+
+def test_methods_are_timed():
+    code, out, _ = run("speed", "--methods", "random, default", "--repeats", "1", "--json")
+    rows = json.loads(out)["rows"]
+    assert code == 0 and [row["method"] for row in rows] == ["random", "default"]
+    assert all(row[key] > 0 for row in rows for key in ("fit", "start", "last", "mean", "worst"))
+
+
 @pytest.mark.parametrize(
     ("what", "has"),
     [

@@ -1,31 +1,18 @@
 """Every plug-in keeps the public contract; a new one is covered by its file's being there."""
 
-import importlib.util
-
 import numpy as np
 import pytest
+from methods import BASELINES, METAMODELS, PARTIAL, learns, method
 
 from metabench import registry, testing
 from metabench.search.base import History, Searcher
 from metabench.tasks.task import Arrays
 
 
-def able(kind: str, name: str) -> Searcher:
-    searcher = registry.create(kind, name)
-    missing = [p for p in searcher.requires if importlib.util.find_spec(p) is None]
-    if missing:
-        pytest.skip(f"{name} needs {', '.join(missing)}")
-    return searcher
-
-
-@pytest.mark.parametrize("name", registry.names("metamodels"))
-def test_metamodel(name):
-    testing.check_metamodel(able("metamodels", name))
-
-
-@pytest.mark.parametrize("name", registry.names("baselines"))
-def test_baseline(name):
-    testing.check_searcher(able("baselines", name))
+@pytest.mark.parametrize("name", [*BASELINES, *METAMODELS, *PARTIAL])
+def test_method(name):
+    check = testing.check_metamodel if learns(name) else testing.check_searcher
+    check(method(name, quick=name not in METAMODELS))
 
 
 @pytest.mark.parametrize("kind", ["classification", "regression"])
