@@ -178,3 +178,49 @@ class TwoWorkloads:
         if name.startswith("_"):
             raise AttributeError(name)
         return lambda workload, *args, **settings: getattr(self._of[workload], name)(workload, *args, **settings)
+
+
+class CurveTable(FakeTable):
+    """A table with learning curves ``valid`` [tasks, configs, seeds, checkpoints], larger is better, NaN from where a run
+    diverged on; ``seconds`` [tasks, configs, seeds] of whole runs. Test scores are the last valid ones."""
+
+    checkpoints = (1, 2, 3, 5, 8, 12, 18, 26, 36, 50)
+
+    def __init__(self, valid, infos, configs, seconds=None, checkpoints=checkpoints, **settings):
+        self._curves, self.checkpoints = np.asarray(valid, float), checkpoints
+        super().__init__(self._curves[..., -1].copy(), self._curves[..., -1].copy(), infos, configs, **settings)
+        self._seconds = np.ones(self._curves.shape[:3]) if seconds is None else np.asarray(seconds, float)
+
+    @classmethod
+    def rising(cls, tasks=8, configs=81, seeds=2, informative=True, diverge=0.0, **settings):
+        """Every run rises towards its final score, which lies in (0, 1). Where curves are informative they never cross;
+        else the better a run ends, the later it rises."""
+        rng = np.random.default_rng(3)
+        final = rng.random((tasks, configs, seeds))
+        epochs = np.array(settings.get("checkpoints", cls.checkpoints), dtype=float)
+        slow = 2.0 if informative else 0.5 + 60.0 * final[..., None] ** 2
+        valid = final[..., None] * (1 - np.exp(-epochs / slow)) / (1 - np.exp(-epochs[-1] / slow))
+        lost = rng.random(final.shape) < diverge
+        begin = rng.integers(len(epochs), size=final.shape)
+        valid[lost[..., None] & (np.arange(len(epochs)) >= begin[..., None])] = np.nan
+        infos = [PlantedFamily().info(t) for t in range(tasks)]
+        return cls(valid, infos, SPACE.sample(configs, 0), 0.1 + rng.random(final.shape), **settings)
+
+    def curves(self, workload, task_ids, series="valid_score"):
+        order = list(self._infos)
+        return self._curves[[order.index(t) for t in task_ids]].astype(np.float32)
+
+    def final(self, workload, task_ids, series="valid_score"):
+        return super().final(workload, task_ids, series).astype(np.float32).astype(float)
+
+    def runs(self, workload, columns=None, tasks=None):
+        order, (_, configs, seeds, _) = list(self._infos), self._curves.shape
+        rows = []
+        for task_id in tasks:
+            for c, s in np.ndindex(configs, seeds):
+                curve = self._curves[order.index(task_id), c, s]
+                seen = int(np.isfinite(curve).sum())
+                cost = self._seconds[order.index(task_id), c, s]
+                rows.append((task_id, c, s, list(self.checkpoints[:seen]), cost))
+        names = ["task_id", "config_id", "seed", "epochs", "seconds"]
+        return pa.table({name: [row[i] for row in rows] for i, name in enumerate(names) if name in columns})

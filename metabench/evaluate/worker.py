@@ -114,12 +114,14 @@ class Bench:
             began = time.perf_counter()
             proposal = search.ask(seen)
             thought += time.perf_counter() - began
-            advance = affordable(checked_advance(proposal, curves, n), curves, problem.epochs)
-            if advance is None:
+            asked = checked_advance(proposal, curves, n)
+            if (advance := affordable(asked, curves, problem.epochs)) is None:
                 break
             stands = curves.epochs(advance.candidate)
             curves.add(advance.candidate, replay.train(group.task_id, advance.candidate, stands, advance.epochs, seed))
             overhead.append(thought)
+            if advance != asked:
+                break
             thought = 0.0
         tried, epochs = zip(*curves.advances, strict=True)
         return {"config_ids": list(tried), "epochs": list(epochs), "overhead": overhead}

@@ -5,7 +5,7 @@ those of the stored runs, checkpoint by checkpoint.
 
 The **incumbent** is the best by validation score among the configurations that were trained the longest: scores are
 compared after equally many epochs, so a curve that starts steeply counts for nothing beside one that was seen to its end
-(the rule of BOHB, Falkner et al., ICML 2018, and of SMAC3's Hyperband). One that diverged is none. Its regret is that of
+(the rule of SMAC3, ``highest_observed_budget``; Lindauer et al., JMLR 2022). One that diverged is none. Its regret is that of
 its full training, which is what a user would give it, whether the search saw that or not. From the first full training
 on the search has seen it, and regret is what it is on a board of trials.
 """

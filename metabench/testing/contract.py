@@ -176,6 +176,8 @@ def _train(
         ]
         diverged = next((i + 1 for i, score in enumerate(scores) if np.isnan(score)), len(scores))
         history.add(advance.candidate, scores[:diverged])
+        if advance != asked:
+            break
     return history.advances
 
 
