@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from metabench import registry
+from metabench import registry, schema
 from metabench.errors import IncompleteError, MetabenchError
 from metabench.leaderboard.board import Board, load_board
-from metabench.schema import TRACES as TRACES_SCHEMA
 
 if TYPE_CHECKING:
     from metabench.evaluate import CellStore
@@ -84,14 +83,21 @@ class Predicted:
 
 
 def evaluate_board(
-    name: str, chosen: Sequence[str] = (), *, profile: str = "full", workers: int = 1, out: Path | None = None
+    name: str,
+    chosen: Sequence[str] = (),
+    *,
+    profile: str = "full",
+    workers: int = 1,
+    out: Path | None = None,
+    rehearse: bool = False,
 ) -> Evaluated:
     """Evaluate methods on a board and store their traces in the folder ``out``.
 
     All built-in methods that can run here are evaluated by default, into the board's own folder. Chosen ones (names,
     or ``my_pkg:MyModel``) go into ``build/evaluate/<board>-<profile>``, so that what is published stays, and are
     scored beside every method that is published under the profile or whose cells are all stored. Cells that the
-    board's folder or the cache holds are not computed again.
+    board's folder or the cache holds are not computed again. To ``rehearse`` a live board a surrogate answers in place of
+    training; that goes into ``build/evaluate/<board>-<profile>-surrogate`` and is scored alone.
 
     Raises MetabenchError when ``out`` cannot be written; UsageError for unknown names; what failed is in the result.
     """
@@ -99,6 +105,9 @@ def evaluate_board(
 
     board = load_board(name)
     table = load_table(board.dataset, board.dataset_version)
+    if rehearse:
+        board = replace(board.rehearsed(), path=None)
+        out = out or Path("build/evaluate") / f"{board.name}-{profile}-surrogate"
     out = out or (Path("build/evaluate") / f"{board.name}-{profile}" if chosen else board.path)
     return _evaluate(board, table, chosen, profile, workers, out)
 
@@ -110,7 +119,7 @@ def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, w
 
     board = board.on(table)
     narrowed = board.profile(profile)
-    store = CellStore(cache_dir() / "cells")
+    store = CellStore(cache_dir() / "cells", board.traces_schema)
     published = _published_traces(board)
     _adopt(published, store)
     able, absent = methods(narrowed.by_epochs)
@@ -124,7 +133,9 @@ def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, w
             _say(f"{method} is left out: it {reason}")
     failed: dict[str, str] = {}
     try:
-        traces = evaluate(asked, board, table, profile=profile, store=store.folder, workers=workers, progress=True)
+        traces = evaluate(
+            asked, board, table, profile=profile, store=cache_dir() / "cells", workers=workers, progress=True
+        )
     except MethodsFailed as error:
         if not error.traces.num_rows:
             raise
@@ -193,7 +204,7 @@ def _predicted(name: str, out: Path | None):
 def _published_traces(board: Board) -> pa.Table:
     """The traces in the board's folder; none where there is no such file."""
     path = board.path and board.path / TRACES
-    return _read(path) if path and path.exists() else TRACES_SCHEMA.empty_table()
+    return _read(path, board) if path and path.exists() else board.traces_schema.empty_table()
 
 
 def _adopt(published: pa.Table, store: CellStore) -> None:
@@ -208,7 +219,8 @@ def published_beside(board: Board, narrowed: Board, names: Sequence[str]) -> pa.
     if not published.num_rows:
         return published
     frame = published.select(["start", "seed"]).to_pandas()
-    lengths = set(pc.list_value_length(published["config_ids"]).to_pylist())
+    tried = published["configs" if board.made_to_order else "config_ids"]
+    lengths = set(pc.list_value_length(tried).to_pylist())
     # where epochs are counted, profiles have the board's budget; where tasks have pools of their own, searches may end early
     same = (narrowed.by_epochs or max(lengths) == narrowed.budget) and set(frame["start"]) == set(narrowed.starts)
     if not same or frame["seed"].max() + 1 != narrowed.seeds:
@@ -231,17 +243,20 @@ def _stored(
 
 def together(traces: pa.Table, published: pa.Table) -> pa.Table:
     """Both, with what their metadata says of the methods' twins."""
-    from metabench.evaluate.store import TWINS
+    from metabench.evaluate.store import SURROGATE, TWINS
 
     twins = [json.loads((part.schema.metadata or {}).get(TWINS, b"{}")) for part in (published, traces)]
     merged = json.dumps(twins[0] | twins[1], sort_keys=True).encode()
-    both = pa.concat_tables([traces.cast(TRACES_SCHEMA), published.cast(TRACES_SCHEMA)])
-    return both.replace_schema_metadata({**TRACES_SCHEMA.metadata, TWINS: merged})
+    kind = schema.LIVE if "configs" in traces.schema.names else schema.TRACES
+    both = pa.concat_tables([traces.cast(kind), published.cast(kind)])
+    about = {k: v for k, v in (traces.schema.metadata or {}).items() if k == SURROGATE}
+    return both.replace_schema_metadata({**kind.metadata, **about, TWINS: merged})
 
 
 def ranking(scores: Scores, start: str = "own", marks: Sequence[int] = (1, 5, 10, 25, 50)) -> list[dict[str, Any]]:
     """Methods from one start (the board's first where it lacks that), best first by valid regret at ten trials (or the
-    last mark before it), with regret at ``marks`` (all of the board's where it has few of these)."""
+    last mark before it), with regret at ``marks`` (all of the board's where it has few of these). Where a surrogate
+    answered, its error stands in every row."""
     present = scores.summary["start"].unique()
     table = scores.summary[scores.summary["start"] == (start if start in present else present[0])]
     reported = table["mark"].unique().tolist()
@@ -257,6 +272,9 @@ def ranking(scores: Scores, start: str = "own", marks: Sequence[int] = (1, 5, 10
         row[f"interval@{judged}"] = f"{low:.3f}–{high:.3f}"
         row[f"rank@{judged}"] = round(float(at.loc[judged, "mean_rank"]), 2)
         row["overhead_ms"] = round(1000 * float(at.loc[known[-1], "overhead_s"]) / known[-1], 1)
+        if scores.surrogate is not None:
+            row["surrogate_spearman"] = round(float(scores.surrogate["spearman"].mean()), 3)
+            row["surrogate_error"] = round(float(scores.surrogate["regret"].mean()), 3)
         rows.append(row)
     return sorted(rows, key=lambda row: row[f"regret@{judged}"])
 
@@ -274,7 +292,7 @@ def _published(name: str, profile: str, out: Path | None):
     table = load_table(board.dataset, board.dataset_version)
     board = board.on(table)
     narrowed = board.profile(profile)
-    traces = _read(folder / TRACES)
+    traces = _read(folder / TRACES, board)
     submitted = list(submissions.accepted(board)) if profile == "full" else []
     for submission, rows in submitted:
         others = traces.filter(pc.not_equal(traces["method"], submission.method))
@@ -284,11 +302,11 @@ def _published(name: str, profile: str, out: Path | None):
     return narrowed, traces, score(traces, table, narrowed), table, folder, command, [s for s, _ in submitted]
 
 
-def _read(path: Path) -> pa.Table:
+def _read(path: Path, board: Board) -> pa.Table:
     """Traces, checked, with what their file's metadata says of the methods."""
     from metabench.evaluate.store import read_traces
 
-    return read_traces(path).replace_schema_metadata(pq.read_schema(path).metadata)
+    return read_traces(path, board.traces_schema).replace_schema_metadata(pq.read_schema(path).metadata)
 
 
 def publish(name: str, *, profile: str = "full", out: Path | None = None) -> list[Path]:

@@ -106,6 +106,26 @@ TRACES = pa.schema(
     metadata=_META,
 )
 
+#: one row per cell of an evaluation whose trials are made to order: any configuration of the space may be tried
+LIVE = pa.schema(
+    [
+        _field("method", pa.string(), "searcher"),
+        _field("start", pa.string(), "own: the method chooses from the first trial on"),
+        _field("task_id", pa.string(), "held-out task"),
+        _field("seed", pa.int16(), "search seed, and the seed of every training"),
+        _field("configs", pa.list_(pa.string()), "configurations in the order they were tried, as JSON; none twice"),
+        _field("status", pa.list_(pa.string()), "ok or diverged"),
+        _field("valid_score", _curve, "validation score at the last checkpoint, which the method saw; NaN if diverged"),
+        _field("test_score", _curve, "test score at the last checkpoint, which it did not see"),
+        _field("seconds", _curve, "seconds of training"),
+        _field("overhead", pa.list_(pa.float32()), "seconds the method thought before each of them"),
+        _field("engine", pa.string(), "backend, numerics version and library version; surrogate-… where none trained"),
+        _field("device", pa.string(), "kind of processor"),
+        _field("cell", pa.string(), "sha256 of everything that determines the cell"),
+    ],
+    metadata=_META,
+)
+
 #: one row per cell of the prediction track: what a method says of every configuration of a task after some trials
 PREDICTIONS = pa.schema(
     [

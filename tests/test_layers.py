@@ -16,8 +16,9 @@ ROWS = [
     "generate", "search", "baselines", "metamodels", "evaluate", "scores", "leaderboard", "interop", "testing",
     "benchmark", "notebook", "doctor", "cli",
 ]  # fmt: skip
-#: rows that never import others although these stand above them; live training will be the one door
+#: rows that never import others although these stand above them; but for the one door
 FORBIDDEN = {row: {"workloads", "training", "generate"} for row in ("search", "baselines", "metamodels")}
+DOOR = ROOT / "search/live.py"
 #: modules that can run code found in data
 UNSAFE = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
 FILES = sorted(ROOT.rglob("*.py"))
@@ -96,7 +97,8 @@ def test_every_module_has_a_row():
 def test_imports_go_upwards(path):
     if row_of(path) not in ROWS:
         pytest.skip("the package's own face loads lazily")
-    assert violations(row_of(path), imports_of(path)) == []
+    found = violations(row_of(path), imports_of(path))
+    assert found == [] or (path == DOOR and all("must not import metabench.training" in v for v in found))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -1,9 +1,9 @@
 """Tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) by Optuna's own TPESampler.
 
 The space is given to Optuna explicitly, so no trial is sampled independently of the model. Optuna suggests a point of
-the space; the untried candidate nearest to it is tried, and Optuna is told that candidate's own hyperparameters with
-its score (not those it suggested). Inactive hyperparameters are left out of what is told. A diverged run is told as the
-worst score so far. Trials of a given start are told, too.
+the space, which is tried where trials are made to order. Elsewhere the untried candidate nearest to it is, and Optuna
+is told that candidate's own hyperparameters with its score (not those it suggested). Inactive hyperparameters are
+left out of what is told. A diverged run is told as the worst score so far. Trials of a given start are told, too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pandas as pd
 
 from metabench.baselines.common import distances, nearest_untried, utilities
 from metabench.search.base import History, Searcher
+from metabench.search.continuous import Trials
 from metabench.space import Choice, Float, Int, Ordinal, Parameter
 
 
@@ -30,19 +31,21 @@ class TPE(Searcher):
         sampler = optuna.samplers.TPESampler(seed=int(self.rng.integers(2**31)))
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._space = {name: _distribution(p) for name, p in self.problem.space.items()}
-        self._rows = self.problem.candidates[list(self._space)].astype(object).to_dict("records")
         self._told = 0
 
     def ask(self, history: History) -> int:
+        point = self.suggest(Trials(self.problem.candidates.iloc[history.candidates], history.scores))
+        return nearest_untried(distances(self.problem, self.problem.space.table([point]))[0], history)
+
+    def suggest(self, trials: Trials) -> dict[str, Any]:
         import optuna
 
-        self._tell(history)
+        self._tell(trials)
         trial = self._study.ask(self._space)
         self._study.tell(
             trial, state=optuna.trial.TrialState.FAIL
         )  # what is tried is its neighbour, told when its score is known
-        point = self._complete(trial.params)
-        return nearest_untried(distances(self.problem, self.problem.space.table([point]))[0], history)
+        return self._complete(trial.params)
 
     def _complete(self, params: dict[str, Any]) -> dict[str, Any]:
         """What Optuna suggests as a configuration, without the inactive hyperparameters."""
@@ -52,16 +55,16 @@ class TPE(Searcher):
                 config[name] = 1.0 - params[name] if _reversed(p) else params[name]
         return config
 
-    def _tell(self, history: History) -> None:
+    def _tell(self, trials: Trials) -> None:
         from optuna.trial import create_trial
 
-        scores = utilities(self.problem, history)
-        for i in range(self._told, len(history)):
-            row = self._rows[history.candidates[i]]
+        scores = utilities(self.problem, trials)
+        new = trials.configs[list(self._space)].iloc[self._told :].astype(object).to_dict("records")
+        for i, row in enumerate(new, self._told):
             params = {n: self._theirs(n, v) for n, v in row.items() if not pd.isna(v)}
             space = {n: self._space[n] for n in params}
             self._study.add_trial(create_trial(params=params, distributions=space, value=float(scores[i])))
-        self._told = len(history)
+        self._told = len(trials)
 
     def _theirs(self, name: str, value: Any) -> Any:
         """A hyperparameter's value on Optuna's scale; rounding must not push it over the end of its range."""

@@ -56,6 +56,10 @@ def check(plugin: str) -> None:
 )  # fmt: skip
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Worker processes.")
 @click.option(
+    "--objective", type=click.Choice(["surrogate"]),
+    help="Rehearse a live board: a surrogate fitted on its table answers, nothing is trained.",
+)  # fmt: skip
+@click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False),
     help="Folder for traces.parquet.  [default: the board's own; with --method build/evaluate/BOARD-PROFILE]",
 )  # fmt: skip
@@ -65,8 +69,8 @@ def check(plugin: str) -> None:
 )  # fmt: skip
 @as_json
 def evaluate(
-    board: str, profile: str, methods: tuple[str, ...], workers: int, out: Path | None, submission: Path | None,
-    as_json: bool,
+    board: str, profile: str, methods: tuple[str, ...], workers: int, objective: str | None, out: Path | None,
+    submission: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Let methods search the held-out tasks of a board, and rank them.
 
@@ -77,20 +81,35 @@ def evaluate(
     from metabench.leaderboard.board import load_board
 
     if load_board(board).track == "predict":
-        if profile != "full" or submission:
-            raise UsageError(f"board {board} is of the prediction track: it has no profiles and takes no submissions")
+        if profile != "full" or submission or objective:
+            raise UsageError(
+                f"board {board} is of the prediction track: it has no profiles and no objective, and takes no submissions"
+            )
         _find_here(methods)
         predicted = benchmark.predict_board(board, methods, workers=workers, out=out)
         show(predicted.rows(), as_json, board=board, predictions=predicted.path)
         return
-    if submission and (len(methods) != 1 or profile != "full"):
-        raise UsageError("--submission takes the full profile and one --method, the one to submit")
+    if submission and (len(methods) != 1 or profile != "full" or objective):
+        raise UsageError("--submission takes the full profile and one --method, the one to submit; no surrogate")
     _find_here(methods)
-    done = benchmark.evaluate_board(board, methods, profile=profile, workers=workers, out=out)
+    done = benchmark.evaluate_board(
+        board, methods, profile=profile, workers=workers, out=out, rehearse=objective is not None
+    )
     if submission and not done.failed:
         benchmark.draft_submission(submission, methods[0], done.traces, board)
         click.echo(f"drafted {submission}: complete submission.toml, then `metabench submit {submission}`", err=True)
-    show(benchmark.ranking(done.scores), as_json, board=board, profile=profile, traces=done.path, failed=done.failed)
+    told = {"caveat": done.scores.caveat} if done.scores.caveat else {}
+    if told and not as_json:
+        click.echo(f"a rehearsal: {done.scores.caveat}", err=True)
+    show(
+        benchmark.ranking(done.scores),
+        as_json,
+        board=board,
+        profile=profile,
+        traces=done.path,
+        failed=done.failed,
+        **told,
+    )
     done.complain()
 
 

@@ -17,13 +17,16 @@ import pyarrow as pa
 
 from metabench import schema
 from metabench.errors import IncompleteError, MetabenchError, UsageError
+from metabench.evaluate import live
 from metabench.evaluate.methods import Method, resolve
-from metabench.evaluate.store import BOARD, TWINS, CellStore
+from metabench.evaluate.store import BOARD, SURROGATE, TWINS, CellStore
 from metabench.evaluate.worker import Bench, Group, one_thread, serve
 from metabench.search.base import Problem, Searcher
+from metabench.search.continuous import POOL
 from metabench.search.fidelity import FidelitySearcher
 from metabench.search.pools import replay, searches
 from metabench.search.replay import CurveReplay, Replay, fidelity_problems
+from metabench.search.surrogate import SurrogateObjective
 
 if TYPE_CHECKING:
     from metabench.leaderboard.board import Board
@@ -55,8 +58,8 @@ def evaluate(
     workers: int = 1,
     progress: bool = False,
 ) -> pa.Table:
-    """Let methods search the board's meta-test tasks; the traces (schema TRACES, a row per cell) in the order of
-    methods, starts, tasks, seeds.
+    """Let methods search the board's meta-test tasks; the traces (schema TRACES, a row per cell; LIVE where trials are
+    made to order) in the order of methods, starts, tasks, seeds.
 
     A cell is keyed by everything that determines it: method (settings and code), table, meta-training tasks, start,
     task, seed, budget. Cells found in the folder ``store`` are not computed again; finished ones are stored as they
@@ -81,18 +84,25 @@ def evaluate(
     if board.workload not in table.workloads:
         return _each(resolved, board.parts(table), table, store=store, workers=workers, progress=progress)
     groups = plan(resolved, board, table)
-    kept = CellStore(store)
+    kept = CellStore(store, board.traces_schema)
     done = kept.read(key for group in groups for key in group.keys.values())
     have = set(done["cell"].to_pylist())
     todo = [Group(g.method, g.start, g.task_id, {s: k for s, k in g.keys.items() if k not in have}) for g in groups]
     todo = [group for group in todo if group.keys]
     failures = {m.name: f"method {m.name!r} {m.lacks}" for m in resolved if m.lacks}
+    compute, bench = _compute, lambda: _bench(resolved, board, table)
+    rehearsal = None
+    if board.made_to_order:
+        if board.objective == "surrogate":
+            rehearsal = SurrogateObjective.from_table(table, board.workload, board.tasks(table, "test"))
+        searchers = {m.name: m.searcher for m in resolved}
+        compute, bench = live.compute, lambda: live.LiveBench.of(searchers, board, table, rehearsal)
     rows: list[dict] = []
     unsaved: list[dict] = []
     with _progress(progress, sum(len(g.keys) for g in groups), len(have)) as advance:
         last = time.monotonic()
         try:
-            for group, found, message in _compute(todo, failures, lambda: _bench(resolved, board, table), workers):
+            for group, found, message in compute(todo, failures, bench, workers):
                 if message is not None:
                     failures.setdefault(group.method, message)
                     continue
@@ -104,10 +114,12 @@ def evaluate(
                     unsaved, last = [], time.monotonic()
         finally:
             kept.write(unsaved)
-    traces = _assemble(groups, pa.concat_tables([done, pa.Table.from_pylist(rows, schema.TRACES)]), failures)
+    traces = _assemble(groups, pa.concat_tables([done, pa.Table.from_pylist(rows, kept.kind)]), failures)
     about = {TWINS: _twins(resolved)}
     if board.path is not None:
         about[BOARD] = json.dumps({"board": str(board.path), "profile": board.narrowed}).encode()
+    if rehearsal is not None:
+        about[SURROGATE] = json.dumps(rehearsal.errors.to_dict("records")).encode()
     traces = traces.replace_schema_metadata({**(traces.schema.metadata or {}), **about})
     if failures:
         raise MethodsFailed(failures, traces, len(resolved))
@@ -144,6 +156,8 @@ def plan(methods: list[Method], board: Board, table) -> list[Group]:
         common += [board.track, EPOCHS_VERSION]
     if board.source_configs:
         common.append(board.source_configs)
+    if board.made_to_order:
+        common += [live.LIVE_VERSION, POOL, schema.NUMERICS_VERSION]
     starts = table.starts if "given5" in board.starts else {}
     portfolio = resolve("portfolio")[0].fingerprint if "portfolio3" in board.starts else None
     groups = []

@@ -21,25 +21,29 @@ TWINS = b"metabench.twins"
 EPOCHS = "epochs"
 #: metadata of a table of traces: the board that they were made on, as JSON {"board": folder, "profile": name}
 BOARD = b"metabench.board"
+#: metadata of a table of traces: the error of the surrogate that answered, a record for each task, as JSON
+SURROGATE = b"metabench.surrogate"
 
 
 class CellStore:
-    """A folder of files ``<method>.<start>.<digest>.parquet`` with schema TRACES, a row per cell.
+    """A folder of files ``<method>.<start>.<digest>.parquet`` of one schema, a row per cell; those of LIVE lie in the
+    folder ``live`` in it.
 
     Cells are found by their key, whatever file holds them, so several evaluations may share a folder, also at the same
     time. ``CellStore(None)`` keeps nothing.
     """
 
-    def __init__(self, folder: str | os.PathLike | None):
-        self.folder = None if folder is None else Path(folder)
+    def __init__(self, folder: str | os.PathLike | None, kind: pa.Schema = schema.TRACES):
+        self.folder = None if folder is None else Path(folder) / "live" if kind is schema.LIVE else Path(folder)
+        self.kind = kind
 
     def read(self, keys: Iterable[str]) -> pa.Table:
         """The stored cells among ``keys``, each once. Raises MetabenchError for a file that holds no traces."""
-        parts = [schema.TRACES.empty_table()]
+        parts = [self.kind.empty_table()]
         wanted = pa.array(list(keys), pa.string())
         for path in sorted(self.folder.glob("*.parquet")) if self.folder and self.folder.is_dir() else ():
             if not path.name.startswith("."):
-                part = read_traces(path)
+                part = read_traces(path, self.kind)
                 parts.append(part.filter(pc.is_in(part["cell"], wanted)))
         table = pa.concat_tables(parts)
         first = {key: row for row, key in reversed(list(enumerate(table["cell"].to_pylist())))}
@@ -56,14 +60,14 @@ class CellStore:
             path = self.folder / f"{method}.{start}.{digest}.parquet"
             part = path.with_name(f".{path.name}.{os.getpid()}.part")
             with part.open("wb") as file:
-                pq.write_table(pa.Table.from_pylist(members, schema.TRACES), file, compression="zstd")
+                pq.write_table(pa.Table.from_pylist(members, self.kind), file, compression="zstd")
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
 
 
-def read_traces(path: str | os.PathLike) -> pa.Table:
-    """A file of traces with schema TRACES (other columns are dropped).
+def read_traces(path: str | os.PathLike, kind: pa.Schema = schema.TRACES) -> pa.Table:
+    """A file of traces with schema TRACES or LIVE (other columns are dropped).
 
     Raises MetabenchError naming the file when it is unreadable, of another schema version, or lacks a column.
     """
@@ -75,12 +79,13 @@ def read_traces(path: str | os.PathLike) -> pa.Table:
     version = (table.schema.metadata or {}).get(b"metabench.schema_version", b"none").decode()
     if version != schema.SCHEMA_VERSION:
         raise MetabenchError(f"{path} has schema version {version}; expected {schema.SCHEMA_VERSION}")
-    table = completed(table)
-    for field in schema.TRACES:
+    if kind is schema.TRACES:
+        table = completed(table)
+    for field in kind:
         if field.name not in table.schema.names:
             raise MetabenchError(f"{path} holds no traces: column {field.name!r} is absent")
     try:
-        return table.select(schema.TRACES.names).cast(schema.TRACES)
+        return table.select(kind.names).cast(kind)
     except pa.ArrowException as error:
         raise MetabenchError(f"{path} holds no traces: {str(error).splitlines()[0]}") from None
 

@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metabench import schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.leaderboard.shift import Shift, parse_shift
 from metabench.registry import suggest
@@ -22,12 +23,14 @@ from metabench.search.starts import STARTS, USUAL
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
     from metabench.metatrain import MetaTrain
 
 PARTS = ("train", "valid", "test")
-#: where scores come from; headlines come from stored rows
-OBJECTIVES = ("replay",)
+#: where scores come from: stored rows, or training what is asked for. Headlines come from nothing else; a board that is
+#: `live` can be rehearsed with the objective `surrogate`
+OBJECTIVES = ("replay", "live")
 #: what methods do: search for good configurations, by full trainings or (counted in epochs) also by partial ones, or
 #: predict all of them after some observed trials
 TRACKS = ("search", "multi-fidelity", "predict")
@@ -89,6 +92,22 @@ class Board:
     narrowed: str = "full"
     #: the folder that holds board.toml
     path: Path | None = field(default=None, compare=False)
+
+    @property
+    def made_to_order(self) -> bool:
+        """Are trials made to order, so that any configuration of the space may be tried?"""
+        return self.objective != "replay"
+
+    @property
+    def traces_schema(self) -> pa.Schema:
+        """The columns of its traces."""
+        return schema.LIVE if self.made_to_order else schema.TRACES
+
+    def rehearsed(self) -> Board:
+        """A live board whose trials a surrogate answers. Raises UsageError for a board that looks rows up."""
+        if not self.made_to_order:
+            raise UsageError(f"board {self.name} looks stored rows up; only a live board is rehearsed with a surrogate")
+        return replace(self, objective="surrogate")
 
     @property
     def by_epochs(self) -> bool:
@@ -234,9 +253,12 @@ def parse_board(rules: Mapping[str, Any], where: str = "board.toml", path: Path 
         raise UsageError(f"{where}: marks {list(marks)} are not increasing whole numbers")
     if marks[0] < 1 or marks[-1] > rules["budget"]:
         raise UsageError(f"{where}: marks {list(marks)} leave the range 1 … budget ({rules['budget']})")
-    starts = tuple(rules.get("starts", ("own",) if track == "multi-fidelity" else USUAL))
+    alone = track == "multi-fidelity" or objective == "live"
+    starts = tuple(rules.get("starts", ("own",) if alone else USUAL))
     if track == "multi-fidelity" and starts != ("own",):
         raise UsageError(f'{where}: starts {list(starts)}: where epochs are counted, methods choose alone: ["own"]')
+    if objective == "live" and (starts, track) != (("own",), "search"):
+        raise UsageError(f'{where}: a live board is of track "search" and has starts = ["own"]')
     elsewhere = ("split", "profiles", "marks", "starts", "observed", "shift")
     rest = {"digest": ""} | {k: v for k, v in rules.items() if k not in elsewhere}
     shift = rules.get("shift")

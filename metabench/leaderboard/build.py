@@ -199,9 +199,12 @@ def to_parquet(frame: pd.DataFrame) -> bytes:
 
 def traces_parquet(traces: pa.Table) -> bytes:
     """Traces as they came; what reading them from a file adds to the schema is dropped, and so is an empty column."""
-    plain = completed(traces).cast(schema.TRACES).replace_schema_metadata(traces.schema.metadata)
-    if plain[EPOCHS].null_count == len(plain):
-        plain = plain.drop_columns(EPOCHS)
+    if "configs" in traces.schema.names:
+        plain = traces.cast(schema.LIVE).replace_schema_metadata(traces.schema.metadata)
+    else:
+        plain = completed(traces).cast(schema.TRACES).replace_schema_metadata(traces.schema.metadata)
+        if plain[EPOCHS].null_count == len(plain):
+            plain = plain.drop_columns(EPOCHS)
     return _parquet(plain.unify_dictionaries().combine_chunks())
 
 

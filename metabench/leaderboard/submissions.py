@@ -1,15 +1,17 @@
 """Submissions: a folder with ``submission.toml`` and ``traces.parquet`` becomes rows of a board.
 
-A trace holds which configurations were tried, in order; every score is looked up in the board's table, so a forged one
-cannot enter. Everything in the folder is untrusted: sizes are bounded before a file is read, no name reaches a path
-before it is checked, nothing in it is executed. Its status says how far it was checked:
+A trace holds which configurations were tried, in order; every score is looked up in the board's table, or (on a live
+board) every configuration is trained again, so a forged one cannot enter. Everything in the folder is untrusted:
+sizes are bounded before a file is read, no name reaches a path before it is checked, nothing in it is executed. Its
+status says how far it was checked:
 
 ``recomputed``
-    its traces are searches that keep the board's rules, and its scores were computed here from stored rows;
+    its traces are searches that keep the board's rules, and its scores were computed here, from stored rows or by training;
 ``reproduced``
     its code, installed here, proposed the same configurations in every cell;
 ``confirmed``
-    beyond that, searches with seeds that the author had no need to publish reach a regret within its interval.
+    beyond that, searches with seeds that the author had no need to publish reach a regret within its interval (not on a
+    live board: the table measures its own seeds alone).
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ import pyarrow.parquet as pq
 from metabench import registry, schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.leaderboard.board import Board
+from metabench.leaderboard.retrain import retrain
 from metabench.registry import suggest
 
 if TYPE_CHECKING:
@@ -194,9 +197,12 @@ def _check_url(key: str, url: str) -> None:
         raise Refused(f"submission.toml: {key} {url!r} is no plain http or https address")
 
 
-def _read_traces(path: Path, submission: Submission, cells: int, trials: int) -> tuple[pa.Table, list | None]:
-    """Traces (schema TRACES) and the claimed score of every trial, if the file has a column ``scores``."""
-    known = [f.name for f in schema.TRACES]
+def _read_traces(
+    path: Path, submission: Submission, cells: int, trials: int, kind: pa.Schema
+) -> tuple[pa.Table, list | None]:
+    """Traces of schema ``kind`` and the claimed score of every trial, if the file has a column ``scores``."""
+    known = [f.name for f in kind]
+    compulsory = _COMPULSORY[kind is schema.LIVE]
     try:
         with pq.ParquetFile(path) as file:
             # a list of a billion equal numbers packs into a few bytes: what counts is how many there are
@@ -218,14 +224,14 @@ def _read_traces(path: Path, submission: Submission, cells: int, trials: int) ->
         claimed = table["scores"].cast(pa.list_(pa.float64())).to_pylist() if "scores" in table.column_names else None
         if "cell" not in table.column_names:
             table = table.append_column("cell", pa.array([""] * len(table), pa.string()))
-        for field in schema.TRACES:
+        for field in kind:
             if field.name not in table.column_names:
-                if not field.nullable or field.name in _COMPULSORY:
+                if not field.nullable or field.name in compulsory:
                     raise Refused(f"traces.parquet: column {field.name!r} is absent")
                 table = table.append_column(field, pa.nulls(len(table), field.type))
-            elif field.name in _COMPULSORY and table[field.name].null_count:
+            elif field.name in compulsory and table[field.name].null_count:
                 raise Refused(f"traces.parquet: column {field.name!r} has cells without a value")
-        traces = table.select(known).cast(schema.TRACES)
+        traces = table.select(known).cast(kind)
     except (pa.ArrowException, OSError, OverflowError) as error:
         raise Refused(f"traces.parquet cannot be read: {str(error).splitlines()[0]}") from None
     if others := set(traces["method"].to_pylist()) - {submission.method}:
@@ -233,7 +239,11 @@ def _read_traces(path: Path, submission: Submission, cells: int, trials: int) ->
     return traces, claimed
 
 
-_COMPULSORY = ("method", "start", "task_id", "seed", "config_ids", "overhead")
+#: columns that must be there: of traces that index a table, and of live ones
+_COMPULSORY = (
+    ("method", "start", "task_id", "seed", "config_ids", "overhead"),
+    tuple(name for name in schema.LIVE.names if name != "cell"),
+)
 
 
 # ---------------------------------------------------------------- checking
@@ -255,7 +265,8 @@ def check(folder: str | os.PathLike, board: Board, table: Table) -> Checked:
     _check_name(submission, board)
     check_sources(submission, board, table)
     task_ids = board.tasks(table, "test")
-    traces, claimed = _read_traces(path, submission, len(board.starts) * len(task_ids) * board.seeds, _longest(board))
+    cells = len(board.starts) * len(task_ids) * board.seeds
+    traces, claimed = _read_traces(path, submission, cells, _longest(board), board.traces_schema)
     if traces.num_rows == 0:
         raise Refused("traces.parquet holds no cell")
     if strange := sorted(set(traces["start"].to_pylist()) - set(board.starts)):
@@ -265,11 +276,15 @@ def check(folder: str | os.PathLike, board: Board, table: Table) -> Checked:
         raise Refused("traces.parquet: overhead holds something that is no time in seconds")
     try:
         scores = score(traces, table, board)
+        if board.made_to_order:
+            traces = retrain(traces, board, table)
+            scores = score(traces, table, board)
     except MetabenchError as error:
         raise Refused(f"traces.parquet: {error}") from None
     if claimed is not None:
         _check_claimed(traces, claimed, board, table, task_ids)
-    _check_starts(traces, board, table)
+    if not board.made_to_order:  # there methods choose alone
+        _check_starts(traces, board, table)
     _check_claims(submission, scores)
     return Checked(submission, _with_cells(traces, board), scores)
 
@@ -382,11 +397,12 @@ def _with_cells(traces: pa.Table, board: Board) -> pa.Table:
     """The traces in canonical order, each with the hash of what it says as its key."""
     rows = sorted(traces.to_pylist(), key=lambda r: (board.starts.index(r["start"]), r["task_id"], r["seed"]))
     for row in rows:
-        said = [board.digest, *(row[k] for k in ("method", "start", "task_id", "seed", "config_ids"))]
+        tried = row["configs" if board.made_to_order else "config_ids"]
+        said = [board.digest, *(row[k] for k in ("method", "start", "task_id", "seed")), tried]
         if board.by_epochs:
             said += [row["epochs"]]
         row["cell"] = hashlib.sha256(json.dumps(said).encode()).hexdigest()
-    return pa.Table.from_pylist(rows, schema.TRACES)
+    return pa.Table.from_pylist(rows, board.traces_schema)
 
 
 # ---------------------------------------------------------------- reproducing
@@ -405,7 +421,7 @@ def reproduce(checked: Checked, board: Board, table: Table, workers: int = 1) ->
     if method.name != submission.method:
         raise Refused(f"{submission.spec} is called {method.name!r}, the submission {submission.method!r}")
     starts = tuple(s for s in board.starts if s in set(checked.traces["start"].to_pylist()))
-    longer = replace(board, starts=starts, seeds=2 * board.seeds)
+    longer = replace(board, starts=starts, seeds=board.seeds if board.made_to_order else 2 * board.seeds)
     again = evaluate(submission.spec, longer, table, workers=workers)
     ours = {(r["start"], r["task_id"], r["seed"]): _steps(r) for r in again.to_pylist()}
     for row in checked.traces.to_pylist():
@@ -413,11 +429,15 @@ def reproduce(checked: Checked, board: Board, table: Table, workers: int = 1) ->
         for trial, (a, b) in enumerate(zip_longest(mine, _steps(row)), 1):
             if a != b:
                 raise Refused(f"{_cell(row)}, trial {trial}: the code proposes {a}, the submission says {b}")
+    if board.made_to_order:
+        return "reproduced"
     return "confirmed" if _agrees(checked, again, longer, board, table) else "reproduced"
 
 
 def _steps(row: Mapping[str, Any]) -> list[Any]:
     """What a trace says was done: configurations, or (configuration, epochs) where these are counted."""
+    if "configs" in row:
+        return row["configs"]
     if row["epochs"] is None:
         return row["config_ids"]
     return list(zip(row["config_ids"], row["epochs"], strict=True))
@@ -486,7 +506,7 @@ def accepted(board: Board) -> Iterator[tuple[Submission, pa.Table]]:
             raise MetabenchError(f"{folder} was not accepted by `metabench submit`: no readable {STATUS}") from None
         if hashlib.sha256(path.read_bytes()).hexdigest() != digest or status not in STATUSES:
             raise MetabenchError(f"{folder} changed since it was accepted; submit it again")
-        traces, _ = _read_traces(path, submission, 10**6, _longest(board))
+        traces, _ = _read_traces(path, submission, 10**6, _longest(board), board.traces_schema)
         yield replace(submission, status=status), traces
 
 

@@ -16,6 +16,7 @@ from metabench.errors import UsageError
 from metabench.leaderboard.cards import Card, card
 from metabench.leaderboard.charts import EPOCHS, TRIALS, Axis, Series
 from metabench.scores.score import REFERENCE, ordered
+from metabench.search.continuous import POOL
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -147,6 +148,11 @@ class View:
     def n_configs(self) -> int:
         """Stored configurations of the board's workloads."""
         return sum(len(self.table.configs(name)) for name in self.board.workloads(self.table))
+
+    @property
+    def pool(self) -> int:
+        """Random configurations that a search whose trials are made to order may choose from besides the stored ones."""
+        return POOL
 
     @property
     def title(self) -> str:

@@ -98,7 +98,10 @@ class Reference:
 
     def test_regret(self, configs: np.ndarray, tasks: np.ndarray, table_seeds: np.ndarray) -> np.ndarray:
         """Test regret of configurations; the three are broadcast together."""
-        achieved = self.test[tasks, configs, table_seeds]
+        return self._test_regret(self.test[tasks, configs, table_seeds], tasks, table_seeds)
+
+    def _test_regret(self, achieved: np.ndarray, tasks: np.ndarray, table_seeds: np.ndarray) -> np.ndarray:
+        """Test regret of test scores, NaN where diverged."""
         gap, span = self.test_best[tasks, table_seeds] - achieved, self.test_span[tasks]
         regret = np.clip(_ratio(gap, span), -1.0, 1.0)
         known = np.isfinite(self.test_best[tasks, table_seeds])
@@ -126,12 +129,18 @@ class Reference:
         """Regrets of incumbents ``chosen`` int [groups, tasks, seeds, points], −1 where there is none."""
         k = (np.asarray(seeds) % self.valid.shape[2])[:, None]
         t = np.arange(chosen.shape[1])[:, None, None]
-        incumbent = np.where(chosen < 0, -np.inf, self._v[t, chosen, k])
+        return self.regrets_by(np.where(chosen < 0, -np.inf, self._v[t, chosen, k]), self.test[t, chosen, k], seeds)
+
+    def regrets_by(self, incumbent: np.ndarray, achieved: np.ndarray, seeds: np.ndarray) -> Regrets:
+        """Regrets of incumbents by their validation scores (−inf where there is none) and test scores ``achieved``, each
+        [groups, tasks, seeds, points]. Where they are of no stored configuration they may fall below 0: down to −1."""
+        k = (np.asarray(seeds) % self.valid.shape[2])[:, None]
+        t = np.arange(incumbent.shape[1])[:, None, None]
         best, none = self.best[t, k], np.isneginf(incumbent)
         gap = np.where(none, np.inf, best - incumbent)
-        valid = np.minimum(_ratio(gap, best - self.median[t, k]), 1.0)
-        minmax = np.minimum(_ratio(gap, best - self.worst[t, k]), 1.0)
-        test = np.where(none, 1.0, self.test_regret(chosen, t, k))
+        valid = np.clip(_ratio(gap, best - self.median[t, k]), -1.0, 1.0)
+        minmax = np.clip(_ratio(gap, best - self.worst[t, k]), -1.0, 1.0)
+        test = np.where(none, 1.0, self._test_regret(achieved, t, k))
         test = np.where(np.isfinite(self.test_best[t, k]), test, np.nan)
         return Regrets(incumbent, valid, test, minmax)
 

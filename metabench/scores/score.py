@@ -1,4 +1,5 @@
-"""Traces, table and board → Scores. Traces hold configuration ids only; every value is looked up here."""
+"""Traces, table and board → Scores. Traces hold configuration ids only, and every value is looked up here; but where trials
+are made to order the traces hold configurations with what training them gave."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from metabench.errors import MetabenchError, UsageError
-from metabench.evaluate.store import TWINS, completed
-from metabench.scores import fidelity
+from metabench.evaluate.store import SURROGATE, TWINS, completed
+from metabench.scores import fidelity, live
 from metabench.scores.aggregate import Hierarchy
 from metabench.scores.compare import against, compare, improvement, negative_transfer
 from metabench.scores.regret import Reference, Regrets
@@ -64,10 +65,26 @@ class Scores:
     critical: pd.DataFrame
     #: method, twin, start, mark, tasks, share (of tasks that trail by > .01), worst_tenth (mean trail there)
     negative_transfer: pd.DataFrame
+    #: where a surrogate answered: task_id, spearman, regret, its error on held-out configurations of each task
+    #: (:mod:`metabench.search.surrogate`); else None
+    surrogate: pd.DataFrame | None = None
+
+    @property
+    def caveat(self) -> str:
+        """What has to stand beside every score that a surrogate had a part in; empty where none had."""
+        if self.surrogate is None:
+            return ""
+        rank, wrong = self.surrogate["spearman"], self.surrogate["regret"]
+        worst = self.surrogate["task_id"][int(rank.to_numpy().argmin())]
+        return (
+            f"a surrogate answered, nothing was trained: on held-out configurations its rank correlation is "
+            f"{rank.mean():.2f} ({rank.min():.2f} on {worst}) and its mean error {wrong.mean():.2f} in valid regret"
+        )
 
     def __str__(self) -> str:
         columns = ["method", "start", "mark", "valid_regret", "valid_low", "valid_high", "test_regret", "mean_rank"]
-        return self.summary[columns].to_string(index=False, float_format=lambda x: f"{x:.3f}")
+        text = self.summary[columns].to_string(index=False, float_format=lambda x: f"{x:.3f}")
+        return f"{text}\n{self.caveat}" if self.caveat else text
 
 
 @dataclass(frozen=True)
@@ -109,7 +126,8 @@ def score(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Scores:
-    """Score traces (schema TRACES) on the board, narrowed to the profile that they were made with.
+    """Score traces (schema TRACES, or LIVE where trials are made to order) on the board, narrowed to the profile that they
+    were made with.
 
     ``twins`` maps methods to the method that does the same without transfer; by default it is read from the metadata
     that :func:`metabench.evaluate.evaluate` writes. ``resamples`` and ``seed`` belong to the bootstrap.
@@ -120,10 +138,12 @@ def score(
     """
     board = board.on(table)
     board.check(table)
-    traces = completed(traces)
     families = [table.task_info(t).family for part in board.parts(table) for t in part.tasks(table, "test")]
     hierarchy = Hierarchy.build(families, board.seeds, resamples, seed)
-    paths, floor, clock = (_by_epochs if board.by_epochs else _by_trials)(traces, table, board)
+    if board.made_to_order:
+        paths, floor, clock = _made_to_order(traces, table, board)
+    else:
+        paths, floor, clock = (_by_epochs if board.by_epochs else _by_trials)(completed(traces), table, board)
     task_ids = paths.task_ids
     if board.protocol == "hpob":
         own = paths.regrets
@@ -145,8 +165,19 @@ def score(
         noise_floor=pd.DataFrame({"task_id": task_ids, "family": families, "test_regret": floor.mean(axis=1)}),
         floor={"test_regret": float(hierarchy.estimate(floor)), "low": float(low), "high": float(high)},
         negative_transfer=_transfer(paths, dict(twins), board.marks),
+        surrogate=_surrogate(traces, board),
         **frames,
     )
+
+
+def _surrogate(traces: pa.Table, board: Board) -> pd.DataFrame | None:
+    """The surrogate's error, which the traces carry. Raises MetabenchError when a surrogate answered and they do not."""
+    if not board.made_to_order or not any(e.startswith("surrogate") for e in traces["engine"].to_pylist()):
+        return None
+    found = json.loads((traces.schema.metadata or {}).get(SURROGATE, b"null"))
+    if found is None or board.objective != "surrogate":
+        raise MetabenchError("traces: a surrogate answered; its scores stand on no board, nor without its error")
+    return pd.DataFrame(found)
 
 
 # ---------------------------------------------------------------- traces → paths
@@ -155,6 +186,23 @@ def _reference(table, board: Board, task_ids: list[str]) -> Reference:
     valid, test = (sign * table.final(board.workload, task_ids, s) for s in ("valid_score", "test_score"))
     pools = Pools.of(table, board.workload, task_ids)
     return Reference(valid, test) if pools is None else Reference(*map(pools.answers, (valid, test)), pools.tried)
+
+
+def _made_to_order(traces: pa.Table, table, board: Board) -> tuple[Paths, np.ndarray, None]:
+    """The paths over trials of searches with values of their own, and the noise floor of the table's rows."""
+    task_ids = board.tasks(table, "test")
+    reference = _reference(table, board, task_ids)
+    groups, at = layout(traces, task_ids, board)
+    grids = []
+    for part in live.outcomes(traces, table.space(board.workload), board.budget):
+        grids.append(np.empty((len(groups), len(task_ids), board.seeds, board.budget)))
+        grids[-1][at] = part
+    sign = np.array([1.0 if table.task_info(t).direction == "max" else -1.0 for t in task_ids])[:, None, None]
+    valid, test, overhead = grids
+    seeds, trials = np.arange(board.seeds), np.arange(1, board.budget + 1)
+    regrets = live.regrets(reference, sign * valid, sign * test, seeds)
+    paths = Paths(groups, task_ids, seeds, "trial", trials, regrets, overhead.cumsum(axis=-1))
+    return paths, _floor(reference, seeds), None
 
 
 def _floor(reference: Reference, seeds: np.ndarray) -> np.ndarray:

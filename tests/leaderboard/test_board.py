@@ -70,7 +70,8 @@ def test_a_profile_overrides_and_full_does_not(tmp_path):
         ('name = "search"', 'name = "../x"', "name '../x' may hold only"),
         ("budget = 50", "budget = 50\nmarks = [1, 60]", r"marks \[1, 60\] leave the range 1 … budget \(50\)"),
         ("budget = 50", "budget = 50\nmarks = [5, 1]", "are not increasing whole numbers"),
-        ("budget = 50", 'budget = 50\nobjective = "live"', "unknown objective 'live'; known: replay"),
+        ("budget = 50", 'budget = 50\nobjective = "surrogate"', "unknown objective 'surrogate'; known: live, replay"),
+        ("budget = 50", 'budget = 50\nobjective = "live"\nstarts = ["random5"]', r'has starts = \["own"\]'),
         ("budget = 50", "budget = ", "Invalid value"),
     ],
 )

@@ -1,0 +1,62 @@
+"""The live objective: a trial is really trained. The one door from searching to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from metabench.errors import MetabenchError
+from metabench.search.continuous import Outcome, Trial
+
+
+class Live:
+    """Trains what is asked for; a search with seed s trains with seed s, as a table's runs with that seed were.
+
+    A run's result does not depend on what is trained beside it, so answers are the same to the last bit in whatever
+    company, order or process on one kind of processor (``Outcome.device``) with one engine (``Outcome.engine``).
+    """
+
+    def __init__(self, workload: str, device: str = "cpu", backend: str = "auto"):
+        self.workload, self.device, self.backend = workload, device, backend
+
+    @classmethod
+    def from_table(cls, table, workload: str, task_ids: Sequence[str], **settings) -> Live:
+        """The objective of some tasks of a table.
+
+        Raises MetabenchError when a task's splits here are not those that the table was made with, and what
+        :func:`metabench.tasks.get` raises when its data cannot be had.
+        """
+        from metabench import tasks
+
+        known = table.tasks.set_index("task_id")["split_hashes"]
+        for task_id in task_ids:
+            if list(known[task_id]) != list(tasks.get(task_id).split_hashes):
+                raise MetabenchError(f"{task_id}: the data set's splits are not those that the table was made with")
+        return cls(workload, **settings)
+
+    def answer(self, trials: Sequence[Trial]) -> list[Outcome]:
+        """The outcome of each trial. Those of one task and split are trained together, equal ones once."""
+        from metabench import registry, tasks
+        from metabench.search.continuous import to_text
+        from metabench.training import run_cohort
+
+        load = registry.create("workloads", self.workload)
+        found: dict[tuple, Outcome] = {}
+        cohorts: dict[tuple[str, int], dict[tuple, Trial]] = {}
+        keys = [(t.task_id, t.seed, to_text(load.space, t.config)) for t in trials]
+        for key, trial in zip(keys, trials, strict=True):
+            split = trial.seed % tasks.get(trial.task_id).n_splits
+            cohorts.setdefault((trial.task_id, split), {})[key] = trial
+        for (task_id, _), members in cohorts.items():
+            task, asked = tasks.get(task_id), list(members.values())
+            curves = run_cohort(
+                load, task.arrays(asked[0].seed), load.space.table([t.config for t in asked]), [t.seed for t in asked],
+                task.checkpoints, device=self.device, backend=self.backend,
+            )  # fmt: skip
+            for i, key in enumerate(members):
+                ok = curves.status[i] == "ok"
+                valid, test = (float(s[i, -1]) if ok else np.nan for s in (curves.valid_score, curves.test_score))
+                seconds = float(curves.seconds[i])
+                found[key] = Outcome(valid, test, curves.status[i], seconds, curves.engine, curves.device)
+        return [found[key] for key in keys]
