@@ -12,7 +12,7 @@ import metabench
 ROOT = Path(metabench.__file__).parent
 #: top to bottom; a module imports from its own row and from those above it
 ROWS = [
-    "errors", "schema", "space", "metatrain", "registry", "sources", "tasks", "training", "workloads", "table",
+    "errors", "cluster", "schema", "space", "metatrain", "registry", "sources", "tasks", "training", "workloads", "table",
     "generate", "search", "baselines", "metamodels", "evaluate", "scores", "leaderboard", "interop", "testing",
     "benchmark", "notebook", "doctor", "cli",
 ]  # fmt: skip

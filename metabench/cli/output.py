@@ -7,15 +7,22 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from metabench.errors import UsageError
 
+if TYPE_CHECKING:
+    from metabench.table.place import Place
+
 #: version of what ``--json`` prints; raised when a key changes its meaning or goes
 SCHEMA = 1
 
+an_executor = click.option(
+    "--executor", default="local", show_default=True, type=click.Choice(["local", "ray"]),
+    help="Who does the work: processes of this machine, or the Ray cluster that RAY_ADDRESS names.",
+)  # fmt: skip
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")
@@ -68,15 +75,17 @@ def method_names() -> list[str]:
     return [*registry.names("baselines"), *registry.names("metamodels")]
 
 
-def table_folder(table: str) -> Path:
-    """``starter`` → the folder where table starter is, or would be made; what has a slash is a folder as it stands.
+def table_folder(table: str) -> Place:
+    """``starter`` → the folder where table starter is, or would be made; what has a slash is a folder, or a URI, as it
+    stands.
 
     Raises UsageError when it is neither.
     """
     from metabench.table import find_table
+    from metabench.table.place import place
 
     if "/" in table or "\\" in table:
-        return Path(table)
+        return place(table)
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", table):
         raise UsageError(f"table {table!r}: a name is made of a-z, 0-9, _ and -; a folder has a slash")
     return find_table(table) if table in table_names() else Path("datasets") / table / "v1"

@@ -8,13 +8,23 @@ from pathlib import Path
 
 import click
 
-from metabench.cli.output import Duration, as_json, board_names, completes, options, show, table_folder, table_names
+from metabench.cli.output import (
+    Duration,
+    an_executor,
+    as_json,
+    board_names,
+    completes,
+    options,
+    show,
+    table_folder,
+    table_names,
+)
 from metabench.errors import IncompleteError, MetabenchError, UsageError
 
 a_table = click.argument("table", shell_complete=completes(table_names))
 a_job = options(
     click.option(
-        "--table", required=True, metavar="NAME|FOLDER", help="Table to fill: a name, or a folder <name>/v<N>.",
+        "--table", required=True, metavar="NAME|FOLDER|URI", help="Table to fill: a name, a folder <name>/v<N>, or s3://…",
         shell_complete=completes(table_names),
     ),
     click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="What to train."),
@@ -51,13 +61,17 @@ def plan(table: str, workload: str, pattern: str, configs: int, seeds: int, as_j
 @click.option(
     "--backend", default="auto", show_default=True, metavar="NAME", help="auto, sequential, batched or resident."
 )
-@click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one a core]")
+@an_executor
+@click.option(
+    "--workers", type=click.IntRange(1),
+    help="Worker processes, or slots of the Ray cluster.  [default: one a core, or all of the cluster]",
+)  # fmt: skip
 @click.option("--budget", type=Duration(), help="Stop cleanly after this long: 90s, 9m, 2h.")
 @click.option("--retry-failed", is_flag=True, help="Train failed runs again.")
 @as_json
 def generate(
-    table: str, workload: str, pattern: str, configs: int, seeds: int, device: str, backend: str, workers: int | None,
-    budget: float | None, retry_failed: bool, as_json: bool,
+    table: str, workload: str, pattern: str, configs: int, seeds: int, device: str, backend: str, executor: str,
+    workers: int | None, budget: float | None, retry_failed: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Train the runs that a table lacks. The same command resumes.
 
@@ -65,11 +79,10 @@ def generate(
     """
     from metabench import tasks
     from metabench.generate import generate as train
-    from metabench.training.machine import pick_device
 
     report = train(
         table_folder(table), workload, tasks.select(workload, pattern), n_configs=configs, n_seeds=seeds,
-        device=pick_device(device), backend=backend, workers=workers, budget=budget, retry_failed=retry_failed,
+        device=device, backend=backend, executor=executor, workers=workers, budget=budget, retry_failed=retry_failed,
     )  # fmt: skip
     show([asdict(report) | {"runs_per_second": report.runs_per_second}], as_json)
     if report.missing or report.failed:

@@ -1,4 +1,4 @@
-"""Training what a plan says, on worker processes of one thread each, into a table that survives a kill at any time."""
+"""Training what a plan says, here or on a Ray cluster, into a table that survives a kill at any time."""
 
 from __future__ import annotations
 
@@ -7,26 +7,24 @@ import multiprocessing
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import wait
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from metabench import registry
-from metabench.errors import MetabenchError, UsageError
-from metabench.generate import worker
+from metabench import cluster, registry
+from metabench.errors import UsageError
 from metabench.generate.cost import cost_model
+from metabench.generate.executor import Answer, Executor
 from metabench.generate.plan import Chunk, Plan, make_plan
 from metabench.generate.progress import Progress
-from metabench.table import TableWriter, load_table, rows
+from metabench.registry import suggest
+from metabench.table import Table, TableWriter, load_table, manifest, rows
+from metabench.table.place import Place, place
 
 #: rows wait at most this many seconds for the next shard
 FLUSH_SECONDS = 5.0
-#: so many workers in a row may die before they are ready for work
-STILLBORN = 2
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Report:
 
 
 def generate(
-    path: str | Path,
+    path: str | Place,
     workload: str,
     task_ids: Sequence[str],
     *,
@@ -57,19 +55,21 @@ def generate(
     n_seeds: int = 2,
     device: str = "cpu",
     backend: str = "auto",
+    executor: str = "local",
     workers: int | None = None,
     budget: float | None = None,
     retry_failed: bool = False,
     progress: bool = True,
 ) -> Report:
-    """Train every run of tasks × configurations × seeds that the table in ``path`` lacks, and store it.
+    """Train every run of tasks × configurations × seeds that the table in ``path`` (a folder or URI) lacks, and store it.
 
-    ``workers`` processes (default: the cores on the CPU, one on a GPU) train one chunk each; ``budget`` seconds end the
-    work cleanly with runs missing. Calling it again trains only what is missing; ``retry_failed`` also what failed.
-    Raises UsageError for unknown names, MetabenchError when the table cannot be written.
+    The executor ``local`` trains on ``workers`` processes (default: the cores on the CPU, one on a GPU), ``ray`` on that
+    many slots (default: all) of the cluster that RAY_ADDRESS names; ``device`` auto takes GPUs where there are any. A
+    run's curve does not depend on who trains it. ``budget`` seconds end the work cleanly with runs missing. Calling it
+    again trains only what is missing; ``retry_failed`` also what failed. Raises UsageError for unknown names,
+    MetabenchError when the table cannot be written or the cluster not reached.
     """
     from metabench import tasks
-    from metabench.training import choose
 
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker imports the caller's script
         raise UsageError("generate is called on import; put the call under `if __name__ == '__main__':`")
@@ -77,19 +77,19 @@ def generate(
     chosen = [tasks.get(task_id) for task_id in task_ids]
     if not chosen:
         raise UsageError("no tasks to train on")
-    backend = choose(load, device, backend)
-    workers = workers or (os.cpu_count() or 1 if device == "cpu" else 1)
-    with TableWriter(path) as table:
+    with _site(executor, load, device, backend, workers) as site, TableWriter(path) as table:
         table.put_configs(workload, load.space, n_configs)
         table.put_tasks(chosen)
         if retry_failed:
             table.drop_failed(workload)
-        configs = worker.stored_configs(table.path, workload).iloc[:n_configs]
-        model = cost_model(load, device, backend)
-        plan = make_plan(load, chosen, configs, n_seeds, table.keys(workload), model, workers)
-        run = _Run(table, plan, device, backend, model.together, budget)
+        configs = Table(table.path).configs(workload).iloc[:n_configs]
+        model = cost_model(load, site.device, site.backend)
+        plan = make_plan(load, chosen, configs, n_seeds, table.keys(workload), model, site.workers)
+        run = _Run(table, plan, site.device, budget)
         with Progress(plan.missing, plan.seconds, enabled=progress) as shown:
-            run.all(min(workers, max(1, len(plan.chunks))), shown)
+            if plan.chunks:
+                settings = workload, configs, site.device, site.backend, model.together
+                run.all(site.executor(min(site.workers, len(plan.chunks)), *settings), shown)
         table.compact(workload)
     return Report(
         trained=run.trained, stored_before=plan.stored, missing=plan.missing - run.trained, diverged=run.diverged,
@@ -98,7 +98,7 @@ def generate(
 
 
 def preview(
-    path: str | Path,
+    path: str | Place,
     workload: str,
     pattern: str,
     *,
@@ -119,7 +119,7 @@ def preview(
     load = registry.create("workloads", workload)
     chosen = [tasks.get(task_id) for task_id in tasks.select(workload, pattern)]
     stored = np.empty(0, np.int64)
-    if (Path(path) / "SHA256SUMS").exists():
+    if manifest.read(path):
         table = load_table(path)
         if workload in table.workloads:
             stored = np.sort(table.runs(workload, ["run_id"])["run_id"].to_numpy())
@@ -127,82 +127,74 @@ def preview(
     model = cost_model(load, device, choose(load, device, backend))
     plan = make_plan(load, chosen, load.space.sample(n_configs, seed=0), n_seeds, stored, model, workers)
     return {
-        "table": str(path), "workload": workload, "tasks": len(chosen), "runs": plan.wanted, "stored": plan.stored,
+        "table": str(place(path)), "workload": workload, "tasks": len(chosen), "runs": plan.wanted, "stored": plan.stored,
         "missing": plan.missing, "chunks": len(plan.chunks), "gflop": round(plan.flops / 1e9),
         "workers": workers, "minutes": round(plan.seconds / workers / 60, 2),
     }  # fmt: skip
 
 
-class _Worker:
-    def __init__(self, *settings):
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=worker.main, args=(theirs, os.getpid(), *settings), daemon=True)
-        with _one_thread():
-            self.process.start()
-        theirs.close()
-        self.chunk: Chunk | None = None
-        #: when it was ready for work, and seconds of work since
-        self.ready: float | None = None
-        self.given = self.busy = 0.0
+@dataclass(frozen=True)
+class _Site:
+    """Where a plan is trained, by how many workers at once, and how to have them: (number, settings …) → Executor."""
 
-    def give(self, chunk: Chunk) -> None:
-        self.chunk, self.given = chunk, time.monotonic()
-        with contextlib.suppress(BrokenPipeError):  # a dead worker is noticed by its closed pipe
-            self.pipe.send_bytes(worker.request(chunk.task_id, chunk.config_ids, chunk.seeds))
-
-    def stop(self) -> None:
-        self.pipe.close()
-        self.process.terminate()
-        self.process.join()
+    device: str
+    backend: str
+    workers: int
+    executor: Callable[..., Executor]
 
 
 @contextlib.contextmanager
-def _one_thread():
-    """Numerical libraries of processes started inside use one thread."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+def _site(name: str, workload, device: str, backend: str, workers: int | None) -> Iterator[_Site]:
+    from metabench.training import choose
+    from metabench.training.machine import pick_device
+
+    if name == "local":
+        from metabench.generate.processes import Processes
+
+        device = pick_device(device)
+        n = workers or (os.cpu_count() or 1 if device == "cpu" else 1)
+        yield _Site(device, choose(workload, device, backend), n, Processes)
+    elif name == "ray":
+        from metabench.generate.ray_cluster import Cluster
+
+        with cluster.connected() as ray:
+            if device == "auto":
+                device = "cuda" if cluster.slots(ray, "cuda") else "cpu"
+            n = workers or cluster.slots(ray, device)
+            if not n:
+                what = "GPUs" if device == "cuda" else "cores"
+                raise UsageError(f"the Ray cluster has no {what}; where an autoscaler adds them, say how many: workers")
+            if device == "cpu":  # nodes with GPUs choose for themselves: the driver need not have one
+                backend = choose(workload, device, backend)
+            yield _Site(device, backend, n, lambda _, *settings: Cluster(ray, workers, *settings))
+    else:
+        raise suggest(name, cluster.EXECUTORS, "executor")
 
 
 class _Run:
     """One pass over a plan."""
 
-    def __init__(
-        self, table: TableWriter, plan: Plan, device: str, backend: str, together: int | None, budget: float | None
-    ):
+    def __init__(self, table: TableWriter, plan: Plan, device: str, budget: float | None):
         self.table, self.plan, self.device = table, plan, device
-        self.settings = (str(table.path), plan.workload, device, backend, together)
         self.queue = deque(plan.chunks)
         #: runs that are tried alone because a worker died over their chunk
         self.suspects: set[int] = set()
-        self.stillborn = 0
         self.waiting: list[pa.Table] = []
         self.started = self.flushed = time.monotonic()
         self.deadline = None if budget is None else self.started + budget
         self.trained = self.diverged = self.failed = 0
         self.flops = self.seconds = self.predicted = self.idle = 0.0
 
-    def all(self, n: int, shown: Progress) -> None:
+    def all(self, executor: Executor, shown: Progress) -> None:
         """Train until nothing is left or the budget is spent; store what was trained whatever happens."""
-        team: list[_Worker] = []
         try:
-            if self.queue:
-                team = [_Worker(*self.settings) for _ in range(n)]
-                for member in team:
-                    self._next(member)
-            while any(member.chunk for member in team):
-                ready = wait([member.pipe for member in team if member.chunk], timeout=1.0)
-                for member in [m for m in team if m.pipe in ready]:
-                    self._receive(member, team, shown)
+            while True:
+                while self.queue and executor.vacant and not self._over():
+                    executor.give(self.queue.popleft())
+                if not executor.given:
+                    break
+                for answer in executor.answers(1.0):
+                    self._receive(answer, shown)
                 if time.monotonic() - self.flushed > FLUSH_SECONDS:
                     self._flush()
                 shown.update(self.trained, self.flops, self.predicted)
@@ -210,56 +202,25 @@ class _Run:
             try:
                 self._flush()
             finally:
-                ended = time.monotonic()
-                self.seconds = ended - self.started
-                there = [ended - member.ready for member in team if member.ready is not None]
-                self.idle = 1.0 - sum(member.busy for member in team) / sum(there) if sum(there) else 0.0
-                for member in team:
-                    member.stop()
+                self.seconds, self.idle = time.monotonic() - self.started, executor.idle
+                executor.close()
 
-    def _next(self, member: _Worker) -> None:
-        member.chunk = None
-        if self.queue and (self.deadline is None or time.monotonic() < self.deadline):
-            member.give(self.queue.popleft())
+    def _over(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline
 
-    def _receive(self, member: _Worker, team: list[_Worker], shown: Progress) -> None:
-        chunk = member.chunk
-        try:
-            answer = member.pipe.recv_bytes()
-        except (EOFError, ConnectionResetError):
-            member.process.join()
-            reason = f"the worker process died (exit code {member.process.exitcode})"
-            self._died(chunk, member.ready is not None, reason)
-            shown.note(f"{reason}; starting another")
-            member.stop()
-            place = team.index(member)
-            member = team[place] = _Worker(*self.settings)
-        else:
-            if answer == worker.READY:
-                member.ready = member.given = time.monotonic()
-                self.stillborn = 0
-                return
-            member.busy += time.monotonic() - member.given
-            good = answer.startswith(worker.ROWS)
-            self._store(chunk, worker.decode(answer) if good else self._failed(chunk, answer[1:].decode()))
-        self._next(member)
-
-    def _died(self, chunk: Chunk, ready: bool, reason: str) -> None:
-        """A worker died over a chunk: its runs are tried once more, each alone; the one that kills again has failed."""
-        if not ready:
-            self.queue.appendleft(chunk)
-            self.stillborn += 1
-            if self.stillborn >= STILLBORN:
-                raise MetabenchError(
-                    f"worker processes cannot start: {reason}; a script that generates needs "
-                    "its call under `if __name__ == '__main__':`"
-                )
-        elif id(chunk) in self.suspects:
-            self._store(chunk, self._failed(chunk, reason))
+    def _receive(self, answer: Answer, shown: Progress) -> None:
+        """A chunk over which a worker died is tried once more, each run alone; the one that kills again has failed."""
+        chunk = answer.chunk
+        if answer.rows is not None:
+            self._store(chunk, answer.rows)
+        elif not answer.died or id(chunk) in self.suspects:
+            self._store(chunk, self._failed(chunk, answer.reason))
         else:
             singles = chunk.singles()
             self.suspects |= set(map(id, singles))
             self.queue.extend(singles)
+        if answer.died:
+            shown.note(f"{answer.reason}; its work goes to another")
 
     def _failed(self, chunk: Chunk, reason: str) -> pa.Table:
         cohort = rows.cohort_id(rows.run_ids([chunk.task_id] * len(chunk), chunk.config_ids, chunk.seeds))

@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,9 +24,18 @@ def request(task_id: str, config_ids: np.ndarray, seeds: np.ndarray) -> bytes:
 
 
 def main(
-    pipe: Connection, parent: int, path: str, workload: str, device: str, backend: str, together: int | None = None
+    pipe: Connection,
+    parent: int,
+    workload: str,
+    configs: pd.DataFrame,
+    device: str,
+    backend: str,
+    together: int | None = None,
 ) -> None:
-    """Say READY, then answer requests until the pipe closes. The process ends by itself when its parent dies."""
+    """Say READY, then answer requests until the pipe closes. The process ends by itself when its parent dies.
+
+    ``configs`` is the table's configuration table, indexed by config_id.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stores what there is
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     import warnings
@@ -36,7 +44,6 @@ def main(
 
     warnings.simplefilter("ignore", UserWarning)  # the parent has told about the backend once
     load = registry.create("workloads", workload)
-    configs = stored_configs(Path(path), workload)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
         pipe.send_bytes(READY)
         while True:
@@ -46,15 +53,6 @@ def main(
             except Exception as error:  # a task that cannot be had fails all its runs
                 answer = FAILED + _reason(error).encode()
             pipe.send_bytes(answer)
-
-
-def stored_configs(path: Path, workload: str) -> pd.DataFrame:
-    """The configuration table that a table's rows refer to, indexed by config_id."""
-    from metabench.table import files
-
-    space, table = files.read_configs(path / f"configs/{workload}.parquet")
-    frame = table.to_pandas(types_mapper=files.nullable).set_index("config_id")
-    return frame.astype({name: p.dtype for name, p in space.items()})
 
 
 def train(

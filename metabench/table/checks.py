@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ import pyarrow as pa
 
 from metabench import schema
 from metabench.table import files, rows
+from metabench.table.place import Place
 from metabench.training.curves import SERIES
 
 #: row groups that are checked at once: their values stay near the processor
@@ -92,7 +92,7 @@ class Rows:
         return (self.length >= 0) & ((self.length < whole[self.task]) | (self.length == 0))
 
 
-def check_rows(path: Path, tasks: Tasks | None, n_configs: int | None) -> Rows:
+def check_rows(path: Place, tasks: Tasks | None, n_configs: int | None) -> Rows:
     """Read a runs file in full and check every row; ``tasks`` and ``n_configs`` are None where they cannot be read.
 
     Raises MetabenchError when the file is damaged or foreign.

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from metabench import schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.space import Space
+from metabench.table.place import Place
 
 SPACE_KEY = b"metabench.space"
 _VERSION_KEY = b"metabench.schema_version"
@@ -20,13 +21,15 @@ _VERSION_KEY = b"metabench.schema_version"
 nullable = {pa.int64(): pd.Int64Dtype()}.get
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
+def open_parquet(path: Place) -> pq.ParquetFile:
     """A Parquet file of this schema version, its footer read and checked.
 
     Raises MetabenchError when it is absent, truncated, no Parquet, not metabench's, or of another schema version.
     """
     try:
-        file = pq.ParquetFile(path, memory_map=True)
+        # what is far is read in few large pieces
+        near = isinstance(path, Path)
+        file = pq.ParquetFile(path if near else path.open(), memory_map=near, pre_buffer=not near)
         found = file.schema_arrow.metadata or {}
     except FileNotFoundError:
         raise MetabenchError(f"{path} is missing") from None
@@ -42,7 +45,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     return file
 
 
-def check_columns(path: Path, found: pa.Schema, expected: pa.Schema, more: bool = False) -> None:
+def check_columns(path: Place, found: pa.Schema, expected: pa.Schema, more: bool = False) -> None:
     """Raise MetabenchError naming the first column that is absent, of another type or (unless ``more``) unknown."""
     for field in expected:
         if field.name not in found.names:
@@ -55,14 +58,14 @@ def check_columns(path: Path, found: pa.Schema, expected: pa.Schema, more: bool 
         raise MetabenchError(f"{path} has an unknown column {unknown[0]!r}")
 
 
-def open_runs(path: Path) -> pq.ParquetFile:
+def open_runs(path: Place) -> pq.ParquetFile:
     """A runs file, its columns checked against schema RUNS."""
     file = open_parquet(path)
     check_columns(path, file.schema_arrow, schema.RUNS)
     return file
 
 
-def read_rows(path: Path, file: pq.ParquetFile, columns: list[str] | None = None, groups=None) -> pa.Table:
+def read_rows(path: Place, file: pq.ParquetFile, columns: list[str] | None = None, groups=None) -> pa.Table:
     """Rows of some row groups (None: all). Raises MetabenchError when the bytes are damaged."""
     groups = range(file.num_row_groups) if groups is None else groups
     try:
@@ -71,7 +74,7 @@ def read_rows(path: Path, file: pq.ParquetFile, columns: list[str] | None = None
         raise MetabenchError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 
 
-def read_tasks(path: Path) -> pa.Table:
+def read_tasks(path: Place) -> pa.Table:
     """tasks.parquet: schema TASKS followed by float64 ``feature_*`` columns."""
     file = open_parquet(path)
     check_columns(path, file.schema_arrow, schema.TASKS, more=True)
@@ -82,7 +85,7 @@ def read_tasks(path: Path) -> pa.Table:
     return read_rows(path, file)
 
 
-def read_configs(path: Path) -> tuple[Space, pa.Table]:
+def read_configs(path: Place) -> tuple[Space, pa.Table]:
     """configs/<workload>.parquet: the space it was drawn from and the rows, config_id counting from 0."""
     file = open_parquet(path)
     try:

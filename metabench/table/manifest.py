@@ -5,6 +5,9 @@ it. A change is a redo log (Gray & Reuter, 1992, §10): the new files are writte
 manifest that lists them is published as ``SHA256SUMS.next`` by one rename (the commit point), and only then are the
 files moved to their places. Whoever opens the table after a crash finishes a published change or sweeps up an
 unpublished one.
+
+The same holds on an object store (:mod:`metabench.table.place`), where a PUT and a copy are atomic and durable as soon
+as they are answered, and a move is a copy and a deletion: every step after the commit point may be carried out again.
 """
 
 from __future__ import annotations
@@ -14,23 +17,25 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from metabench.errors import MetabenchError
+from metabench.table.lock import locked
+from metabench.table.place import Place, place
 
-SUMS, NEXT, LOCK = "SHA256SUMS", "SHA256SUMS.next", ".lock"
+SUMS, NEXT = "SHA256SUMS", "SHA256SUMS.next"
 _FOLDERS = ("", "configs", "runs")
 _FILE = re.compile(r"tasks\.parquet|starts\.csv|configs/[a-z0-9_]+\.parquet|runs/[a-z0-9_]+(-\d{5})?\.parquet")
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
-def read(folder: Path, name: str = SUMS) -> dict[str, str]:
+def read(folder: Place | str, name: str = SUMS) -> dict[str, str]:
     """The files of a table, path inside ``folder`` → sha256, sorted; empty where there is no manifest yet.
 
     Raises MetabenchError naming the first line that is malformed or names something that is no table file.
     """
-    path = Path(folder) / name
+    path = place(folder) / name
     try:
         text = path.read_bytes().decode("ascii")
     except FileNotFoundError:
@@ -50,63 +55,25 @@ def read(folder: Path, name: str = SUMS) -> dict[str, str]:
     return dict(sorted(files.items()))
 
 
-def digest(folder: Path) -> str:
+def digest(folder: Place) -> str:
     """sha256 of the manifest: identifies the content of the whole table."""
-    return hashlib.sha256((Path(folder) / SUMS).read_bytes()).hexdigest()
+    return hashlib.sha256((folder / SUMS).read_bytes()).hexdigest()
 
 
-def sha256(path: Path) -> str:
+def sha256(path: Place) -> str:
     """sha256 of a file, hexadecimal."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextlib.contextmanager
-def locked(folder: Path, timeout: float = 5.0) -> Iterator[Callable[[], None]]:
-    """Hold the table's lock; the system releases it when the process dies, however it dies.
-
-    Gives a function that raises MetabenchError when the lock no longer lies in the folder: moved away, removed, or
-    replaced by another. Raises MetabenchError when another process holds it for ``timeout`` seconds or the folder cannot
-    be written.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(Path(folder) / LOCK)
-    try:
-        lock.acquire(timeout=timeout)
-    except Timeout:
-        raise MetabenchError(f"{folder} is being written by another process; wait until it has finished") from None
-    except OSError as error:
-        raise MetabenchError(f"{folder} cannot be written: {error.strerror or error}") from None
-    try:
-        held = _identity(folder)
-
-        def check() -> None:
-            if held is None or _identity(folder) != held:
-                raise MetabenchError(f"{folder} was moved, removed or replaced while it was being written")
-
-        yield check
-    finally:
-        lock.release()
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    try:
-        status = os.stat(Path(folder) / LOCK)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def commit(folder: Path, files: Mapping[str, bytes], remove: Iterable[str] = ()) -> None:
+def commit(folder: Place, files: Mapping[str, bytes], remove: Iterable[str] = ()) -> None:
     """Add or replace ``files`` (path inside the table → content) and drop ``remove``, all or nothing.
 
     The caller holds the lock. When it returns the change is on disk. Raises MetabenchError (disk full, read-only …)
     with the table as it was.
     """
-    folder = Path(folder)
     sums = {path: value for path, value in read(folder).items() if path not in set(remove)}
-    staged: list[Path] = []
+    staged: list[Place] = []
     try:
         for path, content in files.items():
             value = hashlib.sha256(content).hexdigest()
@@ -120,7 +87,7 @@ def commit(folder: Path, files: Mapping[str, bytes], remove: Iterable[str] = ())
         _write(staged[-1], "".join(f"{value}  {path}\n" for path, value in sorted(sums.items())).encode())
         for parent in {path.parent for path in staged}:
             _sync(parent)
-        os.replace(staged[-1], folder / NEXT)
+        staged[-1].replace(folder / NEXT)
         _sync(folder)
     except OSError as error:
         if not (folder / NEXT).exists():
@@ -128,21 +95,20 @@ def commit(folder: Path, files: Mapping[str, bytes], remove: Iterable[str] = ())
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
         where = error.filename or (staged[-1] if staged else folder)
-        raise MetabenchError(f"{where} cannot be written: {error.strerror or error}") from None
+        raise MetabenchError(f"{where} cannot be written: {_reason(error)}") from None
     _finish(folder)
 
 
-def recover(folder: Path) -> None:
+def recover(folder: Place) -> None:
     """Finish a change that was published, sweep up one that was not. The caller holds the lock."""
-    folder = Path(folder)
     if (folder / NEXT).exists():
         _finish(folder)
     for sub in _FOLDERS:
-        for path in sorted((folder / sub).glob(".*.new")):
+        for path in (folder / sub).glob(".*.new"):
             path.unlink()
 
 
-def settle(folder: Path, patience: float = 5.0) -> None:
+def settle(folder: Place, patience: float = 5.0) -> None:
     """Before reading: see a published change through, by its writer if that is alive, by ourselves if not."""
     limit = time.monotonic() + patience
     while (folder / NEXT).exists():
@@ -154,7 +120,7 @@ def settle(folder: Path, patience: float = 5.0) -> None:
                 raise
 
 
-def _finish(folder: Path) -> None:
+def _finish(folder: Place) -> None:
     """Carry out the change published in NEXT; safe to repeat after a kill anywhere inside."""
     before, after = read(folder), read(folder, NEXT)
     try:
@@ -162,32 +128,41 @@ def _finish(folder: Path) -> None:
         for path in changed:
             hidden = _hidden(folder / path)
             if hidden.exists() and sha256(hidden) == after[path]:
-                os.replace(hidden, folder / path)
+                hidden.replace(folder / path)
             elif not (folder / path).exists() or sha256(folder / path) != after[path]:
                 raise MetabenchError(f"{folder / path} was lost in an interrupted write: {NEXT} promises another")
         for path in before.keys() - after.keys():
             (folder / path).unlink(missing_ok=True)
         for parent in {(folder / path).parent for path in [*changed, *before.keys() - after.keys()]}:
             _sync(parent)
-        os.replace(folder / NEXT, folder / SUMS)
+        (folder / NEXT).replace(folder / SUMS)
         _sync(folder)
     except OSError as error:
-        raise MetabenchError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from None
+        raise MetabenchError(f"{error.filename or folder} cannot be written: {_reason(error)}") from None
 
 
-def _hidden(path: Path) -> Path:
+def _hidden(path: Place) -> Place:
     return path.with_name(f".{path.name}.new")
 
 
-def _write(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error).splitlines()[0]
+
+
+def _write(path: Place, content: bytes) -> None:
+    if not isinstance(path, Path):
+        path.write_bytes(content)
+        return
+    with path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sync(folder: Path) -> None:
+def _sync(folder: Place) -> None:
     """Make renames in a folder durable."""
+    if not isinstance(folder, Path):
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -21,6 +21,7 @@ from metabench.registry import suggest
 from metabench.space import Space
 from metabench.table import files, manifest, splits
 from metabench.table import starts as prescribed
+from metabench.table.place import Place, place
 from metabench.training.curves import SERIES
 
 _TASK = schema.RUNS.get_field_index("task_id")
@@ -28,20 +29,20 @@ _SEED = schema.RUNS.get_field_index("seed")
 
 
 class Table:
-    """A table in a folder; nothing is read before it is asked for. Open it with :func:`load_table`.
+    """A table in a folder or a remote place; nothing is read before it is asked for. Open it with :func:`load_table`.
 
     Every reading method raises MetabenchError naming the file that is missing, foreign, damaged or of another schema
     version, and UsageError for a task or workload that the table does not hold.
     """
 
-    def __init__(self, path: str | Path):
-        self.path: Path | None = Path(path)
+    def __init__(self, path: str | Place):
+        self.path: Place | None = place(path)
         manifest.settle(self.path)
         self._sums = manifest.read(self.path)
         if not self._sums:
             raise MetabenchError(f"{self.path} is no table: it has no {manifest.SUMS}")
         self._configs: dict[str, tuple[Space, pd.DataFrame]] = {}
-        self._runs: dict[str, list[tuple[Path, pq.ParquetFile]]] = {}
+        self._runs: dict[str, list[tuple[Place, pq.ParquetFile]]] = {}
 
     def __repr__(self) -> str:
         return f"<table {self.name}: {len(self.tasks)} tasks, workloads {', '.join(self.workloads)}>"
@@ -109,7 +110,7 @@ class Table:
         return self._of(workload)[1].copy()
 
     # ---------------------------------------------------------------- rows
-    def _opened(self, workload: str) -> list[tuple[Path, pq.ParquetFile]]:
+    def _opened(self, workload: str) -> list[tuple[Place, pq.ParquetFile]]:
         if workload not in self._runs:
             self._of(workload)
             paths = [self.path / p for p in self._sums if re.fullmatch(rf"runs/{workload}(-\d{{5}})?\.parquet", p)]
@@ -285,7 +286,7 @@ class JoinedTable(Table):
             raise suggest(workload, self.workloads, f"workload in table {self.name}")
         return self._longest(workload)._of(workload)
 
-    def _opened(self, workload: str) -> list[tuple[Path, pq.ParquetFile]]:
+    def _opened(self, workload: str) -> list[tuple[Place, pq.ParquetFile]]:
         return [pair for t in self.tables if workload in t.workloads for pair in t._opened(workload)]
 
 
@@ -305,7 +306,7 @@ def dataset_folders() -> list[Path]:
     return list(dict.fromkeys([*listed, Path("datasets"), Path(__file__).parents[2] / "datasets"]))
 
 
-def _versions(folder: Path) -> dict[int, Path]:
+def _versions(folder: Place) -> dict[int, Place]:
     found = (re.fullmatch(r"v(\d+)", p.name) for p in folder.iterdir()) if folder.is_dir() else ()
     return {int(m[1]): folder / m[0] for m in found if m and (folder / m[0] / manifest.SUMS).exists()}
 
@@ -316,12 +317,12 @@ def table_names() -> list[str]:
     return sorted({folder.name for folder in folders if _versions(folder)})
 
 
-def find_table(name_or_path: str | Path, version: int | None = None) -> Path:
-    """The folder of a table: by path, or by name (the newest version unless one is asked for).
+def find_table(name_or_path: str | Place, version: int | None = None) -> Place:
+    """Where a table lies: by path, by URI (``s3://bucket/…``), or by name (the newest version unless one is asked for).
 
     Raises UsageError naming the nearest table, or the versions that exist.
     """
-    direct = Path(name_or_path)
+    direct = place(name_or_path)
     if version is None and any((direct / name).exists() for name in (manifest.SUMS, manifest.NEXT)):
         return direct
     named = re.fullmatch(r"[A-Za-z0-9_.-]+", str(name_or_path))
@@ -333,7 +334,7 @@ def find_table(name_or_path: str | Path, version: int | None = None) -> Path:
         if found:
             return found[max(found) if version is None else version]
     if not named or direct.exists():
-        raise UsageError(f"{name_or_path} is no table: it has no {manifest.SUMS}")
+        raise UsageError(f"{direct} is no table: it has no {manifest.SUMS}")
     names = table_names()
     if not names:
         places = ", ".join(map(str, dataset_folders()))
@@ -341,8 +342,8 @@ def find_table(name_or_path: str | Path, version: int | None = None) -> Path:
     raise suggest(str(name_or_path), names, "table")
 
 
-def load_table(name_or_path: str | Path, version: int | None = None) -> Table:
-    """The table of this name or in this folder, opened lazily. Raises UsageError when there is none."""
+def load_table(name_or_path: str | Place, version: int | None = None) -> Table:
+    """The table of this name, in this folder or under this URI, opened lazily. Raises UsageError when there is none."""
     return Table(find_table(name_or_path, version))
 
 

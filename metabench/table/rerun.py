@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 from metabench import registry
 from metabench.errors import MetabenchError, UsageError
 from metabench.table import rows
+from metabench.table.place import Place
 from metabench.table.read import Table, load_table
 from metabench.training.curves import SERIES
 
@@ -104,7 +104,7 @@ class Rerun:
         return [asdict(run) for run in self.runs]
 
 
-def rerun(name_or_path: str | Path, *, sample: int = 20, run_id: int | None = None, seed: int = 0) -> Rerun:
+def rerun(name_or_path: str | Place, *, sample: int = 20, run_id: int | None = None, seed: int = 0) -> Rerun:
     """Train a random sample of a table's rows (or the row ``run_id``) again on the backend that made them.
 
     Raises UsageError when there is no such row, MetabenchError when a task's data has changed or cannot be had.

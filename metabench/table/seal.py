@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from metabench.table import manifest
+from metabench.table.place import Place
 
 SEAL = "SHA256SUMS.card"
 _HEAD = "# sha256 of the lines below: "
@@ -25,12 +25,12 @@ def write(files: Mapping[str, bytes]) -> bytes:
     return f"{_HEAD}{_sha256(lines)}\n{lines}".encode()
 
 
-def check(folder: Path, sound: bool = True) -> list[str]:
+def check(folder: Place, sound: bool = True) -> list[str]:
     """Files of the card that are not as they were written, one line each; none where the table has no card.
 
     ``sound`` tells whether the data are what SHA256SUMS says: then a card about another SHA256SUMS is an old one.
     """
-    path = Path(folder) / SEAL
+    path = folder / SEAL
     try:
         text = path.read_bytes().decode(errors="replace")
     except FileNotFoundError:
@@ -41,13 +41,13 @@ def check(folder: Path, sound: bool = True) -> list[str]:
         return [f"{path} is damaged: its first line is not the hash of the others"]
     problems = []
     for sha256, name in (entry.groups() for entry in entries):
-        file = Path(folder) / name
+        file = folder / name
         if not file.is_file():
             problems.append(f"{file} is missing, {SEAL} lists it")
         elif manifest.sha256(file) == sha256:
             continue
         elif name == manifest.SUMS and sound:
-            problems.append(f"{Path(folder) / 'README.md'} describes another state of the table; write the card again")
+            problems.append(f"{folder / 'README.md'} describes another state of the table; write the card again")
         else:
             problems.append(f"{file}: its sha256 is not the one in {SEAL}")
     return problems

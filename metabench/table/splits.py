@@ -8,11 +8,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from metabench.errors import MetabenchError
+from metabench.table.place import Place
 
 FILE = "splits.csv"
 PARTS = ("meta_train", "meta_valid", "meta_test")
@@ -21,7 +21,7 @@ NONE = "none"
 _COLUMNS = ["task_id", "family", "split"]
 
 
-def parse(path: Path, content: bytes) -> dict[str, tuple[str, str]]:
+def parse(path: Place, content: bytes) -> dict[str, tuple[str, str]]:
     """Task → its family and part (or NONE). Raises MetabenchError when the content is not as :func:`write` writes it."""
     try:
         table = list(csv.reader(io.StringIO(content.decode("utf-8"))))
@@ -53,7 +53,7 @@ def encode(rows: Iterable[tuple[str, str, str]]) -> bytes:
     return text.getvalue().encode()
 
 
-def problems(path: Path, split: Mapping[str, tuple[str, str]], tasks: pd.DataFrame) -> list[str]:
+def problems(path: Place, split: Mapping[str, tuple[str, str]], tasks: pd.DataFrame) -> list[str]:
     """What is wrong with the split of a table's tasks, one line each: above all a family on two sides of it."""
     family = dict(zip(tasks["task_id"], tasks["family"]))
     found = [f"{path}: task {t} is not in tasks.parquet" for t in split.keys() - family.keys()]
@@ -68,9 +68,9 @@ def problems(path: Path, split: Mapping[str, tuple[str, str]], tasks: pd.DataFra
     return sorted(found)
 
 
-def check(folder: Path, tasks: pd.DataFrame) -> list[str]:
+def check(folder: Place, tasks: pd.DataFrame) -> list[str]:
     """:func:`problems` of the split that is stored beside a table; none where it has no split."""
-    path = Path(folder) / FILE
+    path = folder / FILE
     try:
         return problems(path, parse(path, path.read_bytes()), tasks)
     except FileNotFoundError:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from metabench.errors import MetabenchError
+from metabench.table.place import Place
 
 FILE = "starts.csv"
 _COLUMNS = ["task_id", "start", "config_ids"]
@@ -32,7 +32,7 @@ def write(starts: Starts) -> bytes:
     return text.getvalue().encode()
 
 
-def read(path: Path) -> dict[str, dict[str, list[int]]]:
+def read(path: Place) -> dict[str, dict[str, list[int]]]:
     """What :func:`write` wrote. Raises MetabenchError naming the first line that is otherwise."""
     try:
         table = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8"))))
@@ -49,7 +49,7 @@ def read(path: Path) -> dict[str, dict[str, list[int]]]:
     return out
 
 
-def problems(path: Path, starts: Starts, ran: Mapping[str, np.ndarray]) -> list[str]:
+def problems(path: Place, starts: Starts, ran: Mapping[str, np.ndarray]) -> list[str]:
     """Starts of unknown tasks, or with a configuration that is there twice or was never run on the task; one line each.
 
     ``ran`` maps tasks to the configurations that were run on them, ascending.

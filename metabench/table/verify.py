@@ -13,6 +13,7 @@ import pandas as pd
 from metabench.errors import MetabenchError, UsageError
 from metabench.table import files, manifest, seal, splits, starts
 from metabench.table.checks import Rows, Tasks, check_rows
+from metabench.table.place import Place, place
 
 #: hashing and arithmetic run outside of the interpreter's lock
 THREADS = 2
@@ -20,15 +21,15 @@ THREADS = 2
 T = TypeVar("T")
 
 
-def verify(path: str | Path) -> list[str]:
-    """Problems of the table in a folder, one line each; an empty list means that it is sound.
+def verify(path: str | Place) -> list[str]:
+    """Problems of the table in a folder or remote place, one line each; an empty list means that it is sound.
 
     Checks the hashes of all files, those of the card too; schemas and versions; that keys are unique and run_ids follow
     from them; that every row's task and configuration exist; that configurations lie in their space; that curves have
     sane values and end where those of the task do, accuracies being counts of the task's rows; that no family of data
     sets stands on two sides of the split; that prescribed first trials were run.
     """
-    path = Path(path)
+    path = place(path)
     try:
         if (path / manifest.NEXT).exists():
             return [f"{path / manifest.NEXT}: a write was interrupted; load or generate the table once to finish it"]
@@ -87,7 +88,7 @@ def _guard(problems: list[str], check: Callable[[], T]) -> T | None:
         return None
 
 
-def _hashes(path: Path, sums: dict[str, str], pool: ThreadPoolExecutor) -> tuple[list[str], set[str]]:
+def _hashes(path: Place, sums: dict[str, str], pool: ThreadPoolExecutor) -> tuple[list[str], set[str]]:
     problems, bad = [], set()
     found = pool.map(lambda name: manifest.sha256(path / name) if (path / name).is_file() else None, sums)
     for (name, value), now in zip(sums.items(), found, strict=True):
@@ -95,12 +96,13 @@ def _hashes(path: Path, sums: dict[str, str], pool: ThreadPoolExecutor) -> tuple
             what = "is missing" if now is None else f": its sha256 is not the one in {manifest.SUMS}"
             problems.append(f"{path / name}{'' if now else ' '}{what}")
             bad.add(name)
-    present = [p for sub in ("", "configs", "runs") for p in sorted((path / sub).glob("*.parquet"))]
-    problems += [f"{p} is not listed in {manifest.SUMS}" for p in present if p.relative_to(path).as_posix() not in sums]
+    for sub in ("", "configs/", "runs/"):
+        names = sorted(sub + p.name for p in (path / sub).glob("*.parquet"))
+        problems += [f"{path / name} is not listed in {manifest.SUMS}" for name in names if name not in sums]
     return problems, bad
 
 
-def _tasks(path: Path, problems: list[str]) -> pd.DataFrame:
+def _tasks(path: Place, problems: list[str]) -> pd.DataFrame:
     table = files.read_tasks(path).to_pandas()
     for task_id in table["task_id"][table["task_id"].duplicated()]:
         problems.append(f"{path}: task {task_id} stands there twice")
@@ -116,7 +118,7 @@ def _tasks(path: Path, problems: list[str]) -> pd.DataFrame:
     return table.drop_duplicates("task_id")
 
 
-def _configs(path: Path, problems: list[str]) -> int:
+def _configs(path: Place, problems: list[str]) -> int:
     space, table = files.read_configs(path)
     frame = table.to_pandas(types_mapper=files.nullable)
     sound, active = np.ones(len(frame), bool), space.active(frame)
@@ -137,7 +139,7 @@ def _configs(path: Path, problems: list[str]) -> int:
     return len(table)
 
 
-def _together(path: Path, workload: str, read: dict[str, Rows]) -> list[str]:
+def _together(path: Place, workload: str, read: dict[str, Rows]) -> list[str]:
     """What the files of a workload say of each other: no run twice, and finished runs of a task end together."""
     problems = []
     longest: dict[str, int] = {}

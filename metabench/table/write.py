@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,8 @@ from metabench import schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.space import Space
 from metabench.table import files, manifest, rows
+from metabench.table.lock import locked
+from metabench.table.place import Place, place
 from metabench.tasks.task import Task
 
 #: size that a compacted runs file stays under, bytes
@@ -26,15 +27,15 @@ _NAME = re.compile(r"[a-z0-9_]+")
 
 
 class TableWriter:
-    """The one process that may change the table in ``path`` (a folder ``<name>/v<N>``, created when absent).
+    """The one process that may change the table in ``path`` (``<name>/v<N>``, a folder or a URI, created when absent).
 
     A context manager that holds the table's lock. Every method returns with its change on disk; killing the process at
     any moment leaves the table as it was before or after the call. Raises MetabenchError when the folder is read-only,
     vanishes, is locked by another writer, or holds rows of another numerics version.
     """
 
-    def __init__(self, path: str | Path, lock_timeout: float = 5.0):
-        self.path = Path(path)
+    def __init__(self, path: str | Place, lock_timeout: float = 5.0):
+        self.path = place(path)
         self._lock_timeout = lock_timeout
         self._stack = contextlib.ExitStack()
         self._keys: dict[str, np.ndarray] = {}
@@ -45,7 +46,7 @@ class TableWriter:
         except OSError as error:
             raise MetabenchError(f"{self.path} cannot be written: {error.strerror or error}") from None
         with contextlib.ExitStack() as stack:
-            self._check = stack.enter_context(manifest.locked(self.path, self._lock_timeout))
+            self._check = stack.enter_context(locked(self.path, self._lock_timeout))
             manifest.recover(self.path)
             manifest.read(self.path)
             self._stack = stack.pop_all()
@@ -194,7 +195,7 @@ def encode_runs(table: pa.Table, absent: Sequence[str] = ()) -> bytes:
     return rows.encode(table.cast(schema.RUNS).replace_schema_metadata(metadata))
 
 
-def check_numerics(path: Path, found: pa.Schema) -> None:
+def check_numerics(path: Place, found: pa.Schema) -> None:
     """Raise MetabenchError when a runs file was made with another numerics version."""
     version = found.metadata.get(rows.NUMERICS_KEY, b"").decode(errors="replace")
     if version != schema.NUMERICS_VERSION:

@@ -117,7 +117,7 @@ def test_a_run_that_kills_its_worker_fails_alone(tmp_path, monkeypatch, fragile,
     reasons = {row["config_id"]: row["error"] for row in runs if row["status"] == "failed"}
     assert reasons == {3: "the worker process died (exit code -9)"}
     assert verify(tmp_path / "v1") == []
-    assert "the worker process died (exit code -9); starting another" in capfd.readouterr().err
+    assert "the worker process died (exit code -9); its work goes to another" in capfd.readouterr().err
 
 
 def test_workers_that_cannot_start_are_an_error_and_no_failed_runs(tmp_path):

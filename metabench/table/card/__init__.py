@@ -6,39 +6,38 @@ The same table gives the same bytes. What a person adds stands beside it in NOTE
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from metabench.errors import MetabenchError
 from metabench.table import manifest, seal, splits
 from metabench.table.card import croissant, pages, pictures
 from metabench.table.card.facts import NOTES, Facts
+from metabench.table.place import Place, place
 from metabench.table.read import Table
 
 
-def write(path: str | Path, families: Mapping[str, Sequence[str]] | None = None) -> list[Path]:
+def write(path: str | Place, families: Mapping[str, Sequence[str]] | None = None) -> list[Place]:
     """Write the card of the table in a folder; the paths written.
 
     ``families`` (``train``, ``valid``, ``test`` → families, as a board has them) stores that split first. Raises
     MetabenchError when the table holds no runs or the card cannot be written.
     """
-    path = Path(path)
+    path = place(path)
     files = contents(path, None if families is None else splits.write(Table(path).tasks, families))
     for name, content in files.items():
         part = path / f".{name}.part"
         try:
             part.write_bytes(content)
-            os.replace(part, path / name)
+            part.replace(path / name)
         except OSError as error:
             part.unlink(missing_ok=True)
             raise MetabenchError(f"{path / name} cannot be written: {error.strerror or error}") from None
     return [path / name for name in files]
 
 
-def check(path: str | Path) -> list[Path]:
+def check(path: str | Place) -> list[Place]:
     """Files of the card that are absent or not what the table gives."""
-    path = Path(path)
+    path = place(path)
     return [
         path / name
         for name, content in contents(path).items()
@@ -46,7 +45,7 @@ def check(path: str | Path) -> list[Path]:
     ]
 
 
-def contents(path: Path, split: bytes | None = None) -> dict[str, bytes]:
+def contents(path: Place, split: bytes | None = None) -> dict[str, bytes]:
     """File name → content of everything that a card consists of; ``split`` is a splits.csv instead of the stored one."""
     stored = {name: (path / name).read_bytes() for name in (NOTES, splits.FILE) if (path / name).exists()}
     written = {splits.FILE: split} if split is not None else {}

@@ -17,6 +17,7 @@ from metabench import schema
 from metabench.errors import MetabenchError
 from metabench.table import files, manifest, splits
 from metabench.table.describe import Description, describe
+from metabench.table.place import Place
 from metabench.table.read import Table
 
 #: hand-written words about a table, kept beside it and copied into its card
@@ -162,7 +163,7 @@ class Facts:
         return [part for part in out if part["tasks"]]
 
 
-def _file(path: Path, name: str, sha256: str) -> File:
+def _file(path: Place, name: str, sha256: str) -> File:
     parquet = files.open_parquet(path / name)
     what = {"configs": "configurations", "runs": "runs"}.get(name.split("/")[0], "tasks")
     version = parquet.schema_arrow.metadata[b"metabench.schema_version"].decode()
