@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fakes import FakeTable, board_for
+from fakes import CurveTable, FakeTable, board_for
 
 import metabench
 from metabench import registry, testing
@@ -37,15 +37,15 @@ def shown(tmp_path, monkeypatch):
         sys.modules.pop(name)
 
 
-def test_a_metamodel_and_a_baseline_are_shown():
-    assert list(SHOWN) == ["nearest_task", "farthest"]
+def test_a_metamodel_a_baseline_and_one_that_trains_in_parts_are_shown():
+    assert list(SHOWN) == ["nearest_task", "farthest", "alternate"]
 
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_they_keep_the_contract(shown, name):
     testing.check(shown[name])
     spec = f"{name}:{shown[name].__name__}"
-    assert f"metabench check {spec}" in TEXT or name == "farthest"
+    assert f"metabench check {spec}" in TEXT or name != "nearest_task"
     done = CliRunner().invoke(main, ["check", spec])
     assert (done.exit_code, done.stdout) == (0, f"{spec}: keeps the contract\n")
 
@@ -53,10 +53,18 @@ def test_they_keep_the_contract(shown, name):
 def test_they_are_evaluated_and_scored(shown):
     table = FakeTable.planted(tasks=12, configs=64)
     board = board_for(table, budget=8)
-    traces = metabench.evaluate([*shown.values(), "random"], board, table)
+    traces = metabench.evaluate([shown["nearest_task"], shown["farthest"], "random"], board, table)
     summary = metabench.score(traces, table, board, resamples=20).summary
     assert set(summary["method"]) == {"nearest_task", "farthest", "random"}
     assert summary["valid_regret"].between(0, 1).all()
+
+
+def test_the_one_that_trains_in_parts_is_evaluated_where_epochs_are_counted(shown):
+    table = CurveTable.rising(tasks=10, configs=100)
+    board = board_for(table, budget=6, starts=("own",), track="multi-fidelity")
+    traces = metabench.evaluate([shown["alternate"], "random"], board, table)
+    regret = metabench.score(traces, table, board, resamples=20).summary.set_index(["method", "mark"])["valid_regret"]
+    assert regret["alternate", 5] < regret["random", 5]
 
 
 def test_the_metamodel_transfers(shown):
