@@ -35,9 +35,10 @@ class Outcome(Scores):
         return pd.DataFrame(ranking(self, start, marks)).set_index("method")
 
     def figure(self, start: str = "own") -> Figure:
-        """Valid and test regret over trials with 95 % intervals, as SVG; the caller's methods are coloured first."""
+        """Valid and test regret over trials (epochs) with 95 % intervals, as SVG; the caller's methods are coloured first."""
         from metabench.leaderboard import charts, pages
 
+        column, axis = ("trainings", charts.EPOCHS) if "trainings" in self.curves else ("trial", charts.TRIALS)
         present = self.curves[self.curves["start"] == start]
         names = [m for m in self.methods if (present["method"] == m).any()]
         drawn = {}
@@ -46,14 +47,16 @@ class Outcome(Scores):
             for i, name in enumerate(names):
                 part = present[present["method"] == name]
                 css = f"c{i + 1}" if i < 5 else "other"
-                columns = (part["trial"], *(part[f"{kind}_{c}"] for c in ("regret", "low", "high")))
+                columns = (part[column], *(part[f"{kind}_{c}"] for c in ("regret", "low", "high")))
                 if part[f"{kind}_regret"].notna().all():
                     filled = [c.fillna(part[f"{kind}_regret"]) for c in columns]
                     series.append(charts.Series(name, css, *(c.tolist() for c in filled)))
             if series:
                 floor = self.floor["test_regret"] if kind == "test" else None
-                drawn[pages.HEADINGS[kind][0].rstrip(".")] = (series, floor)
-        return Figure(str(charts.regret_figure(drawn, title="Regret over trials", style=pages.static("picture.css"))))
+                drawn[pages.HEADINGS[kind][0].rstrip(".")] = (series, floor, axis)
+        return Figure(
+            str(charts.regret_figure(drawn, title=f"Regret over {axis.over}", style=pages.static("picture.css")))
+        )
 
     def _repr_html_(self) -> str:
         start = self.summary["start"].iloc[0]

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from fakes import CurveTable, board_for
 
-from metabench import schema
+from metabench import notebook, schema
 from metabench.errors import UsageError
 from metabench.evaluate import evaluate, resolve
 from metabench.leaderboard.board import load_board, parse_board
@@ -180,3 +180,9 @@ def test_pages_say_what_is_counted(board, table):
         assert "full trainings" in text and "trials (log scale)" not in text
     kept = pq.read_table(pa.BufferReader(contents(View(board, traces, scores, table, "make it"))["traces.parquet"]))
     assert kept.select(traces.column_names).equals(traces)
+
+
+def test_a_notebook_shows_it(board, table):
+    board = dataclasses.replace(board, path=None)
+    shown = notebook.score(evaluate(["random", "asha"], board, table), table, board, resamples=20)
+    assert set(shown.ranking().index) == {"random", "asha"} and "Regret over epochs" in shown._repr_html_()
