@@ -212,6 +212,31 @@ def leaderboard_check(board: str, profile: str, out: Path | None, as_json: bool)
         click.echo(f"{board}: current")
 
 
+@leaderboard.command("ceiling")
+@click.option(
+    "--board", default="search", show_default=True, metavar="NAME|FOLDER", help="Board, by name or folder.",
+    shell_complete=completes(board_names),
+)  # fmt: skip
+@as_json
+def leaderboard_ceiling(board: str, as_json: bool) -> None:
+    """Say how well any method could search a board's tasks, given how noisy their scores are.
+
+    Valid regret of one list for all tasks, chosen on these very scores; of the order that another run of the same task
+    gives; and of that by exactly known expectations, on simulated tasks.
+    """
+    from metabench.leaderboard.board import load_board
+    from metabench.scores.ceiling import board_ceilings
+    from metabench.table import load_table
+
+    rules = load_board(board)
+    found = board_ceilings(rules, load_table(rules.dataset, rules.dataset_version))
+    if as_json:
+        show(found.to_dict("records"), as_json, board=board)
+        return
+    wide = found.pivot(index="bound", columns="mark", values="valid_regret").loc[list(dict.fromkeys(found["bound"]))]
+    show([{"bound": name, **{f"at {m}": float(v) for m, v in row.items()}} for name, row in wide.iterrows()], as_json)
+
+
 @click.command("benchmark")
 @click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one a core]")
 @click.option(

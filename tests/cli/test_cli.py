@@ -43,7 +43,7 @@ def fails(status, *args, says, cli=main):
 # -------------------------------------------------------------------- help
 def test_the_commands_are_these():
     assert sorted(main.commands) == COMMANDS
-    assert sorted(main.commands["leaderboard"].commands) == ["build", "check"]
+    assert sorted(main.commands["leaderboard"].commands) == ["build", "ceiling", "check"]
     assert sorted(main.commands["results"].commands) == ["rank", "write"]
 
 
@@ -103,6 +103,15 @@ def test_an_absent_peer_is_reported_absent(monkeypatch):
     fails(2, "speed", "--methods", "smac", "--job", "digits", says="trains nothing")
     fails(2, "speed", "--methods", "asha", says="trains configurations in parts")
     fails(2, "speed", "--methods", "smaac", says="did you mean 'smac'?")
+
+
+def test_a_boards_ceiling():
+    code, out, _ = run("leaderboard", "ceiling", "--json")
+    rows = {(r["bound"], r["mark"]): r for r in json.loads(out)["rows"]}
+    assert code == 0 and len(rows) == 4 * 8
+    assert all(r["low"] <= r["valid_regret"] <= r["high"] for r in rows.values())
+    assert len(run("leaderboard", "ceiling")[1].splitlines()) == 5
+    fails(2, "leaderboard", "ceiling", "--board", "multi-fidelity", says="bounds are for one workload")
 
 
 def test_methods_are_timed():
