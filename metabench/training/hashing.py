@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 #: streams; layer l of weights is WEIGHTS + l, dropout after hidden layer l is DROPOUT + l
-ORDER, NOISE_A, NOISE_B, WEIGHTS, DROPOUT = 1, 2, 3, 16, 64
+ORDER, NOISE_A, NOISE_B, AUGMENT, WEIGHTS, DROPOUT = 1, 2, 3, 4, 16, 64
 GOLDEN = 0x9E3779B1
 
 

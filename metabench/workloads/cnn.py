@@ -1,0 +1,118 @@
+"""Image classification by a small convolutional network, with augmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from metabench.space import Choice, Float, Int, Ordinal, Space, is_classification, when
+from metabench.workloads.base import COMMON, Workload
+
+#: augmentation hyperparameters count where there is any
+_AUGMENTED = when("augmentation", "random")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Shapes of a block: channels and (height, width) of its inputs, of its convolution and of what leaves it."""
+
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int
+    seen: tuple[int, int]
+    convolved: tuple[int, int]
+    left: tuple[int, int]
+
+    @property
+    def pooled(self) -> bool:
+        return self.left != self.convolved
+
+    @property
+    def fan_in(self) -> int:
+        return self.inputs * self.kernel**2
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of the convolution of an image."""
+        return self.convolved[0] * self.convolved[1] * self.fan_in * self.outputs
+
+
+def blocks(shape: tuple[int, int, int], config: dict[str, Any]) -> list[Block]:
+    """The blocks of a configuration on images [colours, height, width]."""
+    made, (inputs, *seen) = [], shape
+    for layer in range(int(config["blocks"])):
+        outputs, halved = int(config["channels"]) * 2**layer, min(seen) > 1
+        stride = 2 if halved and config["pooling"] == "stride" else 1
+        convolved = tuple(-(-side // stride) for side in seen)
+        left = tuple(side // 2 for side in seen) if halved and stride == 1 else convolved
+        made.append(Block(inputs, outputs, int(config["kernel"]), stride, tuple(seen), convolved, left))
+        inputs, seen = outputs, left
+    return made
+
+
+class Cnn(Workload):
+    """1–3 blocks, dropout, a linear layer. A block is convolution → (layer norm) → ReLU → pooling to half the side; each has
+    twice the channels of the one before, the first ``channels``.
+
+    Convolutions keep the side (zeros around). ``pooling``: the largest or the mean of 2 × 2 (an odd rim is dropped), or a
+    convolution of stride 2 instead; images a pixel wide stay as they are. ``norm``: each image over all its channels and
+    pixels, a scale and a shift a channel (group norm of one group). Weights are uniform with standard deviation
+    ``init_scale * sqrt(2 / fan_in)`` (He et al., 2015; the linear layer: ``1 / sqrt(fan_in)``), biases zero.
+
+    ``augmentation`` moves every training image anew: it is mirrored with probability ``flip``, enlarged by up to
+    ``1 + scale`` or as much reduced, turned by up to ``rotation`` degrees, shifted by up to ``shift`` of its side each way
+    (bilinear; what lies beyond the edge is like the edge), and a square of ``cutout`` of its side around a random point is
+    set to the mean (DeVries & Taylor, 2017).
+    """
+
+    name = "cnn"
+    space = COMMON | Space(
+        learning_rate=Float(1e-4, 1.0, log=True, default=3e-3),
+        channels=Ordinal(4, 8, 16, default=8),
+        blocks=Int(1, 3, default=2),
+        kernel=Ordinal(3, 5, default=3),
+        pooling=Choice("max", "average", "stride", default="max"),
+        norm=Choice("none", "layer", default="none"),
+        dropout=Float(0.0, 0.6, default=0.1),
+        init_scale=Float(0.25, 4.0, log=True, default=1.0),
+        label_smoothing=Float(0.0, 0.2, default=0.0, when=is_classification),
+        augmentation=Choice("none", "random", default="none"),
+        shift=Float(0.0, 0.25, default=0.1, when=_AUGMENTED),
+        rotation=Float(0.0, 45.0, default=10.0, when=_AUGMENTED),
+        scale=Float(0.0, 0.5, default=0.1, when=_AUGMENTED),
+        flip=Float(0.0, 0.5, default=0.0, when=_AUGMENTED),
+        cutout=Float(0.0, 0.5, default=0.0, when=_AUGMENTED),
+    )
+    kinds = ("classification",)
+    modalities = ("image",)
+    view = "image"
+    rows = (2048, 1024)
+    epochs = 18
+
+    def build(self, arrays, config: dict[str, Any], seed: int):
+        from metabench.workloads._cnn import Network
+
+        return Network(arrays, config, seed)
+
+    def cohort_class(self) -> type:
+        from metabench.workloads._cnn import CnnCohort
+
+        return CnnCohort
+
+    def params(self, arrays, config: dict[str, Any]) -> int:
+        made = blocks(arrays.shape, config)
+        scales = 2 * (config["norm"] == "layer")
+        return sum((b.fan_in + 1 + scales) * b.outputs for b in made) + (features(made) + 1) * arrays.n_outputs
+
+    def flops(self, arrays, config: dict[str, Any], epochs: int) -> int:
+        made, n = blocks(arrays.shape, config), len(arrays.x_train)
+        batch = min(int(config["batch_size"]), n)
+        # no gradient of the images
+        example = 6 * sum(b.macs for b in made) - 2 * made[0].macs + 6 * features(made) * arrays.n_outputs
+        return example * (n // batch) * batch * epochs
+
+
+def features(made: list[Block]) -> int:
+    """Inputs of the linear layer."""
+    return made[-1].outputs * made[-1].left[0] * made[-1].left[1]
