@@ -20,6 +20,7 @@ from metabench.leaderboard.board import Board, load_board
 
 if TYPE_CHECKING:
     from metabench.evaluate import CellStore
+    from metabench.leaderboard.plan import Planned
     from metabench.leaderboard.settings import Record
     from metabench.leaderboard.submissions import Checked
     from metabench.scores import Scores
@@ -112,15 +113,32 @@ def evaluate_board(
     return _evaluate(board, table, chosen, profile, workers, out)
 
 
+def plan_board(
+    name: str, chosen: Sequence[str] = (), *, profile: str = "full", workers: int = 1, rehearse: bool = False
+) -> Planned:
+    """What :func:`evaluate_board` would compute, method by method; nothing is run. Raises UsageError for unknown names and
+    for a board of the prediction track."""
+    from metabench.leaderboard.plan import planned
+    from metabench.table import load_table
+    from metabench.tasks import cache_dir
+
+    board = load_board(name)
+    board = board.rehearsed() if rehearse else board
+    table = load_table(board.dataset, board.dataset_version)
+    names = list(chosen) or methods(board.by_epochs)[0]
+    return planned(board, profile, table, names, cache_dir() / "cells", workers)
+
+
 def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, workers: int, out: Path) -> Evaluated:
     from metabench.evaluate import CellStore, MethodsFailed, evaluate, resolve
+    from metabench.leaderboard.plan import planned, published_traces
     from metabench.scores import score
     from metabench.tasks import cache_dir
 
     board = board.on(table)
     narrowed = board.profile(profile)
     store = CellStore(cache_dir() / "cells", board.traces_schema)
-    published = _published_traces(board)
+    published = published_traces(board)
     _adopt(published, store)
     able, absent = methods(narrowed.by_epochs)
     asked: list[str] = list(chosen) or able
@@ -132,6 +150,8 @@ def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, w
         for method, reason in absent.items():
             _say(f"{method} is left out: it {reason}")
     failed: dict[str, str] = {}
+    if (before := planned(board, profile, table, asked, cache_dir() / "cells", workers)).missing:
+        _say(str(before))
     try:
         traces = evaluate(
             asked, board, table, profile=profile, store=cache_dir() / "cells", workers=workers, progress=True
@@ -201,12 +221,6 @@ def _predicted(name: str, out: Path | None):
     return board, scores, table, folder, f"metabench evaluate --board {name}"
 
 
-def _published_traces(board: Board) -> pa.Table:
-    """The traces in the board's folder; none where there is no such file."""
-    path = board.path and board.path / TRACES
-    return _read(path, board) if path and path.exists() else board.traces_schema.empty_table()
-
-
 def _adopt(published: pa.Table, store: CellStore) -> None:
     """Published cells join the store; their keys say what they are worth."""
     known = set(store.read(published["cell"].to_pylist())["cell"].to_pylist())
@@ -215,7 +229,9 @@ def _adopt(published: pa.Table, store: CellStore) -> None:
 
 def published_beside(board: Board, narrowed: Board, names: Sequence[str]) -> pa.Table:
     """Published traces of methods other than ``names``, if they were made under the rules of the narrowed board."""
-    published = _published_traces(board)
+    from metabench.leaderboard.plan import published_traces
+
+    published = published_traces(board)
     if not published.num_rows:
         return published
     frame = published.select(["start", "seed"]).to_pandas()

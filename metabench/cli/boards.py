@@ -59,6 +59,7 @@ def check(plugin: str) -> None:
     "--objective", type=click.Choice(["surrogate"]),
     help="Rehearse a live board: a surrogate fitted on its table answers, nothing is trained.",
 )  # fmt: skip
+@click.option("--plan", "only_plan", is_flag=True, help="Say what is missing and what it would cost; compute nothing.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False),
     help="Folder for traces.parquet.  [default: the board's own; with --method build/evaluate/BOARD-PROFILE]",
@@ -69,17 +70,24 @@ def check(plugin: str) -> None:
 )  # fmt: skip
 @as_json
 def evaluate(
-    board: str, profile: str, methods: tuple[str, ...], workers: int, objective: str | None, out: Path | None,
-    submission: Path | None, as_json: bool,
+    board: str, profile: str, methods: tuple[str, ...], workers: int, objective: str | None, only_plan: bool,
+    out: Path | None, submission: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Let methods search the held-out tasks of a board, and rank them.
 
-    Only what is missing is computed. Chosen methods are ranked beside all that are stored. Status 3 when a method
-    failed.
+    Only what is missing is computed; what that is, and about how long it takes as far as stored traces tell, is said
+    before it starts. Chosen methods are ranked beside all that are stored. Status 3 when a method failed.
     """
     from metabench import benchmark
     from metabench.leaderboard.board import load_board
 
+    if only_plan:
+        _find_here(methods)
+        planned = benchmark.plan_board(board, methods, profile=profile, workers=workers, rehearse=objective is not None)
+        minutes = round(planned.core_seconds / 60 / workers, 2)
+        show(planned.rows(), as_json, board=board, profile=profile, workers=workers, minutes=minutes)
+        click.echo(f"{planned}", err=True)
+        return
     if load_board(board).track == "predict":
         if profile != "full" or submission or objective:
             raise UsageError(
