@@ -132,17 +132,29 @@ def doctor(as_json: bool) -> None:
     "--methods", metavar="all|NAME,NAME…",
     help="Train nothing: time how long these methods think for a suggestion after 50 trials on the board `search`.",
 )  # fmt: skip
+@click.option(
+    "--tables", is_flag=True, help="Train nothing: time a made-up table's reading, look-ups, size and checks."
+)
+@click.option("--runs", default=1 << 20, show_default=True, type=click.IntRange(1), help="Runs of that table.")
 @as_json
-def speed(jobs: tuple[str, ...], device: str, repeats: int, methods: str | None, as_json: bool) -> None:
+def speed(
+    jobs: tuple[str, ...], device: str, repeats: int, methods: str | None, tables: bool, runs: int, as_json: bool
+) -> None:
     """Train the same networks with the ordinary loop at its best, every backend, and JAX where it is installed.
 
     Side by side in one run of a few minutes, in one process and in one a core. Shares are those of the measured peaks of
     torch's matrix products and of multiply-adds in registers. JAX trains plain networks only: each shape of the mixed
     space would be compiled anew, which takes longer than training it.
+
+    With --tables: what a table of a million runs takes to open, look up, verify and store, beside JSON in HPO-B's layout.
     """
-    if methods is not None:
+    for name in ["--methods"] * (methods is not None) + ["--tables"] * tables:
         if jobs or device != "cpu":
-            raise UsageError("--methods trains nothing: leave --job and --device out")
+            raise UsageError(f"{name} trains nothing: leave --job and --device out")
+    if tables:
+        _tables_speed(runs, repeats, as_json)
+        return
+    if methods is not None:
         _methods_speed(methods, repeats, as_json)
         return
     from dataclasses import asdict
@@ -193,6 +205,21 @@ def _methods_speed(names: str, repeats: int, as_json: bool) -> None:
         for r in sorted(rows, key=lambda r: r.mean)
     ]  # fmt: skip
     show([asdict(r) for r in rows] if as_json else told, as_json, board=board.name, trials=50)
+
+
+def _tables_speed(runs: int, repeats: int, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from metabench.interop.table_speed import measure
+
+    rows = list(measure(runs, repeats, say=lambda text: click.echo(text, err=True)))
+    met = {None: "", True: "met", False: "missed"}
+    table = [
+        {"what": r.what, "of": r.contender, "runs": f"{r.runs:,}", "measured": f"{r.value:,.{0 if r.value >= 100 else 2}f}",
+         "unit": r.unit, "target": "" if r.target is None else f"{r.target:,.0f}", "": met[r.met]}
+        for r in rows
+    ]  # fmt: skip
+    show([asdict(r) | {"met": r.met} for r in rows] if as_json else table, as_json)
 
 
 COMMANDS = (list_, doctor, speed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +35,17 @@ def write(path: str | Path, tasks: int = 64, configs: int = 4096, seeds: int = 4
         writer.put_tasks(facts)
         writer.put_configs(workload, space, configs)
         step = max(1, FILE_RUNS // len(ids))
-        for number, first in enumerate(range(0, tasks, step)):
+
+        def encoded(first: int) -> bytes:
             parts = [
                 rows.from_curves(f.task_id, ids, own, _curves(f, ids, own, salt), cohort=salt)
                 for salt, f in enumerate(facts[first : first + step], first)
             ]
-            encoded = encode_runs(rows.ordered(rows.join_chunks(parts)))
-            manifest.commit(writer.path, {f"runs/{workload}-{number:05d}.parquet": encoded})
+            return encode_runs(rows.ordered(rows.join_chunks(parts)))
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for number, content in enumerate(pool.map(encoded, range(0, tasks, step))):
+                manifest.commit(writer.path, {f"runs/{workload}-{number:05d}.parquet": content})
     return Path(path)
 
 

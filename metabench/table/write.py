@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 
 import numpy as np
@@ -163,11 +165,13 @@ class TableWriter:
         if keep is not None:
             runs = runs.filter(pa.array(keep(runs)))
         runs = rows.ordered(runs)
-        payloads = [encode_runs(runs)]
-        if len(payloads[0]) > FILE_BYTES:
-            count = math.ceil(len(payloads[0]) / (0.95 * FILE_BYTES))
+        step, size = max(len(runs), 1), len(encode_runs(runs))
+        if size > FILE_BYTES:
+            count = math.ceil(size / (0.95 * FILE_BYTES))
             step = math.ceil(len(runs) / count / rows.ROW_GROUP) * rows.ROW_GROUP
-            payloads = [encode_runs(runs.slice(start, step)) for start in range(0, len(runs), step)]
+        starts = range(0, max(len(runs), 1), step)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # compression runs outside of the interpreter's lock
+            payloads = list(pool.map(lambda start: encode_runs(runs.slice(start, step), level=rows.FINAL), starts))
         if len(payloads) == 1:
             new = {f"runs/{workload}.parquet": payloads[0]}
         else:
@@ -187,12 +191,12 @@ def task_row(task: Task) -> dict:
     return row | {f"feature_{name}": float(value) for name, value in task.features.items()}
 
 
-def encode_runs(table: pa.Table, absent: Sequence[str] = ()) -> bytes:
+def encode_runs(table: pa.Table, absent: Sequence[str] = (), level: int = rows.QUICK) -> bytes:
     """Rows as Parquet bytes, with the schema and numerics versions; ``absent`` names columns that hold nothing."""
     metadata = {**schema.RUNS.metadata, rows.NUMERICS_KEY: schema.NUMERICS_VERSION.encode()}
     if absent:
         metadata[rows.ABSENT_KEY] = ",".join(absent).encode()
-    return rows.encode(table.cast(schema.RUNS).replace_schema_metadata(metadata))
+    return rows.encode(table.cast(schema.RUNS).replace_schema_metadata(metadata), level)
 
 
 def check_numerics(path: Place, found: pa.Schema) -> None:
