@@ -30,7 +30,7 @@ def _methods(kind: str) -> Rows:
 
     found = {name: registry.load(kind, name) for name in registry.names(kind)}
     return [
-        {"name": name, "what": _first_paragraph(sys.modules[cls.__module__]), "absent": registry.lacks(cls)}
+        {"name": name, "absent": registry.lacks(cls), "what": _first_paragraph(sys.modules[cls.__module__])}
         for name, cls in found.items()
     ]
 
