@@ -22,6 +22,8 @@ class Listing:
     n_rows: int
     #: changes whenever the data does; part of the key under which its prepared arrays are cached
     fingerprint: str
+    #: of texts: what a token is, word or character
+    unit: str = "word"
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ class Catalogue:
     def listing(self, name: str) -> Listing:
         entry = self._entry(name)
         fingerprint = hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
-        return Listing(name, entry["task"], entry.get("modality", "tabular"), entry["rows"], fingerprint)
+        modality, unit = entry.get("modality", "tabular"), entry.get("unit", "word")
+        return Listing(name, entry["task"], modality, entry["rows"], fingerprint, unit)
 
     def load(self, name: str) -> Dataset:
         from metabench.sources._fetch import fetch
