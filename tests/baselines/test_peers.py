@@ -335,7 +335,7 @@ def test_hebo_takes_the_whole_front():
         def transform(self, table):
             return (table,)
 
-    front = _front(pool)(Identity(), lambda table: values[table["x"].to_numpy()]).optimize()
+    front = _front(pool)(Identity(), lambda table: values[table["x"].to_list()]).optimize()
     assert front["x"].tolist() == [0, 1, 3, 4]
 
 
