@@ -9,9 +9,17 @@ from typing import Any
 import click
 
 from metabench.cli.output import as_json, board_names, completes, show, table_names
-from metabench.errors import UsageError
+from metabench.errors import MetabenchError, UsageError
 
 Rows = list[dict[str, Any]]
+
+
+class Damaged(MetabenchError):
+    """Some of what is to be listed cannot be read; ``rows`` are the others."""
+
+    def __init__(self, message: str, rows: Rows):
+        self.rows = rows
+        super().__init__(message)
 
 
 def _first_line(thing: Any) -> str:
@@ -69,13 +77,20 @@ def _spaces() -> Rows:
 
 
 def _tables() -> Rows:
+    """The tables that can be opened. A damaged one is told of in a line, and does not hide the others."""
     from metabench.table import load_table
 
-    tables = [load_table(name) for name in table_names()]
-    return [
-        {"name": t.name, "version": t.version, "tasks": len(t.tasks), "workloads": " ".join(t.workloads),
-         "path": str(t.path)} for t in tables
-    ]  # fmt: skip
+    rows, damaged = [], []
+    for name in table_names():
+        try:
+            t = load_table(name)
+            rows.append({"name": t.name, "version": t.version, "tasks": len(t.tasks),
+                         "workloads": " ".join(t.workloads), "path": str(t.path)})  # fmt: skip
+        except MetabenchError as error:
+            damaged.append(str(error))
+    if damaged:
+        raise Damaged(f"table {'; '.join(damaged)}", rows)
+    return rows
 
 
 def _boards() -> Rows:
@@ -110,7 +125,11 @@ def list_(what: str, as_json: bool) -> None:
         from metabench.registry import suggest
 
         raise suggest(what, list(LISTINGS), "listing")
-    show(LISTINGS[what](), as_json, what=what)
+    try:
+        show(LISTINGS[what](), as_json, what=what)
+    except Damaged as error:
+        show(error.rows, as_json, what=what)
+        raise
 
 
 @click.command()

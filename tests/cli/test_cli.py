@@ -3,8 +3,10 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -142,6 +144,22 @@ def test_lists(what, has):
     assert any(has.items() <= row.items() for row in answer["rows"])
     code, text, _ = run("list", what)
     assert code == 0 and len(text.splitlines()) == 1 + len(answer["rows"])
+
+
+@pytest.mark.parametrize("damage", ["cut off", "absent", "scribbled on"])
+def test_a_damaged_table_is_one_line_and_hides_no_other(tmp_path, monkeypatch, damage):
+    bad = tmp_path / "bad/v1"
+    shutil.copytree(Path(__file__).parents[2] / "datasets/starter/v1", bad, ignore=shutil.ignore_patterns("runs"))
+    if damage == "scribbled on":
+        (bad / "SHA256SUMS").write_bytes(b"\xff\x00")
+    elif damage == "absent":
+        (bad / "tasks.parquet").unlink()
+    else:
+        (bad / "tasks.parquet").write_bytes((bad / "tasks.parquet").read_bytes()[:99])
+    monkeypatch.setenv("METABENCH_DATASETS", str(tmp_path))
+    code, out, err = run("list", "tables", "--json")
+    assert code == 1 and err.count("\n") == 1 and err.startswith(f"metabench: table {bad}/") and "Traceback" not in err
+    assert "starter" in [row["name"] for row in json.loads(out)["rows"]]
 
 
 def test_doctor_knows_versions_backends_and_settings(monkeypatch):
