@@ -2,6 +2,7 @@
 #   make benchmark   train a slice, add the committed tables, search held-out tasks, build the leaderboard (build/benchmark)
 #   make test        the test suite, without a browser
 #   make test-site   the leaderboard's page in a browser (needs chromium)
+#   make test-cluster  a Ray cluster of three nodes, nodes killed, tables on an S3 server on loopback (two minutes)
 #   make lint        ruff
 #   make clean       remove what was built, the environment too
 PYTHON ?= python3
@@ -9,17 +10,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: benchmark test test-site lint clean
+.PHONY: benchmark test test-site test-cluster lint clean
 .DELETE_ON_ERROR:
 
 benchmark: $(VENV)/.run
 	$(BIN)/metabench benchmark
 
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n 2 -m "not site"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n 2 -m "not site and not cluster"
 
 test-site: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m site
+
+test-cluster: $(VENV)/.cluster
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m cluster
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -43,4 +47,12 @@ $(VENV)/.run: $(BIN)/python constraints.txt pyproject.toml
 $(VENV)/.test: $(VENV)/.run
 	@echo "adding what the tests need" >&2
 	@$(PIP) --editable '.[test]'
+	@touch $@
+
+# the S3 server's dependencies contradict the pins, so it has an environment of its own
+$(VENV)/.cluster: $(VENV)/.test
+	@echo "adding Ray, and an S3 server beside" >&2
+	@$(PIP) --editable '.[test,ray]'
+	@$(BIN)/python -m venv $(VENV)/s3
+	@$(VENV)/s3/bin/python -m pip install --quiet --disable-pip-version-check 'moto[s3]==5.2.5' flask==3.1.3 flask-cors==6.0.5
 	@touch $@

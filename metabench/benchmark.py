@@ -88,6 +88,7 @@ def evaluate_board(
     chosen: Sequence[str] = (),
     *,
     profile: str = "full",
+    executor: str = "local",
     workers: int = 1,
     out: Path | None = None,
     rehearse: bool = False,
@@ -110,7 +111,7 @@ def evaluate_board(
         board = replace(board.rehearsed(), path=None)
         out = out or Path("build/evaluate") / f"{board.name}-{profile}-surrogate"
     out = out or (Path("build/evaluate") / f"{board.name}-{profile}" if chosen else board.path)
-    return _evaluate(board, table, chosen, profile, workers, out)
+    return _evaluate(board, table, chosen, profile, workers, out, executor)
 
 
 def plan_board(
@@ -129,7 +130,9 @@ def plan_board(
     return planned(board, profile, table, names, cache_dir() / "cells", workers)
 
 
-def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, workers: int, out: Path) -> Evaluated:
+def _evaluate(
+    board: Board, table: Table, chosen: Sequence[str], profile: str, workers: int, out: Path, executor: str = "local"
+) -> Evaluated:
     from metabench.evaluate import CellStore, MethodsFailed, evaluate, resolve
     from metabench.leaderboard.plan import planned, published_traces
     from metabench.scores import score
@@ -154,8 +157,9 @@ def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, w
         _say(str(before))
     try:
         traces = evaluate(
-            asked, board, table, profile=profile, store=cache_dir() / "cells", workers=workers, progress=True
-        )
+            asked, board, table, profile=profile, store=cache_dir() / "cells", executor=executor, workers=workers,
+            progress=True,
+        )  # fmt: skip
     except MethodsFailed as error:
         if not error.traces.num_rows:
             raise
@@ -172,7 +176,9 @@ def _evaluate(board: Board, table: Table, chosen: Sequence[str], profile: str, w
     return Evaluated(score(traces, table, narrowed), traces, path, failed)
 
 
-def predict_board(name: str, chosen: Sequence[str] = (), *, workers: int = 1, out: Path | None = None) -> Predicted:
+def predict_board(
+    name: str, chosen: Sequence[str] = (), *, executor: str = "local", workers: int = 1, out: Path | None = None
+) -> Predicted:
     """Let surrogates predict on a board of the prediction track, and keep their predictions in the folder ``out``.
 
     All built-in ones by default, into the board's own folder; chosen ones go into ``build/evaluate/<board>-full`` and are
@@ -189,7 +195,7 @@ def predict_board(name: str, chosen: Sequence[str] = (), *, workers: int = 1, ou
     table = load_table(board.dataset, board.dataset_version)
     able, _ = methods()
     asked = list(chosen) or [m.name for m in resolve(able) if predicts(m.searcher)]
-    found = kept(predict(asked, board, table, store=cache_dir() / "predictions", workers=workers))
+    found = kept(predict(asked, board, table, store=cache_dir() / "predictions", executor=executor, workers=workers))
     stored = board.path / PREDICTIONS
     if chosen and stored.exists():
         others = read_predictions(stored)

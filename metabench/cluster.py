@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
+from typing import Any, TypeVar
 
 from metabench.errors import MetabenchError, UsageError
 
 #: who does the work: worker processes of this machine, or the nodes of a Ray cluster
 EXECUTORS = ("local", "ray")
+#: times that Ray tries a task again, elsewhere, whose node or process died
+RETRIES = 3
+
+Job = TypeVar("Job")
 
 
 @contextlib.contextmanager
@@ -45,7 +50,8 @@ def slots(ray: ModuleType, device: str) -> int:
 
 def needs(device: str) -> dict[str, int]:
     """Options of a remote function that takes one slot."""
-    return {"num_cpus": 0 if device.startswith("cuda") else 1, "num_gpus": int(device.startswith("cuda"))}
+    gpu = device.startswith("cuda")
+    return {"num_cpus": int(not gpu), "num_gpus": int(gpu), "max_retries": RETRIES}
 
 
 def lost(ray: ModuleType, error: Exception) -> str:
@@ -61,6 +67,42 @@ def lost(ray: ModuleType, error: Exception) -> str:
     if isinstance(cause, MetabenchError):
         raise type(cause)(str(cause)) from None
     raise MetabenchError(f"the Ray cluster failed: {_line(cause or error)}") from error
+
+
+def stream(
+    function: Callable[[Any, Job], Iterator], shared: Callable[[], Any], jobs: Callable[[int], Sequence[Job]]
+) -> Iterator[tuple[Job, Any, str | None]]:
+    """What ``function(shared(), job)`` yields on the nodes, item by item as it comes: (job, item, None).
+
+    ``jobs`` is told the number of slots; every job takes one. Ray runs a job of a lost node on another; of one that is
+    lost time and again comes (job, None, reason). Raises MetabenchError when the function raises, or cannot be sent.
+    """
+    with connected() as ray:
+        n = slots(ray, "cpu")
+        if not n:
+            raise UsageError("the Ray cluster has no cores")
+        remote = ray.remote(num_returns="streaming", **needs("cpu"))(function)
+        try:
+            sent = ray.put(shared())
+            waiting = {remote.remote(sent, job): job for job in jobs(n)}
+        except (TypeError, AttributeError) as error:  # a class of a function or a notebook cannot be sent
+            raise MetabenchError(f"work cannot be sent to the Ray cluster: {_line(error)}") from error
+        try:
+            while waiting:
+                for items in ray.wait(list(waiting), num_returns=1)[0]:
+                    try:
+                        item = ray.get(next(items))
+                    except StopIteration:
+                        del waiting[items]
+                    except ray.exceptions.RayError as error:
+                        reason = lost(ray, error)
+                        yield waiting.pop(items), None, reason
+                    else:
+                        yield waiting[items], item, None
+        finally:
+            for items in waiting:
+                with contextlib.suppress(ray.exceptions.RayError):
+                    ray.cancel(items, force=True)
 
 
 def _line(error: object) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from metabench.cli.group import Commands
-from metabench.cli.output import as_json, board_names, completes, method_names, options, show
+from metabench.cli.output import an_executor, as_json, board_names, completes, method_names, options, show
 from metabench.errors import MetabenchError, UsageError
 
 a_board = options(
@@ -54,7 +54,11 @@ def check(plugin: str) -> None:
     "--method", "methods", multiple=True, metavar="NAME|my_pkg:MyModel", shell_complete=completes(method_names),
     help="Method to evaluate; may be repeated.  [default: all that are built in]",
 )  # fmt: skip
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Worker processes.")
+@an_executor
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1),
+    help="Worker processes; Ray takes all slots of the cluster.",
+)  # fmt: skip
 @click.option(
     "--objective", type=click.Choice(["surrogate"]),
     help="Rehearse a live board: a surrogate fitted on its table answers, nothing is trained.",
@@ -70,8 +74,8 @@ def check(plugin: str) -> None:
 )  # fmt: skip
 @as_json
 def evaluate(
-    board: str, profile: str, methods: tuple[str, ...], workers: int, objective: str | None, only_plan: bool,
-    out: Path | None, submission: Path | None, as_json: bool,
+    board: str, profile: str, methods: tuple[str, ...], executor: str, workers: int, objective: str | None,
+    only_plan: bool, out: Path | None, submission: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Let methods search the held-out tasks of a board, and rank them.
 
@@ -94,14 +98,14 @@ def evaluate(
                 f"board {board} is of the prediction track: it has no profiles and no objective, and takes no submissions"
             )
         _find_here(methods)
-        predicted = benchmark.predict_board(board, methods, workers=workers, out=out)
+        predicted = benchmark.predict_board(board, methods, executor=executor, workers=workers, out=out)
         show(predicted.rows(), as_json, board=board, predictions=predicted.path)
         return
     if submission and (len(methods) != 1 or profile != "full" or objective):
         raise UsageError("--submission takes the full profile and one --method, the one to submit; no surrogate")
     _find_here(methods)
     done = benchmark.evaluate_board(
-        board, methods, profile=profile, workers=workers, out=out, rehearse=objective is not None
+        board, methods, profile=profile, executor=executor, workers=workers, out=out, rehearse=objective is not None
     )
     if submission and not done.failed:
         benchmark.draft_submission(submission, methods[0], done.traces, board)

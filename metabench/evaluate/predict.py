@@ -21,9 +21,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metabench import schema
+from metabench.cluster import EXECUTORS
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluate.methods import Method, resolve
+from metabench.evaluate.ray_cluster import predictions
 from metabench.evaluate.worker import one_thread
+from metabench.registry import suggest
 from metabench.search.base import History, Problem, Searcher, Surrogate
 from metabench.search.replay import Replay, problems
 from metabench.search.starts import random_start
@@ -48,6 +51,7 @@ def predict(
     *,
     observed: Sequence[int] | None = None,
     store: str | os.PathLike | None = None,
+    executor: str = "local",
     workers: int = 1,
 ) -> pa.Table:
     """Predictions (schema PREDICTIONS) of surrogates for the board's meta-valid and meta-test tasks.
@@ -68,7 +72,13 @@ def predict(
     folder = None if store is None else Path(store)
     found = {m.name: _stored(folder, m, work.key(m)) for m in resolved}
     todo = [m for m in resolved if found[m.name] is None]
-    for name, rows in _computed(todo, work, min(workers, max(1, len(todo)))):
+    if executor == "ray":
+        computed = predictions([(m.name, m.searcher, work.key(m)) for m in todo], lambda: work)
+    elif executor == "local":
+        computed = _computed(todo, work, min(workers, max(1, len(todo))))
+    else:
+        raise suggest(executor, EXECUTORS, "executor")
+    for name, rows in computed:
         found[name] = pa.Table.from_pylist(rows, schema.PREDICTIONS)
         _keep(folder, next(m for m in todo if m.name == name), found[name], work)
     return pa.concat_tables([found[m.name] for m in resolved])

@@ -16,11 +16,15 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from metabench import schema
+from metabench.cluster import EXECUTORS
 from metabench.errors import IncompleteError, MetabenchError, UsageError
 from metabench.evaluate import live
 from metabench.evaluate.methods import Method, resolve
+from metabench.evaluate.ray_cluster import compute as compute_on_ray
+from metabench.evaluate.ray_cluster import compute_live
 from metabench.evaluate.store import BOARD, SURROGATE, TWINS, CellStore
 from metabench.evaluate.worker import Bench, Group, one_thread, serve
+from metabench.registry import suggest
 from metabench.search.base import Problem, Searcher
 from metabench.search.continuous import POOL
 from metabench.search.fidelity import FidelitySearcher
@@ -55,6 +59,7 @@ def evaluate(
     *,
     profile: str = "full",
     store: str | os.PathLike | None = None,
+    executor: str = "local",
     workers: int = 1,
     progress: bool = False,
 ) -> pa.Table:
@@ -64,7 +69,8 @@ def evaluate(
     A cell is keyed by everything that determines it: method (settings and code), table, meta-training tasks, start,
     task, seed, budget. Cells found in the folder ``store`` are not computed again; finished ones are stored as they
     come. Methods are fitted on meta-train once per process. With ``workers`` > 1 that many processes share the work
-    (scripts then need the usual ``if __name__ == "__main__"`` guard). A method's proposals do not depend on it.
+    (scripts then need the usual ``if __name__ == "__main__"`` guard); the executor ``ray`` shares it over the cluster
+    that RAY_ADDRESS names. A method's proposals do not depend on it.
 
     Raises UsageError for an unknown method or profile, a budget beyond the pool, or a method that trains in parts on a
     board that counts full trainings alone; MetabenchError for a table that the
@@ -82,7 +88,8 @@ def evaluate(
         if isinstance(method.searcher, FidelitySearcher) and not board.by_epochs:
             raise UsageError(f"method {method.name!r} trains in parts; board {board.name} counts full trainings alone")
     if board.workload not in table.workloads:
-        return _each(resolved, board.parts(table), table, store=store, workers=workers, progress=progress)
+        how = {"store": store, "executor": executor, "workers": workers, "progress": progress}
+        return _each(resolved, board.parts(table), table, **how)
     groups = plan(resolved, board, table)
     kept = CellStore(store, board.traces_schema)
     done = kept.read(key for group in groups for key in group.keys.values())
@@ -97,12 +104,18 @@ def evaluate(
             rehearsal = SurrogateObjective.from_table(table, board.workload, board.tasks(table, "test"))
         searchers = {m.name: m.searcher for m in resolved}
         compute, bench = live.compute, lambda: live.LiveBench.of(searchers, board, table, rehearsal)
+    if executor == "ray":
+        outcomes = (compute_live if board.made_to_order else compute_on_ray)(todo, failures, bench)
+    elif executor == "local":
+        outcomes = compute(todo, failures, bench, workers)
+    else:
+        raise suggest(executor, EXECUTORS, "executor")
     rows: list[dict] = []
     unsaved: list[dict] = []
     with _progress(progress, sum(len(g.keys) for g in groups), len(have)) as advance:
         last = time.monotonic()
         try:
-            for group, found, message in compute(todo, failures, bench, workers):
+            for group, found, message in outcomes:
                 if message is not None:
                     failures.setdefault(group.method, message)
                     continue
