@@ -145,6 +145,9 @@ def doctor(as_json: bool) -> None:
 @click.option(
     "--job", "jobs", multiple=True, metavar="NAME", help="digits, wide, adam or plan; may be repeated.  [default: all]"
 )
+@click.option(
+    "--workload", "workloads", multiple=True, metavar="NAME", help="Its default configuration; may be repeated."
+)
 @click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]), help="Where to train.")
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(1), help="Turns; the best of each counts.")
 @click.option(
@@ -157,19 +160,27 @@ def doctor(as_json: bool) -> None:
 @click.option("--runs", default=1 << 20, show_default=True, type=click.IntRange(1), help="Runs of that table.")
 @as_json
 def speed(
-    jobs: tuple[str, ...], device: str, repeats: int, methods: str | None, tables: bool, runs: int, as_json: bool
+    jobs: tuple[str, ...],
+    workloads: tuple[str, ...],
+    device: str,
+    repeats: int,
+    methods: str | None,
+    tables: bool,
+    runs: int,
+    as_json: bool,
 ) -> None:
     """Train the same networks with the ordinary loop at its best, every backend, and JAX where it is installed.
 
-    Side by side in one run of a few minutes, in one process and in one a core. Shares are those of the measured peaks of
-    torch's matrix products and of multiply-adds in registers. JAX trains plain networks only: each shape of the mixed
-    space would be compiled anew, which takes longer than training it.
+    Side by side in one run of a few minutes, in one process and in one a core: four jobs of multilayer perceptrons, or
+    what --job and --workload name. Shares are those of the measured peaks of torch's matrix products and of multiply-adds
+    in registers. JAX trains plain networks only: each shape of the mixed space would be compiled anew, which takes longer
+    than training it.
 
     With --tables: what a table of a million runs takes to open, look up, verify and store, beside JSON in HPO-B's layout.
     """
     for name in ["--methods"] * (methods is not None) + ["--tables"] * tables:
-        if jobs or device != "cpu":
-            raise UsageError(f"{name} trains nothing: leave --job and --device out")
+        if jobs or workloads or device != "cpu":
+            raise UsageError(f"{name} trains nothing: leave --job, --workload and --device out")
     if tables:
         _tables_speed(runs, repeats, as_json)
         return
@@ -178,9 +189,14 @@ def speed(
         return
     from dataclasses import asdict
 
-    from metabench.training.speed import JOBS, measure
+    from metabench import registry
+    from metabench.training.speed import find, measure
 
-    rows, peaks = measure(jobs, device=device, repeats=repeats, say=lambda text: click.echo(text, err=True))
+    for name in workloads:
+        registry.load("workloads", name)
+    rows, peaks = measure(
+        (*jobs, *workloads), device=device, repeats=repeats, say=lambda text: click.echo(text, err=True)
+    )
     table = [
         {"job": r.job, "contender": r.contender, "runs": r.runs, "runs/s": round(r.runs_per_second, 1),
          "runs/core-s": round(r.runs_per_core_second, 1), "GFLOP/s": round(r.gflops, 1),
@@ -195,7 +211,7 @@ def speed(
             reached = loop.gflops * loop.seconds * loop.runs_per_core_second / loop.runs / loop.core_ratio
             bound = peaks["fma"] / max(r.processes for r in rows) / reached
             limit = f"; the FMA peak is {bound:.1f}× the best sequential loop" if bound == bound else ""
-            click.echo(f"{name}: {JOBS[name].title}, {JOBS[name].epochs} epochs{limit}", err=True)
+            click.echo(f"{name}: {find(name).title}, {find(name).epochs} epochs{limit}", err=True)
         busy = sum(r.runs / r.runs_per_core_second for r in rows)
         share = busy / sum(r.seconds * r.processes * r.threads for r in rows)
         if share < 0.8:

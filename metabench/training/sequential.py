@@ -81,7 +81,7 @@ class Supervised(Alone):
         self.net = workload.build(arrays, config, seed).to(device=data.device, dtype=data.dtype)
         self.optimizer = make_optimizer(self.net.parameters(), config)
         self.rates = learning_rates(config, epochs * self.steps)
-        self.smoothing, self.noise = (_number(config, name) for name in ("label_smoothing", "input_noise"))
+        self.smoothing, self.noise = (number(config, name) for name in ("label_smoothing", "input_noise"))
 
     def epoch(self, epoch: int) -> bool:
         x, y = self.data["train"]
@@ -129,7 +129,7 @@ class Supervised(Alone):
         return found
 
 
-def _number(config: dict, name: str) -> float:
+def number(config: dict, name: str) -> float:
     """A hyperparameter that is 0 where the space has none or it is not active."""
     value = config.get(name)
     return 0.0 if value is None or pd.isna(value) else float(value)

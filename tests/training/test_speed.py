@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from click.testing import CliRunner
 from metabench import registry, tasks
 from metabench.cli import main
 from metabench.errors import MetabenchError, UsageError
-from metabench.training import run_cohort, speed
-from metabench.training.speed import JOBS, Row, compare, loop, measure, team
+from metabench.training import hashing, layers, run_cohort, speed
+from metabench.training.speed import JOBS, Row, compare, find, jobs, loop, measure, team
 from metabench.training.speed.compare import Contender
 from metabench.training.speed.jobs import Job
 
@@ -26,11 +27,12 @@ def tiny(monkeypatch):
     field = [
         Contender("sequential, 1 thread", "loop", 1),
         Contender("sequential, for-each", "loop-foreach", 1),
-        Contender("batched", "batched", 1, chunk=4, scope="plain"),
-        Contender("batched, whole plan", "batched", scope="whole"),
+        Contender("batched", "batched", 1, chunk=4),
     ]
-    monkeypatch.setattr(compare, "JOBS", {"small": small, "mixed": mixed})
-    monkeypatch.setattr(compare, "contenders", lambda device: field)
+    whole = Contender("batched, whole plan", "batched", scope="whole")
+    for module in (compare, jobs):
+        monkeypatch.setattr(module, "JOBS", {"small": small, "mixed": mixed})
+    monkeypatch.setattr(compare, "contenders", lambda device, job: [*field[:2], whole] if job.mixed else field)
     monkeypatch.setattr(compare, "WINDOW", 1e-3)
     return field
 
@@ -84,11 +86,14 @@ def test_no_gpu_is_one_line(monkeypatch):
 
 
 def test_contenders_of_the_machine():
-    found = compare.contenders("cpu")
-    assert len({c.name for c in found}) == len(found)
-    assert sum(c.sequential for c in found) == 4
-    assert all(c.scope == "plain" for c in found if c.trainer == "jax")
-    assert {c.name.split(",")[0] for c in compare.contenders("cuda")} >= {"sequential", "batched"}
+    for job in (*JOBS.values(), find("mlp"), find("text")):
+        found = compare.contenders("cpu", job)
+        assert len({c.name for c in found}) == len(found)
+        assert sum(c.sequential for c in found) == 4
+        assert any(c.scope == "whole" for c in found) == job.mixed
+        assert not any(c.trainer == "jax" for c in found) or job.config
+        assert any(c.trainer == "resident" for c in found) <= (job.workload != "text")
+        assert {c.name.split(",")[0] for c in compare.contenders("cuda", job)} >= {"sequential", "batched"}
 
 
 def test_the_command_shows_what_was_measured(monkeypatch):
@@ -105,7 +110,8 @@ def test_the_command_shows_what_was_measured(monkeypatch):
     assert found["peaks"] == {"product": 180.0, "fma": None}
     assert found["rows"][0]["ratio"] == 17.5 and found["rows"][0]["of_fma_peak"] is None
     shown = CliRunner().invoke(main, ["speed"])
-    assert asked == [(("digits",), "cpu", 1), ((), "cpu", 3)]
+    CliRunner().invoke(main, ["speed", "--job", "plan", "--workload", "mlp", "--device", "cuda"])
+    assert asked == [(("digits",), "cpu", 1), ((), "cpu", 3), (("plan", "mlp"), "cuda", 3)]
     assert shown.stdout.split("\n")[1].split() == [
         "digits", "resident", "64", "128", "53", "70", "17.5", "16", "30%", "nan%",
     ]  # fmt: skip
@@ -114,6 +120,8 @@ def test_the_command_shows_what_was_measured(monkeypatch):
 def test_unknown_jobs_are_told():
     with pytest.raises(UsageError, match="unknown job 'digit'; did you mean 'digits'"):
         measure(["digit"])
+    done = CliRunner().invoke(main, ["speed", "--workload", "digits"])
+    assert done.exit_code == 2 and "unknown workload 'digits'" in done.stderr
 
 
 def test_a_sample_of_the_plan_costs_what_the_plan_costs():
@@ -139,9 +147,9 @@ def test_the_loop_trains_the_same_networks():
     arrays = tasks.get("mlp-iris").arrays(0)
     table = MLP.space.sample(32, seed=3)
     for row in table.to_dict("records"):
-        network = loop.network(arrays, row, 0)
+        network = MLP.build(arrays, row, 0)
         assert sum(p.numel() for p in network.parameters()) == MLP.params(arrays, row)
-        losses = [loop.train(arrays, row | {"learning_rate": 1e-3}, 0, 1, fused=fused) for fused in (True, False)]
+        losses = [loop.train(MLP, arrays, row | {"learning_rate": 1e-3}, 0, 1, fused=fused) for fused in (True, False)]
         assert np.isfinite(losses).all()
         assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert set(table["optimizer"]) == set(MLP.space["optimizer"].options)
@@ -152,8 +160,29 @@ def test_the_loop_learns_what_the_engine_learns():
     job = JOBS["digits"]
     arrays, config = tasks.get("mlp-digits").arrays(0), job.table.iloc[0].to_dict()
     ours = run_cohort(MLP, arrays, job.table.iloc[[0] * 4], np.arange(4), (10,), backend="batched").valid_loss[:, 0]
-    theirs = [loop.train(arrays, config, seed, 10) for seed in range(4)]
+    theirs = [loop.train(MLP, arrays, config, seed, 10) for seed in range(4)]
     assert np.mean(theirs) == pytest.approx(ours.mean(), rel=0.2)
+
+
+@pytest.mark.parametrize("name", registry.names("workloads"))
+def test_every_workload_has_a_job_that_the_loop_learns(name):
+    """Its default configuration, on data that needs no network; hashed numbers are as before afterwards."""
+    workload, job = registry.create("workloads", name), find(name)
+    (row,), arrays = job.table.to_dict("records"), jobs.arrays(name, job.tasks[0])
+    before = hashing.bits(7, np.arange(3))
+    short, long = (loop.train(workload, arrays, row, 0, epochs) for epochs in (1, 8))
+    assert np.isfinite(short) and long < short
+    assert np.array_equal(hashing.bits(7, np.arange(3)), before)
+    assert loop.train(workload, arrays, row, 1, 1) != short == loop.train(workload, arrays, row, 0, 1)
+
+
+def test_no_hashed_number_is_left_in_the_ordinary_loop():
+    dropped = layers.dropped
+    network = sys.modules[type(MLP.build(tasks.get("mlp-iris").arrays(0), MLP.space.default(), 0)).__module__]
+    with loop.ordinary(0, True):
+        assert layers.dropped is not dropped and network.dropped is layers.dropped
+        assert not np.array_equal(hashing.uniform(1, np.arange(4)), hashing.uniform(1, np.arange(4)))
+    assert network.dropped is layers.dropped is dropped
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax")

@@ -5,6 +5,6 @@ a machine that is shared, noise only slows down.
 """
 
 from metabench.training.speed.compare import Row, measure
-from metabench.training.speed.jobs import JOBS, Job
+from metabench.training.speed.jobs import JOBS, Job, find
 
-__all__ = ["JOBS", "Job", "Row", "measure"]
+__all__ = ["JOBS", "Job", "Row", "find", "measure"]

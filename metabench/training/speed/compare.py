@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from metabench.errors import MetabenchError, UsageError
-from metabench.registry import suggest
-from metabench.training.speed.jobs import JOBS, Job, Part
+from metabench.training.speed.jobs import JOBS, Job, Part, find
 from metabench.training.speed.team import Member, team
 
 #: seconds that a measurement of a plain job is to last: long beside a clock's tick, short beside a neighbour's pause
@@ -34,8 +33,8 @@ class Contender:
     threads: int = 1
     #: runs are counted in these, for each process
     chunk: int = 1
-    #: "all" jobs (of a mixed one the sample), "plain" ones only, or only mixed ones, the "whole" plan
-    scope: str = "all"
+    #: of a mixed job: the "sample" that all train, or the "whole" plan
+    scope: str = "sample"
 
     @property
     def sequential(self) -> bool:
@@ -84,13 +83,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def contenders(device: str = "cpu") -> list[Contender]:
-    """Everything that can be compared here."""
-    engine = [name for name in ("batched", "resident") if _usable(name, device)]
+def contenders(device: str, job: Job) -> list[Contender]:
+    """Everything that can be compared here on a job."""
+    from metabench import registry
+
+    workload = registry.create("workloads", job.workload)
+    engine = [name for name in ("batched", "resident") if _usable(workload, name, device)]
+    together = workload.cohort_class().chunk["cpu" if device == "cpu" else "cuda"]
     if device != "cpu":
-        loops = [Contender("sequential", "loop", 1), Contender("sequential, for-each", "loop-foreach", 1)]
-        whole = Contender(f"{engine[-1]}, whole plan", engine[-1], 1, scope="whole")
-        return [*loops, *(Contender(name, name, 1, chunk=2048) for name in engine), whole]
+        together = min(together, 2048)
+        found = [Contender("sequential", "loop", 1), Contender("sequential, for-each", "loop-foreach", 1)]
+        found += [Contender(name, name, 1, chunk=together) for name in engine]
+        return found + [Contender(f"{engine[-1]}, whole plan", engine[-1], 1, scope="whole")] * job.mixed
     n = cores()
     found = [
         Contender("sequential, 1 thread", "loop", 1),
@@ -100,26 +104,26 @@ def contenders(device: str = "cpu") -> list[Contender]:
     ]
     for name in engine:
         found += [
-            Contender(f"{name}, 1 process", name, 1, chunk=32),
-            Contender(f"{name}, {n} processes", name, chunk=32),
+            Contender(f"{name}, 1 process", name, 1, chunk=together),
+            Contender(f"{name}, {n} processes", name, chunk=together),
         ]
-    found.append(Contender(f"{engine[-1]}, {n} processes, whole plan", engine[-1], scope="whole"))
-    if importlib.util.find_spec("jax"):
+    if job.mixed:
+        found.append(Contender(f"{engine[-1]}, {n} processes, whole plan", engine[-1], scope="whole"))
+    elif not job.standard and importlib.util.find_spec("jax"):
         from metabench.training.speed.xla import CHUNK
 
         found += [
-            Contender("JAX, 1 process", "jax", 1, chunk=CHUNK, scope="plain"),
-            Contender(f"JAX, {n} processes", "jax", chunk=CHUNK, scope="plain"),
+            Contender("JAX, 1 process", "jax", 1, chunk=CHUNK),
+            Contender(f"JAX, {n} processes", "jax", chunk=CHUNK),
         ]
     return found
 
 
-def _usable(backend: str, device: str) -> bool:
-    from metabench import registry
+def _usable(workload, backend: str, device: str) -> bool:
     from metabench.training import choose
 
     try:
-        choose(registry.create("workloads", "mlp"), device, backend)
+        choose(workload, device, backend)
     except MetabenchError:
         return False
     return True
@@ -153,6 +157,7 @@ def measure(
     multiply-adds in registers, of all cores at once; ``product_alone`` and ``fma_alone`` of one. On a GPU there is no
     ``fma`` (NaN).
 
+    ``names`` are those of ``JOBS`` (default: all of them) or of workloads, which stand for their default configuration.
     ``say`` is told what is being done. Raises UsageError for an unknown job or a device that is not there, MetabenchError
     when a contender fails.
     """
@@ -161,13 +166,13 @@ def measure(
 
         if not torch.cuda.is_available():
             raise UsageError(f"device {device}: torch finds no CUDA device here; use cpu")
-    chosen = [_job(name) for name in names or JOBS]
-    entered = contenders(device)
-    with_jax = any(c.trainer == "jax" for c in entered) and not all(job.mixed for job in chosen)
+    chosen = [find(name) for name in names or JOBS]
+    entered = {job.name: contenders(device, job) for job in chosen}
+    with_jax = any(c.trainer == "jax" for here in entered.values() for c in here)
     peaks, best = _Peaks(device), {}
     with team(cores() if device == "cpu" else 1, "torch") as members, team(cores() if with_jax else 0, "jax") as in_jax:
         for job in chosen:
-            here = [c for c in entered if c.scope != ("plain" if job.mixed else "whole")]
+            here = entered[job.name]
             timings = best[job.name] = {}
             for turn in range(-1, repeats):  # the first turn warms up: libraries, compilers, caches
                 peaks.measure(members)
@@ -183,7 +188,7 @@ def measure(
                         timing = _time(job, _parts(job, contender, len(workers), timings), contender, workers, device)
                     if turn <= 0 or timing.rate > timings[contender.name].rate:
                         timings[contender.name] = timing
-    return [row for job in chosen for row in _rows(job, entered, best[job.name], peaks)], peaks.summary()
+    return [row for job in chosen for row in _rows(job, entered[job.name], best[job.name], peaks)], peaks.summary()
 
 
 def _settled(contender: Contender, turn: int, timings: dict[str, Timing], here: list[Contender]) -> bool:
@@ -193,17 +198,11 @@ def _settled(contender: Contender, turn: int, timings: dict[str, Timing], here: 
     return hopeless or (turn > 0 and timings[contender.name].seconds > SLOW)
 
 
-def _job(name: str) -> Job:
-    if name not in JOBS:
-        raise suggest(name, list(JOBS), "job")
-    return JOBS[name]
-
-
 def _rows(job: Job, entered: list[Contender], best: dict[str, Timing], peaks: _Peaks) -> list[Row]:
     loops = [best[c.name] for c in entered if c.sequential]
     base, core_base = max(t.rate for t in loops), max(t.runs / t.busy for t in loops)
     rows = []
-    for c in (c for c in entered if c.name in best):
+    for c in entered:
         timing, processes = best[c.name], c.processes or cores()
         gflops = timing.flops / timing.seconds / 1e9
         used = 1 if processes * c.threads == 1 else max(n for _, n in peaks.best)

@@ -1,10 +1,10 @@
-"""What is trained to measure speed: jobs on scikit-learn's bundled data, so that they need no network."""
+"""What is trained to measure speed: jobs on scikit-learn's bundled data or made-up rows, so that they need no network."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import pandas as pd
@@ -17,13 +17,19 @@ _PLAIN = {
 }  # fmt: skip
 
 
+#: in place of a task's name: rows made up in the manner of the workload's view, so many for training
+MADE_UP, ROWS = "made up", 512
+
 #: runs on a task: its name, their configurations, their seeds
 Part = tuple[str, pd.DataFrame, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Job:
-    """Networks to train on some tasks: one configuration, or (``config`` None) ``configs`` of the whole mixed space."""
+    """Networks to train on some tasks: one configuration, or (``config`` None) ``configs`` of the whole mixed space.
+
+    ``standard``: the workload's default configuration as it is.
+    """
 
     name: str
     title: str
@@ -36,10 +42,11 @@ class Job:
     #: runs of a mixed job that every contender trains, so that ratios are between the same ones
     sample: int = 32
     workload: str = "mlp"
+    standard: bool = False
 
     @property
     def mixed(self) -> bool:
-        return self.config is None
+        return self.config is None and not self.standard
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -47,6 +54,8 @@ class Job:
         from metabench import registry
 
         space = registry.create("workloads", self.workload).space
+        if self.standard:
+            return space.table([space.default()])
         if self.config is not None:
             return space.table([_PLAIN | dict(self.config)])
         return space.sample(self.configs, seed=0)
@@ -71,11 +80,11 @@ class Job:
 
     def flops(self, task: str, configs: pd.DataFrame) -> np.ndarray:
         """Training operations of each configuration on a task, float64 [configs]."""
-        from metabench import registry, tasks
+        from metabench import registry
 
-        workload, arrays = registry.create("workloads", self.workload), tasks.get(task).arrays(0)
+        workload, data = registry.create("workloads", self.workload), arrays(self.workload, task)
         records = configs.astype(object).where(configs.notna(), None).to_dict("records")
-        return np.array([workload.flops(arrays, row, self.epochs) for row in records], dtype=float)
+        return np.array([workload.flops(data, row, self.epochs) for row in records], dtype=float)
 
 
 JOBS = {
@@ -93,3 +102,27 @@ JOBS = {
         ),
     )
 }  # fmt: skip
+
+
+def find(name: str) -> Job:
+    """The job of that name: one of ``JOBS``, or that of a workload. Raises UsageError for an unknown one."""
+    from metabench import registry
+
+    workloads = registry.names("workloads")
+    if name in JOBS:
+        return JOBS[name]
+    if name not in workloads:
+        raise registry.suggest(name, [*JOBS, *workloads], "job")
+    digits = registry.load("workloads", name).view in ("flat", "image", "reconstruction")
+    task = f"{name}-digits" if digits else MADE_UP
+    where = "digits" if digits else f"{ROWS} made-up rows"
+    return Job(name, f"{name}'s default configuration, {where}", (task,), 6, None, workload=name, standard=True)
+
+
+@cache
+def arrays(workload: str, task: str):
+    """The arrays of a job's task."""
+    from metabench import registry, tasks
+    from metabench.tasks.sample import sample
+
+    return sample(registry.load("workloads", workload).view, ROWS) if task == MADE_UP else tasks.get(task).arrays(0)

@@ -2,36 +2,26 @@
 
 What a good practitioner writes for small networks on a table that fits into memory: rows permuted once an epoch and
 taken in slices, gradients set to None, torch's fused or for-each optimizers, torch's own random numbers, evaluation at
-the end alone.
+the end alone. Networks are the workloads' plain ones.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache, partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from metabench.training import hashing, layers, sequential
+from metabench.training.data import Data
 from metabench.training.schedules import learning_rates
-from metabench.training.sequential import Lion
-
-_ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU, "gelu": lambda: nn.GELU(approximate="tanh")}
-
-
-def network(arrays, config: Mapping[str, Any], seed: int) -> nn.Module:
-    """The multilayer perceptron of a configuration, initialised by torch."""
-    torch.manual_seed(seed)
-    width, layers = arrays.n_features, []
-    for _ in range(int(config["depth"])):
-        layers.append(nn.Linear(width, int(config["width"])))
-        width = int(config["width"])
-        layers += [nn.LayerNorm(width)] if config["norm"] == "layer" else []
-        layers.append(_ACTIVATIONS[config["activation"]]())
-        layers += [nn.Dropout(float(config["dropout"]))] if config["dropout"] > 0 else []
-    return nn.Sequential(*layers, nn.Linear(width, arrays.n_outputs))
+from metabench.workloads.base import Workload
 
 
 def optimizer(parameters, config: Mapping[str, Any], *, fused: bool = True) -> torch.optim.Optimizer:
@@ -49,35 +39,87 @@ def optimizer(parameters, config: Mapping[str, Any], *, fused: bool = True) -> t
         return torch.optim.RMSprop(parameters, alpha=float(config["beta2"]), foreach=True, **common)
     if kind == "adagrad":
         return torch.optim.Adagrad(parameters, **common, **fast)
-    return Lion(parameters, rate, (float(config["beta1"]), float(config["beta2"])), decay)
+    return sequential.Lion(parameters, rate, (float(config["beta1"]), float(config["beta2"])), decay)
 
 
-def loss_of(arrays, config: Mapping[str, Any]) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Mean loss of outputs and targets of a batch."""
-    if arrays.kind != "classification":
-        return lambda z, y: F.mse_loss(z[:, 0], y)
-    smoothing = config.get("label_smoothing")
-    smoothing = 0.0 if smoothing is None or math.isnan(smoothing) else float(smoothing)
-    return lambda z, y: F.cross_entropy(z, y, label_smoothing=smoothing)
+#: workloads whose modules are all here
+_SEEN: set[type] = set()
+
+
+@contextmanager
+def ordinary(seed: int, fused: bool) -> Iterator[None]:
+    """What plain networks and loops take from us is torch's and numpy's own here: random numbers from generators in place
+    of hashed ones, the fastest optimizers in place of the plainest."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+
+    def shape(*arguments) -> tuple[int, ...]:
+        return np.broadcast_shapes(*map(np.shape, arguments))
+
+    instead: dict[Callable, Callable] = {
+        hashing.bits: lambda k, index: rng.integers(0, 2**32, shape(k, index), np.uint32),
+        hashing.uniform: lambda k, index: rng.random(shape(k, index), np.float32),
+        hashing.normal: lambda a, b, index: rng.standard_normal(shape(a, b, index), np.float32),
+        hashing.permutation: lambda seed, epoch, n: rng.permutation(n),
+        layers.dropped: lambda h, p, seed, stream, step: F.dropout(h, p),
+        sequential.make_optimizer: partial(optimizer, fused=fused),
+    }
+    places = [(module, name, function) for function in instead for module, name in _places(function)]
+    try:
+        for module, name, function in places:
+            setattr(module, name, instead[function])
+        yield
+    finally:
+        for module, name, function in places:
+            setattr(module, name, function)
+
+
+@cache
+def _places(function: Callable) -> list[tuple[Any, str]]:
+    """Where one of our functions is known, and by what name."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("metabench.")]
+    return [(module, name) for module in modules for name, value in vars(module).items() if value is function]
 
 
 def train(
-    arrays, config: Mapping[str, Any], seed: int, epochs: int, device: str = "cpu", *, fused: bool = True
+    workload: Workload,
+    arrays,
+    config: Mapping[str, Any],
+    seed: int,
+    epochs: int,
+    device: str = "cpu",
+    *,
+    fused: bool = True,
 ) -> float:
     """Train one network for ``epochs`` and return its mean validation loss."""
-    x, y, xv, yv = _tensors(arrays, device)
-    model = network(arrays, config, seed).to(device)
+    config, data, kind = dict(config), Data.of(arrays, device, torch.float32), type(workload)
+    if kind not in _SEEN:
+        workload.alone(arrays, config, seed, data, epochs)  # imports what it needs
+        _SEEN.add(kind)
+        _places.cache_clear()
+    with ordinary(seed, fused):
+        if kind.alone is Workload.alone:
+            return _supervised(workload, arrays, config, seed, epochs, data, fused)
+        run = workload.alone(arrays, config, seed, data, epochs)
+        for epoch in range(epochs):
+            run.epoch(epoch)
+        return run.evaluate()["valid"][0]
+
+
+def _supervised(workload: Workload, arrays, config: dict, seed: int, epochs: int, data: Data, fused: bool) -> float:
+    (x, y), (xv, yv) = data["train"], data["valid"]
+    model = workload.build(arrays, config, seed).to(device=data.device, dtype=data.dtype)
     parameters = list(model.parameters())
-    update, loss = optimizer(parameters, config, fused=fused), loss_of(arrays, config)
+    update, loss = optimizer(parameters, config, fused=fused), _loss(y, config)
     batch = min(int(config["batch_size"]), len(x))
     steps = len(x) // batch
     rates = learning_rates(config, epochs * steps).tolist()
     constant = config["schedule"] == "constant" and not config["warmup"]
-    noise = float(config["input_noise"])
+    noise = sequential.number(config, "input_noise")
     clip = float(config["clip_norm"]) if config["clip"] == "norm" else 0.0
     step = 0
     for _ in range(epochs):
-        order = torch.randperm(len(x), device=device)
+        order = torch.randperm(len(x), device=data.device)
         xs, ys = x[order], y[order]
         for at in range(0, steps * batch, batch):
             rows = xs[at : at + batch]
@@ -97,10 +139,8 @@ def train(
         return float(loss(model(xv), yv))
 
 
-def _tensors(arrays, device: str) -> tuple[torch.Tensor, ...]:
-    label = torch.long if arrays.kind == "classification" else torch.float32
-    return tuple(
-        torch.as_tensor(getattr(arrays, f"{what}_{part}"), dtype=torch.float32 if what == "x" else label, device=device)
-        for part in ("train", "valid")
-        for what in ("x", "y")
-    )
+def _loss(targets: torch.Tensor, config: Mapping[str, Any]) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Mean loss of outputs and targets of a batch."""
+    if targets.is_floating_point():
+        return lambda z, y: F.mse_loss(z, y.view_as(z))
+    return partial(F.cross_entropy, label_smoothing=sequential.number(config, "label_smoothing"))

@@ -77,11 +77,12 @@ def _serve(pipe: Connection, kind: str, core: int) -> None:
 
 def train(trainer: str, workload: str, threads: int, device: str, epochs: int, share: list) -> float:
     """Train (task, configurations, seeds) of a share; the seconds that this process kept cores busy with it."""
-    from metabench import registry, tasks
+    from metabench import registry
+    from metabench.training.speed.jobs import arrays as arrays_of
 
     began, load = time.process_time(), registry.create("workloads", workload)
     for task, configs, seeds in share:
-        arrays = tasks.get(task).arrays(0)
+        arrays = arrays_of(workload, task)
         if trainer == "jax":
             from metabench.training.speed import xla
 
@@ -93,7 +94,7 @@ def train(trainer: str, workload: str, threads: int, device: str, epochs: int, s
 
             torch.set_num_threads(threads)
             for config, seed in zip(configs.to_dict("records"), seeds.tolist(), strict=True):
-                loop.train(arrays, config, seed, epochs, device, fused=trainer == "loop")
+                loop.train(load, arrays, config, seed, epochs, device, fused=trainer == "loop")
         else:
             from metabench.training import run_cohort
 
