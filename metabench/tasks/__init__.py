@@ -206,7 +206,8 @@ def _load(folder: Path, split: int) -> Arrays:
         raise MetabenchError(f"{folder} has vanished from the cache; run the command again")
     with np.load(folder / f"{split}.npz", allow_pickle=False) as stored:
         values = (stored[name] for name in _ARRAYS)
-        return Arrays(facts["kind"], facts["metric"], facts["n_classes"], *values, vocabulary=facts["vocabulary"])
+        more = {name: facts[name] for name in ("vocabulary", "system")}
+        return Arrays(facts["kind"], facts["metric"], facts["n_classes"], *values, **more)
 
 
 def _task(workload: str, facts: dict[str, Any], load) -> Task:

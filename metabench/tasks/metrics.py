@@ -11,6 +11,7 @@ IMBALANCE = 5.0
 #: kind of task → metric, where it does not depend on the targets
 METRICS = {
     "regression": "r2", "forecasting": "rmse", "reconstruction": "rmse", "language": "bits", "pairs": "exact_match",
+    "control": "return",
 }  # fmt: skip
 #: metrics that fall as a network gets better
 FALLING = ("rmse", "bits")
@@ -35,6 +36,8 @@ def chance(metric: str, y_train: np.ndarray, y_test: np.ndarray) -> float:
     training rows' tokens (one more of each counted)."""
     if metric == "exact_match":
         return 0.0
+    if metric == "return":  # the targets are what random actions earn
+        return float(y_test.mean())
     if metric == "bits":
         counts = np.bincount(y_train.ravel(), minlength=int(max(y_train.max(), y_test.max())) + 1) + 1.0
         return float(-np.log2(counts / counts.sum())[y_test].mean())

@@ -39,7 +39,8 @@ def prepare(dataset: Dataset, workload) -> tuple[dict[str, Any], Callable[[int],
     def arrays(split: int) -> Arrays:
         seen = see(split)
         xy = (values[part] for part in parts(split) for values in (seen.x, seen.y))
-        return Arrays(kind, metric, seen.classes or (len(labels) if seen.y is target else 0), *xy, vocabulary=seen.vocabulary)
+        classes = seen.classes or (len(labels) if seen.y is target else 0)
+        return Arrays(kind, metric, classes, *xy, vocabulary=seen.vocabulary, system=seen.system)
 
     first, train = arrays(0), parts(0)[0]
     raw = _raw_facts(dataset, rows, train, first)
@@ -53,6 +54,7 @@ def prepare(dataset: Dataset, workload) -> tuple[dict[str, Any], Callable[[int],
         "chance": metrics.chance(metric, first.y_train, first.y_test), "licence": dataset.licence, "url": dataset.url,
         "features": features.task_features(dataset.name, raw, described, first.y_train, kind),
         "shape": list(first.shape), "vocabulary": first.vocabulary, "n_outputs": first.n_outputs,
+        "system": first.system,
     }  # fmt: skip
     return facts, arrays
 

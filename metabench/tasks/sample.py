@@ -13,10 +13,12 @@ def sample(view: str, n: int = 96, *, seed: int = 0) -> Arrays:
 
     Raises UsageError for a view of which there is no sample.
     """
-    if view not in _MAKERS:
-        raise UsageError(f"no made-up task of view {view!r}; there are {', '.join(_MAKERS)}")
+    if view not in (*_MAKERS, "control"):
+        raise UsageError(f"no made-up task of view {view!r}; there are {', '.join(_MAKERS)}, control")
     rng = np.random.default_rng(seed)
     total = n + 2 * (n // 2)
+    if view == "control":
+        return _cartpole(n)
     kind, metric, classes, vocabulary, x, y = _MAKERS[view](rng, total)
     parts = np.split(np.arange(total), [n, n + n // 2])
     xy = (values[part] for part in parts for values in (x, y))
@@ -82,6 +84,16 @@ def _pairs(rng, n):
         x[i, :size] = rng.integers(2, 10, size=size)
         y[i, : size + 1] = [*x[i, :size][::-1], 1]
     return "pairs", "exact_match", 10, 10, x, y
+
+
+def _cartpole(n: int) -> Arrays:
+    """No need to make one up: the cart and its pole."""
+    from metabench.tasks.systems import SYSTEMS, random_returns
+
+    x = SYSTEMS["cartpole"].starts(2 * n, np.random.default_rng(0))
+    y = random_returns(SYSTEMS["cartpole"], x)
+    xy = (values[part] for part in (slice(n), slice(n, n + n // 2), slice(n + n // 2, 2 * n)) for values in (x, y))
+    return Arrays("control", "return", 0, *xy, system="cartpole")
 
 
 _MAKERS = {

@@ -42,6 +42,8 @@ class Arrays:
     y_test: np.ndarray
     #: kinds of token of the inputs; 0 where they are numbers
     vocabulary: int = 0
+    #: name of the simulated system (:mod:`metabench.tasks.systems`) that the rows are start states of
+    system: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -92,6 +94,7 @@ class Task:
     shape: tuple[int, ...] = ()
     vocabulary: int = 0
     n_outputs: int = 1
+    system: str = ""
 
     def arrays(self, seed: int) -> Arrays:
         """The arrays that runs with this seed train on (data sets under 2,000 rows have five splits)."""

@@ -21,6 +21,7 @@ windows        float [T, D] of the LAG moments before                           
 language       token [CONTEXT] of characters in order; 0 is one not seen in training       the next token [n, CONTEXT]
 pairs          token [S] of the source, 0 after its end                                    token [n, T] of the target:
                                                                                            1 ends it, 0 after that
+control        float [S]: start states of a simulated system                               what random actions earn [n]
 ============== =========================================================================== ======================
 """
 
@@ -55,6 +56,8 @@ class Seen:
     y: np.ndarray
     vocabulary: int = 0
     classes: int = 0
+    #: the simulated system that the rows are states of
+    system: str = ""
 
 
 class View:
@@ -246,9 +249,27 @@ class Pairs(View):
         return counted(seen.x, seen.vocabulary)
 
 
+class Control(View):
+    """Start states, and what random actions earn from them."""
+
+    def examples(self, data):
+        from metabench.sources.control import STARTS
+        from metabench.tasks.systems import SYSTEMS
+
+        return SYSTEMS[data.X].starts(STARTS, np.random.default_rng(0))
+
+    def see(self, rows, y, train, data):
+        from metabench.tasks.systems import SYSTEMS, random_returns
+
+        return Seen(rows, random_returns(SYSTEMS[data.X], rows), system=data.X)
+
+    def embedding(self, seen):
+        return np.concatenate([seen.x, seen.y[:, None]], axis=1)
+
+
 VIEWS: dict[str, View] = {
     "flat": Flat(), "reconstruction": Reconstruction(), "image": Image(), "sequence": Sequence(), "words": Words(),
-    "windows": Windows(), "language": Language(), "pairs": Pairs(),
+    "windows": Windows(), "language": Language(), "pairs": Pairs(), "control": Control(),
 }  # fmt: skip
 
 

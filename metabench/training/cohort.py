@@ -6,7 +6,7 @@ finding the gradients. A hand-written backward (the MLP's) is worth it where the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -62,6 +62,8 @@ class Weight:
     shape: tuple[int, ...]
     std: float | np.ndarray | None = None
     start: float = 0.0
+    #: each run's own shape where they are padded to ``shape``; its values fill the leading corner, the rest is 0
+    own: Sequence[tuple[int, ...]] | None = None
 
 
 def initial(seed: int, index: int, shape: tuple[int, ...], std: float) -> np.ndarray:
@@ -88,18 +90,24 @@ class Parameters:
             here = self.flat[:, low : low + size]
             if weight.std is not None:
                 stds = np.broadcast_to(np.asarray(weight.std, dtype=np.float64), runs)
-                values = [
-                    initial(int(s), i, weight.shape, float(std)).ravel() for s, std in zip(seeds, stds, strict=True)
-                ]
-                here.copy_(torch.as_tensor(np.stack(values), dtype=dtype))
+                owns, values = weight.own or [weight.shape] * runs, np.zeros((runs, *weight.shape))
+                for r, (seed, std, own) in enumerate(zip(seeds, stds, owns, strict=True)):
+                    values[(r, *map(slice, own))] = initial(int(seed), i, own, float(std))
+                here.copy_(torch.as_tensor(values.reshape(runs, size), dtype=dtype))
             here.add_(weight.start)
             leaf = here.view(runs, *weight.shape).detach().requires_grad_()
             leaf.grad = self.grad[:, low : low + size].view(runs, *weight.shape)
             self.named[name] = leaf
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        """[R, ...]"""
+        """[R, ...]; its ``grad`` is a view into the gradients."""
         return self.named[name]
+
+    def backward(self, outputs: torch.Tensor, d_outputs: torch.Tensor) -> None:
+        """Fill ``grad`` from the gradient of outputs that were computed from the parameters, by autograd."""
+        found = torch.autograd.grad(outputs, list(self.named.values()), d_outputs, allow_unused=True)
+        for leaf, gradient in zip(self.named.values(), found, strict=True):
+            leaf.grad.zero_() if gradient is None else leaf.grad.copy_(gradient)
 
 
 class Differentiated(Cohort):
@@ -131,8 +139,7 @@ class Differentiated(Cohort):
         return self.kept.detach()
 
     def backward(self, d_out: torch.Tensor) -> None:
-        self.grad.zero_()
-        torch.autograd.backward(self.kept, d_out)
+        self.w.backward(self.kept, d_out)
 
     def predict(self, x: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():

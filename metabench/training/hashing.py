@@ -10,6 +10,8 @@ import numpy as np
 
 #: streams; layer l of weights is WEIGHTS + l, dropout after hidden layer l is DROPOUT + l
 ORDER, NOISE_A, NOISE_B, AUGMENT, WEIGHTS, DROPOUT = 1, 2, 3, 4, 16, 64
+#: of a policy: actions (two for normal numbers), where an episode starts
+ACTION_A, ACTION_B, EPISODE = 5, 6, 7
 GOLDEN = 0x9E3779B1
 
 

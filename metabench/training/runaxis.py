@@ -82,6 +82,30 @@ class Keys:
         return self.keys[step - self.first]
 
 
+def hashed(keys: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """:func:`metabench.training.hashing.bits` of keys and an index (as :func:`multiples` gives it), int32, broadcast."""
+    x = keys + index
+    mix_(x, torch.empty_like(x))
+    return x
+
+
+def below(keys: torch.Tensor, index: torch.Tensor, n: int) -> torch.Tensor:
+    """A hashed number from 0 to n - 1, int64: the bits modulo n."""
+    return (hashed(keys, index).long() & 0xFFFFFFFF) % n
+
+
+def uniform(keys: torch.Tensor, index: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """:func:`metabench.training.hashing.uniform` of keys and an index."""
+    return (hashed(keys, index).bitwise_right_shift(8) & 0xFFFFFF).to(dtype) * 2.0**-24
+
+
+def normal(a: torch.Tensor, b: torch.Tensor, index: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """:func:`metabench.training.hashing.normal` of two keys and an index."""
+    halves = [h.bitwise_right_shift(s) & 0xFFFF for h in (hashed(a, index), hashed(b, index)) for s in (0, 16)]
+    total = sum(halves[1:], halves[0]) - 131070
+    return (total.to(torch.float32) * float(np.float32(3.0**0.5 / 65536.0))).to(dtype)
+
+
 def mix_(x: torch.Tensor, scratch: torch.Tensor) -> None:
     """:func:`metabench.training.hashing.mix` in place on a contiguous int32 tensor; ``scratch`` is like it."""
     if x.device.type == "cpu":
