@@ -97,14 +97,14 @@ def panel_content(
     x = axis.scale(series, left, right)
     y = regret_scale(series, floor, bottom, top, log)
     clipped = any(m < y.low for s in series for m in s.mean) or (floor is not None and floor < y.low)
-    out = [*_grid(x, y, axis.marks(x), clipped), _axis_title(axis.title, (left + right) / 2, bottom + 36)]
+    out = [*_grid(x, y, axis.marks(x), clipped), axis_title(axis.title, (left + right) / 2, bottom + 36)]
     ordered = sorted(series, key=lambda s: s.css != "other")  # the highlighted ones are drawn last, on top
-    out += [_curve(s, x, y) for s in ordered]
+    out += [curve(s, x, y) for s in ordered]
     if floor is not None:
         level = y(floor)
         out.append(element("line", x1=left, x2=right, y1=level, y2=level, class_="floor"))
         out.append(element("text", "noise floor", x=left + 4, y=min(level + 14, bottom - 4), class_="floor-label"))
-    return [*out, *_end_labels(series, x, y, right)]
+    return [*out, *end_labels(series, x, y, right)]
 
 
 def regret_scale(series: Sequence[Series], floor: float | None, bottom: float, top: float, log: bool) -> Scale:
@@ -134,11 +134,13 @@ def _grid(x: Scale, y: Scale, x_ticks: Sequence[float], clipped: bool) -> list[M
     return [*out, element("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, class_="axis")]
 
 
-def _axis_title(text: str, x: float, y: float) -> Markup:
+def axis_title(text: str, x: float, y: float) -> Markup:
+    """The title of a horizontal axis, its middle at (x, y)."""
     return element("text", text, x=x, y=y, class_="axis-title middle")
 
 
-def _curve(s: Series, x: Scale, y: Scale) -> Markup:
+def curve(s: Series, x: Scale, y: Scale) -> Markup:
+    """One method's line with its band."""
     marks = [element("title", s.method)]
     if list(s.low) != list(s.high):
         upper = [(x(t), y(v)) for t, v in zip(s.x, s.high, strict=True)]
@@ -149,7 +151,7 @@ def _curve(s: Series, x: Scale, y: Scale) -> Markup:
     return element("g", marks, class_=f"series {s.css}", data_method=s.method)
 
 
-def _end_labels(series: Sequence[Series], x: Scale, y: Scale, right: float) -> list[Markup]:
+def end_labels(series: Sequence[Series], x: Scale, y: Scale, right: float) -> list[Markup]:
     """Names of the highlighted methods at the ends of their curves, moved apart where they would collide."""
     named = [s for s in series if s.css != "other"]
     ends = [y(s.mean[-1]) for s in named]
@@ -262,7 +264,7 @@ def scatter(points: Sequence[tuple[str, float, float, str]], *, uid: str, title:
         out.append(element("line", x1=x(tick), x2=x(tick), y1=bottom, y2=bottom + 4, class_="axis"))
         out.append(element("text", duration(tick), x=x(tick), y=bottom + 18, class_="tick middle"))
     out.append(element("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="axis"))
-    out.append(_axis_title("the method's own time per trial (log scale)", (left + right) / 2, bottom + 38))
+    out.append(axis_title("the method's own time per trial (log scale)", (left + right) / 2, bottom + 38))
     front = _pareto([(s, r) for s, r in zip(seconds, ranks, strict=True)])
     out.append(element("path", d=path((x(s), y(r)) for s, r in front), class_="front"))
     spots = [(x(s), y(r)) for s, r in zip(seconds, ranks, strict=True)]

@@ -1,4 +1,4 @@
-"""Publishes a board of the prediction track: its README and data files. Building twice gives the same bytes."""
+"""Publishes a board of the prediction track: its README, data files and page. Building twice gives the same bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from metabench import schema
 from metabench.errors import MetabenchError
-from metabench.leaderboard import pages
+from metabench.leaderboard import pages, prediction_page
 from metabench.leaderboard.build import published, records, same, to_csv, to_json, to_parquet
 from metabench.scores.prediction import PRIOR
 
@@ -25,7 +25,7 @@ PREDICTIONS = "predictions.parquet"
 
 
 def contents(board: Board, scores: PredictionScores, table: Table, command: str) -> dict[str, bytes]:
-    """File name → contents of everything that is published but the predictions themselves."""
+    """Path below the board's folder → contents of everything that is published but the predictions themselves."""
     frames = {"summary": published(scores.summary), "tasks": published(scores.tasks)}
     about = {
         "schema_version": schema.SCHEMA_VERSION,
@@ -36,7 +36,12 @@ def contents(board: Board, scores: PredictionScores, table: Table, command: str)
         },
         "command": command,
     }  # fmt: skip
-    return {
+    view = prediction_page.PredictionView(board, scores, table, command)
+    files = {f"site/{path}": text.encode() for path, text in prediction_page.site(view, finding(scores))}
+    for name, frame in frames.items():
+        files[f"site/data/{name}.csv"] = to_csv(frame)
+        files[f"site/data/{name}.json"] = to_json(about | {name: records(frame)})
+    return files | {
         "README.md": readme(board, scores, table, command).encode(),
         "scores.csv": to_csv(frames["summary"]),
         "scores.json": to_json(about | {name: records(frame) for name, frame in frames.items()}),
@@ -46,20 +51,23 @@ def contents(board: Board, scores: PredictionScores, table: Table, command: str)
 
 def readme(board: Board, scores: PredictionScores, table: Table, command: str) -> str:
     """The board as one Markdown page."""
-    rows = {n: part.to_dict("records") for n, part in scores.summary.groupby("observed")}
     return pages.render(
         "predict.md.j2",
         board=board,
-        rows=rows,
-        finding=_finding(rows),
-        n_tasks=len(board.tasks(table, "test")),
-        n_valid=len(board.tasks(table, "valid")),
-        prior=PRIOR,
+        rows=_rows(scores),
+        finding=finding(scores),
+        protocol=prediction_page.protocol(board, table),
         command=command,
     )
 
 
-def _finding(rows: dict[int, list[dict[str, Any]]]) -> str:
+def _rows(scores: PredictionScores) -> dict[int, list[dict[str, Any]]]:
+    return {n: part.to_dict("records") for n, part in scores.summary.groupby("observed")}
+
+
+def finding(scores: PredictionScores) -> str:
+    """The board's result in a sentence or two."""
+    rows = _rows(scores)
     first = next(r for r in rows[min(rows)] if r["method"] != PRIOR)
     last = next(r for r in rows[max(rows)] if r["method"] != PRIOR)
     return (
@@ -76,10 +84,15 @@ def build(board: Board, scores: PredictionScores, table: Table, out: str | os.Pa
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".build-", dir=out) as temporary:
+            new, old = Path(temporary, "new"), Path(temporary, "old")
+            old.mkdir()
             for name, data in files.items():
-                (Path(temporary) / name).write_bytes(data)
-            for name in files:
-                os.replace(Path(temporary) / name, out / name)
+                (new / name).parent.mkdir(parents=True, exist_ok=True)
+                (new / name).write_bytes(data)
+            if (out / "site").is_dir() and not (out / "site").is_symlink():
+                os.replace(out / "site", old / "site")  # a folder that is not empty cannot be replaced
+            for entry in {name.split("/")[0]: None for name in files}:
+                os.replace(new / entry, out / entry)
     except OSError as error:
         raise MetabenchError(f"the leaderboard cannot be written to {out}: {error.strerror or error}") from None
     return [out / name for name in sorted(files)]
@@ -87,14 +100,16 @@ def build(board: Board, scores: PredictionScores, table: Table, out: str | os.Pa
 
 def check(board: Board, scores: PredictionScores, table: Table, out: str | os.PathLike, command: str) -> list[str]:
     """What is stale in the folder ``out``, one line each; nothing is written."""
-    problems = []
-    for name, data in contents(board, scores, table, command).items():
+    problems, files = [], contents(board, scores, table, command)
+    for name, data in files.items():
         path = Path(out) / name
         if not path.is_file():
             problems.append(f"{path} is absent")
         elif not same(name, path, data):
             problems.append(f"{path} is stale")
-    return problems
+    here = Path(out)
+    left = [p for p in (here / "site").rglob("*") if p.is_file() and p.relative_to(here).as_posix() not in files]
+    return sorted([*problems, *(f"{path} is left over" for path in left)])
 
 
 def kept(predictions: pa.Table) -> pa.Table:

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -166,7 +168,12 @@ def test_mistakes_are_told(table, board, tmp_path):
 def test_a_board_is_published_and_its_staleness_noticed(table, board, scores, tmp_path):
     command = "metabench evaluate --board fake"
     paths = publishing.build(board, scores, table, tmp_path, command)
-    assert [p.name for p in paths] == ["README.md", "scores.csv", "scores.json", "scores.parquet"]
+    data = [f"site/data/{name}.{kind}" for name in ("summary", "tasks") for kind in ("csv", "json")]
+    expected = ["README.md", "scores.csv", "scores.json", "scores.parquet", "site/board.js", *data, "site/index.html"]
+    assert [p.relative_to(tmp_path).as_posix() for p in paths] == [*expected, "site/style.css"]
+    before = {p: p.read_bytes() for p in paths}
+    publishing.build(board, scores, table, tmp_path, command)
+    assert {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()} == before
     text = (tmp_path / "README.md").read_text()
     row = scores.summary[(scores.summary["method"] == "oracle") & (scores.summary["observed"] == 5)].iloc[0]
     assert f"| 1 | oracle | {row['spearman']:.3f} [{row['spearman_low']:.3f}, {row['spearman_high']:.3f}]" in text
@@ -174,8 +181,40 @@ def test_a_board_is_published_and_its_staleness_noticed(table, board, scores, tm
     assert publishing.check(board, scores, table, tmp_path, command) == []
     (tmp_path / "README.md").write_text("old")
     (tmp_path / "scores.csv").unlink()
+    (tmp_path / "site/left.html").write_text("")
     stale = publishing.check(board, scores, table, tmp_path, command)
-    assert stale == [f"{tmp_path / 'README.md'} is stale", f"{tmp_path / 'scores.csv'} is absent"]
+    assert stale == [
+        f"{tmp_path / 'README.md'} is stale",
+        f"{tmp_path / 'scores.csv'} is absent",
+        f"{tmp_path / 'site/left.html'} is left over",
+    ]
+
+
+def test_the_page_holds_the_measures_and_a_chart_of_each(table, board, scores):
+    page = publishing.contents(board, scores, table, "metabench evaluate --board fake")["site/index.html"].decode()
+    at = scores.summary.set_index(["method", "observed"])
+    last = OBSERVED[-1]
+    for measure in ("crps", "spearman", "rmse", "coverage"):
+        for method in ("oracle", "constant"):
+            assert f'data-value="{at.loc[(method, last), measure]:.6g}"' in page, (method, measure)
+    order = re.findall(r'<tr data-method="([^"]+)"', page)
+    assert order == at.xs(last, level="observed").sort_values("crps", kind="stable").index.tolist()
+    for measure in ("crps", "spearman", "coverage"):
+        assert page.count(f'id="predict-{measure}-title"') == 1
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
+    assert page.count("<svg") == page.count("</svg>")
+
+
+def test_a_chart_has_its_numbers_of_trials_at_even_distances():
+    from metabench.leaderboard.charts import Series
+    from metabench.leaderboard.prediction_page import measure_panel
+
+    series = [Series("a", "c1", range(3), [0.1, 0.2, 0.3], [0.0, 0.1, 0.2], [0.2, 0.3, 0.4])]
+    chart = str(measure_panel(series, [0, 5, 25], uid="u", title="t", description="d", target=0.9))
+    (line,) = re.findall(r'd="(M[^"]+)" class="line"', chart)
+    xs = [float(pair.split(" ")[0]) for pair in line[1:].split("L")]
+    assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1]) and 'class="floor"' in chart
+    assert re.findall(r'class="tick middle">(\d+)<', chart) == ["0", "5", "25"]
 
 
 def test_half_precision_changes_no_score_that_is_shown(table, board):
