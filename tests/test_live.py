@@ -380,6 +380,23 @@ def test_text_of_a_configuration_comes_back():
     assert to_text(SPACE, SPACE.sample(1, 0).iloc[0].to_dict() | {"optimizer": "sgd", "momentum": None})
 
 
+def test_diverged_trials_leave_a_published_board_current(board, table, formula, tmp_path):
+    from metabench.leaderboard.build import build
+    from metabench.leaderboard.build import check as stale
+
+    rows = evaluate([First, "random"], board, table).to_pylist()
+    rows[0]["status"][1], rows[0]["valid_score"][1], rows[0]["test_score"][1] = "diverged", np.nan, np.nan
+    traces = pa.Table.from_pylist(rows, schema.LIVE)
+    made = (board, traces, score(traces, table, board), table, tmp_path / "out", "metabench evaluate --board fake")
+    build(*made)
+    assert stale(*made) == []
+    page = (tmp_path / "out/site/index.html").read_text()
+    assert "is really trained" in page and "<dt>Networks trained</dt><dd>60 " in page
+    rows[0]["valid_score"][0] += 0.125
+    other = pa.Table.from_pylist(rows, schema.LIVE)
+    assert stale(board, other, made[2], *made[3:]) == [f"{tmp_path / 'out/traces.parquet'} is stale"]
+
+
 def test_the_published_board_is_live_and_its_traces_are_whole():
     board = load_board("live")
     path = Path(board.path) / "traces.parquet"

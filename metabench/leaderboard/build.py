@@ -106,7 +106,10 @@ def same(name: str, path: Path, data: bytes) -> bool:
     if not name.endswith(".parquet"):
         return path.read_bytes() == data
     try:
-        return pq.read_table(path).equals(pq.read_table(io.BytesIO(data)), check_metadata=True)
+        # written again by one library, so that what is no number equals itself
+        return _parquet(pq.read_table(path).combine_chunks()) == _parquet(
+            pq.read_table(io.BytesIO(data)).combine_chunks()
+        )
     except (pa.ArrowException, OSError):
         return False
 

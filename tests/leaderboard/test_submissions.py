@@ -225,6 +225,8 @@ def test_traces_that_lie_are_refused(folder, board, table, change, message):
         ("tuned_on = []", f'tuned_on = ["sha256:{9:064x}"]', "held out"),
         ("tuned_on = []", f'tuned_on = ["sha256:{1009:064x}"]', "held out"),
         ("tuned_on = []", 'tuned_on = ["planted-99"]', "expected a task of table"),
+        ('trained_on = ["planted-0"', 'trained_on = ["planted-9"', "trained_on has planted-9, of family .* held out"),
+        ('trained_on = ["planted-0"', f'trained_on = ["sha256:{9:064x}"', "trained_on has sha256:.* held out"),
         ("tuned_on = []", "surprise = 1", "unknown key 'surprise'"),
         ("tuned_on = []", 'tuned_on = [""]', "expected a task"),
         ("tuned_on = []", "[claims]\n\"regret@5\" = 0.0001", "recomputed: "),
