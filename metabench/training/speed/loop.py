@@ -21,7 +21,6 @@ from torch.nn import functional as F
 from metabench.training import hashing, layers, sequential
 from metabench.training.data import Data
 from metabench.training.schedules import learning_rates
-from metabench.workloads.base import Workload
 
 
 def optimizer(parameters, config: Mapping[str, Any], *, fused: bool = True) -> torch.optim.Optimizer:
@@ -98,17 +97,16 @@ def train(
         _SEEN.add(kind)
         _places.cache_clear()
     with ordinary(seed, fused):
-        if kind.alone is Workload.alone:
-            return _supervised(workload, arrays, config, seed, epochs, data, fused)
         run = workload.alone(arrays, config, seed, data, epochs)
+        if type(run) is sequential.Supervised:
+            return _supervised(run.net, config, epochs, data, fused)
         for epoch in range(epochs):
             run.epoch(epoch)
         return run.evaluate()["valid"][0]
 
 
-def _supervised(workload: Workload, arrays, config: dict, seed: int, epochs: int, data: Data, fused: bool) -> float:
+def _supervised(model: nn.Module, config: dict, epochs: int, data: Data, fused: bool) -> float:
     (x, y), (xv, yv) = data["train"], data["valid"]
-    model = workload.build(arrays, config, seed).to(device=data.device, dtype=data.dtype)
     parameters = list(model.parameters())
     update, loss = optimizer(parameters, config, fused=fused), _loss(y, config)
     batch = min(int(config["batch_size"]), len(x))
