@@ -81,7 +81,7 @@ def _places(function: Callable) -> list[tuple[Any, str]]:
 
 
 def train(
-    workload: Workload,
+    workload,
     arrays,
     config: Mapping[str, Any],
     seed: int,
