@@ -10,6 +10,8 @@ import pandas as pd
 import pyarrow as pa
 
 from metabench import schema
+from metabench.errors import UsageError
+from metabench.space import Space
 from metabench.table import files, rows
 from metabench.table.place import Place
 from metabench.training.curves import SERIES
@@ -118,6 +120,29 @@ def check_rows(path: Place, tasks: Tasks | None, n_configs: int | None) -> Rows:
         code = np.array([known.setdefault(name, len(known)) for name in batch.names], dtype=np.int64)[batch.codes]
         parts.append((code, batch.config_id, batch.seed, batch.run_id, np.where(batch.ok, batch.length, -1)))
     return Rows(tally, list(known), *(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def check_configs(space: Space, table: pa.Table) -> list[str]:
+    """What is wrong with configurations (``config_id`` and a column per hyperparameter), a line each: a value that is
+    missing, lies outside of its range or options, or is set where the hyperparameter is inactive."""
+    frame = table.to_pandas(types_mapper=files.nullable)
+    sound, active = np.ones(len(frame), bool), space.active(frame)
+    for i, (name, p) in enumerate(space.items()):
+        column = frame[name]
+        inside = column.isin(p.options) if hasattr(p, "options") else column.between(p.low, p.high).fillna(False)
+        sound &= np.where(active[:, i], inside.to_numpy(dtype=bool), column.isna())
+    found = []
+    for config in table.take(np.flatnonzero(~sound)).to_pylist():  # mostly none: one by one they say what is wrong
+        config_id = config.pop("config_id")
+        try:
+            validated = space.validate(config)
+        except UsageError as error:
+            found.append(f"configuration {config_id}: {error}")
+            continue
+        extra = [name for name, value in config.items() if value is not None and validated[name] is None]
+        if extra:
+            found.append(f"configuration {config_id} sets {extra[0]}, which is inactive there")
+    return found
 
 
 def _where(task: str | None, config_id: int | None, seed: int | None) -> str:

@@ -10,9 +10,9 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from metabench.errors import MetabenchError, UsageError
+from metabench.errors import MetabenchError
 from metabench.table import files, manifest, seal, splits, starts
-from metabench.table.checks import Rows, Tasks, check_rows
+from metabench.table.checks import Rows, Tasks, check_configs, check_rows
 from metabench.table.place import Place, place
 
 #: hashing and arithmetic run outside of the interpreter's lock
@@ -120,22 +120,7 @@ def _tasks(path: Place, problems: list[str]) -> pd.DataFrame:
 
 def _configs(path: Place, problems: list[str]) -> int:
     space, table = files.read_configs(path)
-    frame = table.to_pandas(types_mapper=files.nullable)
-    sound, active = np.ones(len(frame), bool), space.active(frame)
-    for i, (name, p) in enumerate(space.items()):
-        column = frame[name]
-        inside = column.isin(p.options) if hasattr(p, "options") else column.between(p.low, p.high).fillna(False)
-        sound &= np.where(active[:, i], inside.to_numpy(dtype=bool), column.isna())
-    for config in table.take(np.flatnonzero(~sound)).to_pylist():  # mostly none: one by one they say what is wrong
-        config_id = config.pop("config_id")
-        try:
-            validated = space.validate(config)
-        except UsageError as error:
-            problems.append(f"{path}: configuration {config_id}: {error}")
-            continue
-        extra = [name for name, value in config.items() if value is not None and validated[name] is None]
-        if extra:
-            problems.append(f"{path}: configuration {config_id} sets {extra[0]}, which is inactive there")
+    problems += [f"{path}: {line}" for line in check_configs(space, table)]
     return len(table)
 
 

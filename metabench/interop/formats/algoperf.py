@@ -86,4 +86,7 @@ def _measurements(path: Path) -> pd.DataFrame:
         raise MetabenchError(f"{path} is no CSV: {str(error).splitlines()[0]}") from None
     if not len(frame):
         raise MetabenchError(f"{path} holds no measurement")
+    for name in [*(m for m, _ in _METRICS), "accumulated_submission_time"]:
+        if name in frame and not pd.api.types.is_numeric_dtype(frame[name]):
+            raise MetabenchError(f"{path}: column {name} holds what is no number")
     return frame

@@ -26,6 +26,7 @@ from metabench import schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.space import Choice, Float, Int, Space
 from metabench.table import TableWriter, files, manifest, rows, splits, starts
+from metabench.table.checks import check_configs
 from metabench.table.write import encode_runs
 from metabench.training.curves import SERIES, Curves
 
@@ -266,8 +267,27 @@ def _configs(part: Rows) -> bytes:
     frame = typed(part.space, part.configs)
     frame.insert(0, "config_id", np.arange(len(frame), dtype=np.int32))
     table = pa.Table.from_pandas(frame, schema=kind, preserve_index=False)
+    if wrong := check_configs(part.space, table):
+        raise MetabenchError(f"workload {part.workload}: {wrong[0]}")
     description = json.dumps(part.space.to_json(), separators=(",", ":")).encode()
     return rows.encode(table.replace_schema_metadata({**kind.metadata, files.SPACE_KEY: description}))
+
+
+def _check_series(part: Rows, series: Mapping[str, np.ndarray]) -> None:
+    """Refuse losses and scores that cannot be: negative ones, shares of right rows that are no shares."""
+    metric = np.array([task.metric for task in part.tasks], dtype=object)[part.task]
+    share = np.array([str(m).endswith("accuracy") for m in metric], dtype=bool)[:, None]
+    for name, values in series.items():
+        with np.errstate(invalid="ignore"):
+            if name.endswith("_loss"):
+                bad, what = values < 0, "negative"
+            else:
+                over = (values > 1) & (share | (metric == "r2")[:, None])
+                bad, what = over | ((values < 0) & share), "no share" if share.any() else "above 1"
+        if bad.any():
+            row = int(np.argmax(bad.any(axis=1)))
+            where = f"task {part.tasks[part.task[row]].dataset}, configuration {part.config[row]}"
+            raise MetabenchError(f"workload {part.workload}: {where}: a {name} is {what}: {values[bad][0]:g}")
 
 
 def _runs(part: Rows, origin: str) -> pa.Table:
@@ -283,7 +303,9 @@ def _runs(part: Rows, origin: str) -> pa.Table:
         if np.shape(values) != (n, e):
             raise MetabenchError(f"workload {part.workload}: {name} has shape {np.shape(values)}, expected {(n, e)}")
     whole = (part.lengths if part.lengths is not None else np.full(len(part.tasks), e))[part.task]
-    known = np.stack([np.isfinite(v) & (np.abs(v) < 3e38) for v in part.series.values()]).all(axis=0)
+    kept = {name: np.where(np.abs(v) < 3e38, v, np.nan) for name, v in part.series.items()}  # what float32 holds
+    _check_series(part, kept)
+    known = np.stack([np.isfinite(v) for v in kept.values()]).all(axis=0)
     length = np.minimum(np.where(known.all(axis=1), e, np.argmin(known, axis=1)), whole)
     diverged = (length < whole) | (part.diverged if part.diverged is not None else False)
     tables = []
@@ -293,11 +315,12 @@ def _runs(part: Rows, origin: str) -> pa.Table:
         curves = Curves.empty(len(at), part.epochs[:size], origin, "unknown")
         for name in SERIES:
             if name in part.series:
-                getattr(curves, name)[:] = part.series[name][at, :size]
+                getattr(curves, name)[:] = kept[name][at, :size]
         curves.length[:] = length[at]
         curves.status = ["diverged" if d else "ok" for d in diverged[at]]
         if part.seconds is not None:
-            curves.seconds[:] = np.nan_to_num(part.seconds[at])
+            known = np.where(np.abs(part.seconds[at]) < 3e38, part.seconds[at], 0.0)  # nor is NaN
+            curves.seconds[:] = np.maximum(known, 0.0)
         ids = rows.run_ids([f"{part.workload}-{facts.dataset}"] * len(at), part.config[at], part.seed[at])
         tables.append(
             rows.from_curves(

@@ -152,7 +152,7 @@ def _workload(
             raise MetabenchError(f"{where} has no X and y")
         try:
             x, y = np.array(table["X"], dtype=np.float64), np.array(table["y"], dtype=np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise MetabenchError(f"{where}: X or y is ragged or holds what is no number") from None
         if x.ndim != 2 or y.shape not in ((len(x), 1), (len(x),)) or not len(x):
             raise MetabenchError(f"{where}: X has shape {x.shape} and y {y.shape}; expected [n, d] and [n, 1]")

@@ -57,7 +57,7 @@ class SyneTune(Format):
             raise MetabenchError(f"{path / _ARRAY} holds {array.dtype}, expected numbers")
         metric = facts.get("default_metric") or objectives[0]
         if metric not in objectives:
-            raise MetabenchError(f"{path / _METADATA}: {suggest(str(metric), objectives, 'default_metric')}")
+            raise MetabenchError(f"{path / _METADATA}: {suggest(str(metric)[:80], objectives, 'default_metric')}")
         elapsed = facts.get("metric_elapsed_time")
         scores = array[..., objectives.index(metric)].astype(np.float64)
         task, config, seed = np.nonzero(np.isfinite(scores).any(axis=-1))

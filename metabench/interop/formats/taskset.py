@@ -45,7 +45,7 @@ class TaskSet(Format):
                 for part, ours in _SERIES.items():
                     if not isinstance(run.get(part), Mapping) or "loss" not in run[part]:
                         raise MetabenchError(f"{where} has no {part} loss")
-                    length = len(curves[0]["train_loss"]) if curves else None
+                    length = len((curves[0] if curves else losses).get("train_loss", ())) or None
                     losses[ours] = numbers(run[part]["loss"], f"{where}, {part} loss", length)
                 repeat = seen.get(configs[key], 0)
                 seen[configs[key]] = repeat + 1
@@ -56,6 +56,9 @@ class TaskSet(Format):
         frame = pd.DataFrame(table)
         task, config, seed = np.array(keys, dtype=np.int64).T
         series = {name: np.stack([c[name] for c in curves]) for name in _SERIES.values()}
+        scores = {"valid_score": series["valid_loss"], "test_score": series["test_loss"]}
+        if any((losses < 0).any() for losses in series.values()):  # of densities: a score, but no loss as tables have it
+            series = {}
         yield Rows(
             workload="taskset",
             space=infer_space(frame),
@@ -64,6 +67,6 @@ class TaskSet(Format):
             task=task,
             config=config,
             seed=seed,
-            epochs=range(1, series["train_loss"].shape[1] + 1),
-            series=series | {"valid_score": series["valid_loss"], "test_score": series["test_loss"]},
+            epochs=range(1, scores["valid_score"].shape[1] + 1),
+            series=series | scores,
         )
