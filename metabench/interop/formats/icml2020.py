@@ -48,6 +48,8 @@ class Icml2020(Format):
 
 def _workload(name: str, frame: pd.DataFrame, metric: str, names: list[str]) -> Rows:
     hyperparameters = frame[names].rename(columns=lambda c: c.removeprefix("hp_")).dropna(axis=1, how="all")
+    if hyperparameters.empty:
+        raise MetabenchError(f"blackbox {name} has no hyperparameters")
     tasks = sorted(frame["task"].astype(str).unique())
     direction = "max" if any(word in metric.lower() for word in _LARGER) else "min"
     described = [c for c in frame if c.startswith("dataset_") and pd.api.types.is_numeric_dtype(frame[c])]

@@ -96,7 +96,7 @@ def _config(run: Mapping[str, Any], where: str) -> dict[str, float]:
     out = {}
     for key, (name, _) in _HYPERPARAMETERS.items():
         value = run[key]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
             raise MetabenchError(f"{where}: {key} is {value!r}, expected a number")
         out[name] = 1.0 - value if name == "one_minus_momentum" else float(value)
     return out

@@ -57,7 +57,9 @@ class TaskSet(Format):
         task, config, seed = np.array(keys, dtype=np.int64).T
         series = {name: np.stack([c[name] for c in curves]) for name in _SERIES.values()}
         scores = {"valid_score": series["valid_loss"], "test_score": series["test_loss"]}
-        if any((losses < 0).any() for losses in series.values()):  # of densities: a score, but no loss as tables have it
+        if any(
+            (losses < 0).any() for losses in series.values()
+        ):  # of densities: a score, but no loss as tables have it
             series = {}
         yield Rows(
             workload="taskset",
