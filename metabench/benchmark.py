@@ -435,7 +435,7 @@ def with_tasks(board: Board, table: Table, families: Sequence[str]) -> Board:
     """The board frozen on another table, with more families held out: those that no part of its split knows yet."""
     known = {family for part in board.split.values() for family in part}
     test = sorted({*board.split["test"], *(set(families) - known)})
-    return replace(board, digest=table.digest, split={**board.split, "test": tuple(test)})
+    return replace(board, digest=board.digest_on(table), split={**board.split, "test": tuple(test)})
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

@@ -100,7 +100,7 @@ class _Work:
             raise UsageError(f"observed is {list(observed)}; expected ascending numbers of trials under {n}")
         # validation tasks are predicted here, so no method may learn from them
         source = board.source(table, calibrated=False)
-        identity = [PROTOCOL_VERSION, table.digest, board.workload, tasks, list(observed), board.seeds]
+        identity = [PROTOCOL_VERSION, board.digest_on(table), board.workload, tasks, list(observed), board.seeds]
         searches = problems(table, board.workload, asked, max(observed[-1], 1))
         objective = Replay.from_table(table, board.workload, asked)
         return cls(source, searches, objective, observed, board.seeds, identity)

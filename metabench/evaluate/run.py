@@ -164,7 +164,7 @@ def plan(methods: list[Method], board: Board, table) -> list[Group]:
     if board.workload not in table.workloads:
         return [group for part in board.parts(table) for group in plan(methods, part, table)]
     sources = {part: board.tasks(table, part) for part in ("train", "valid")}
-    common = [PROTOCOL_VERSION, table.digest, board.workload, board.objective, sources, board.budget]
+    common = [PROTOCOL_VERSION, board.digest_on(table), board.workload, board.objective, sources, board.budget]
     if board.by_epochs:
         common += [board.track, EPOCHS_VERSION]
     if board.source_configs:

@@ -66,7 +66,7 @@ class Board:
     version: int
     dataset: str
     dataset_version: int
-    #: digest of the table; another table is refused. Empty: whatever was imported under the name (:meth:`on`)
+    #: digest of what the table says of the board's workloads; another table is refused. Empty: whatever was imported under the name (:meth:`on`)
     digest: str
     #: what is searched; a pattern such as ``hpob_*`` names several workloads, each an own source of its own searches
     workload: str
@@ -136,7 +136,12 @@ class Board:
         """
         if self.digest and self.split:
             return self
-        return replace(self, digest=self.digest or table.digest, split=self.split or table.split)
+        return replace(self, digest=self.digest or self.digest_on(table), split=self.split or table.split)
+
+    def digest_on(self, table) -> str:
+        """The digest of what a table says of the board's workloads; a shift of workloads is about all of them."""
+        across = self.shift is not None and self.shift.column == "workload"
+        return table.digest_of(table.workloads if across else self.workloads(table))
 
     def workloads(self, table) -> list[str]:
         """The table's workloads that the board is about."""
@@ -189,10 +194,10 @@ class Board:
         Raises MetabenchError when the digest differs, UsageError when the split names a family that the table lacks or
         leaves meta-train or meta-test without tasks.
         """
-        if table.digest != self.digest:
+        if (found := self.digest_on(table)) != self.digest:
             raise MetabenchError(
                 f"board {self.name} v{self.version} is frozen on {self.dataset} v{self.dataset_version} with digest "
-                f"{self.digest[:12]}…, the table's is {table.digest[:12]}…"
+                f"{self.digest[:12]}…, the table's is {found[:12]}…"
             )
         frame = table.tasks
         across = self.shift is not None and self.shift.column == "workload"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -63,6 +64,15 @@ class Table:
     def digest(self) -> str:
         """sha256 of SHA256SUMS: identifies tasks, configurations and rows together."""
         return manifest.digest(self.path)
+
+    def digest_of(self, workloads: Sequence[str]) -> str:
+        """sha256 of everything that the table says of some workloads: the files of their configurations and rows, and their
+        tasks. It stays as it is when the table gains another workload."""
+        known = {name: sha for name, sha in self._sums.items() if PurePosixPath(name).name.split(".")[0] in workloads}
+        mine = self.tasks[self.tasks["workload"].isin(workloads)].sort_values("task_id")
+        rows = mine.astype(object).where(mine.notna(), None).to_dict("records")
+        text = json.dumps([known, rows], sort_keys=True, default=lambda value: value.tolist())
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def workloads(self) -> list[str]:
@@ -269,6 +279,10 @@ class JoinedTable(Table):
     def digest(self) -> str:
         """sha256 over the digests of the parts."""
         return hashlib.sha256("\n".join(table.digest for table in self.tables).encode()).hexdigest()
+
+    def digest_of(self, workloads: Sequence[str]) -> str:
+        """sha256 over the parts' digests of some workloads."""
+        return hashlib.sha256("\n".join(table.digest_of(workloads) for table in self.tables).encode()).hexdigest()
 
     @property
     def workloads(self) -> list[str]:

@@ -83,7 +83,7 @@ def place(tmp_path_factory):
     assert report["trained"] == 5 * 8 * 2
     table = load_table(folder / "datasets/small/v1")
     (folder / "leaderboards/tiny/v1").mkdir(parents=True)
-    (folder / "leaderboards/tiny/v1/board.toml").write_text(BOARD.format(digest=table.digest))
+    (folder / "leaderboards/tiny/v1/board.toml").write_text(BOARD.format(digest=table.digest_of(["mlp"])))
     (folder / "my_plugin.py").write_text(PLUGIN)
     return folder
 

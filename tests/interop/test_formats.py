@@ -155,7 +155,7 @@ def test_hpob_out_and_back_is_exact(ours, tmp_path):
     (workload,) = ours.workloads
     families = ours.tasks["family"].tolist()
     split = {"train": tuple(families[:1]), "valid": (), "test": tuple(families[1:])}
-    board = Board("b", 1, "ours", 1, ours.digest, workload, 5, 1, split)
+    board = Board("b", 1, "ours", 1, ours.digest_of([workload]), workload, 5, 1, split)
     written = registry.create("formats", "hpob").write(ours, tmp_path / "out", board=board)
     assert {p.name for p in written} >= {"meta-test-dataset.json", "bo-initializations.json"}
     table = brought(tmp_path, "hpob", tmp_path / "out")
