@@ -257,4 +257,29 @@ def _tables_speed(runs: int, repeats: int, as_json: bool) -> None:
     show([asdict(r) | {"met": r.met} for r in rows] if as_json else table, as_json)
 
 
-COMMANDS = (list_, doctor, speed)
+def _workloads() -> list[str]:
+    from metabench import registry
+
+    return registry.names("workloads")
+
+
+@click.command()
+@click.argument("workload", shell_complete=completes(_workloads))
+@click.option("--tasks", "pattern", default="*", show_default=True, metavar="GLOB", help="Tasks, as for `generate`.")
+@as_json
+def reference(workload: str, pattern: str, as_json: bool) -> None:
+    """Train a workload's default configuration on its tasks, beside chance and beside what other methods reach there."""
+    from metabench import tasks
+    from metabench.generate.reference import reference as compare
+
+    rows = [
+        {
+            "task": row.task_id, "metric": row.metric, "better": row.direction, "chance": row.chance, "default": row.default,
+            **row.others,
+        }
+        for row in compare(workload, tasks.select(workload, pattern), lambda text: click.echo(text, err=True))
+    ]  # fmt: skip
+    show(rows, as_json)
+
+
+COMMANDS = (list_, doctor, speed, reference)

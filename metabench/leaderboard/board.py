@@ -66,7 +66,8 @@ class Board:
     version: int
     dataset: str
     dataset_version: int
-    #: digest of what the table says of the board's workloads; another table is refused. Empty: whatever was imported under the name (:meth:`on`)
+    #: digest of what the table says of the board's workloads; another table is refused. Empty: whatever was imported under
+    #: the name (:meth:`on`)
     digest: str
     #: what is searched; a pattern such as ``hpob_*`` names several workloads, each an own source of its own searches
     workload: str

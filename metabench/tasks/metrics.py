@@ -50,3 +50,13 @@ def chance(metric: str, y_train: np.ndarray, y_test: np.ndarray) -> float:
     if metric == "accuracy":
         return float((y_test == values[counts.argmax()]).mean())
     return 1.0 / len(np.unique(y_test))
+
+
+def score(metric: str, predicted: np.ndarray, y: np.ndarray) -> float:
+    """The metric of predicted classes or numbers [n] (not of outputs: see :mod:`metabench.training.evaluation`)."""
+    if metric == "accuracy":
+        return float((predicted == y).mean())
+    if metric == "balanced_accuracy":
+        return float(np.mean([(predicted[y == k] == k).mean() for k in np.unique(y)]))
+    error = ((predicted.reshape(y.shape) - y) ** 2).mean()
+    return float(np.sqrt(error)) if metric == "rmse" else float(1.0 - error / y.var())

@@ -7,6 +7,7 @@ whoever simulates draws what is. Angles are radians, times seconds.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -41,6 +42,10 @@ class System:
         """The next states, rewards [...] and whether the episode is over (bool [...])."""
         raise NotImplementedError
 
+    def rule(self, state: torch.Tensor) -> torch.Tensor:
+        """Actions [...] of a control law that an engineer would write down: what a learned policy is to be near."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class CartPole(System):
@@ -69,6 +74,10 @@ class CartPole(System):
         after = torch.stack([x + 0.02 * v, v + 0.02 * pull, angle + 0.02 * spin, spin + 0.02 * turn], -1)
         over = (after[..., 0].abs() > 2.4) | (after[..., 2].abs() > 24.0 * math.pi / 360.0)
         return after, torch.ones_like(x), over
+
+    def rule(self, state):
+        """Push to the side that the pole falls to, a little towards the middle of the track."""
+        return (state @ torch.tensor([0.02, 0.1, 1.0, 0.6], dtype=state.dtype) > 0).long()
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,10 @@ class Acrobot(System):
         over = -after[..., 0].cos() - (after[..., 0] + after[..., 1]).cos() > 1.0
         return after, -1.0 + over.to(state.dtype), over
 
+    def rule(self, state):
+        """Pump: the torque goes with the first link's swing against the second's bend."""
+        return 1 + torch.sign(state[..., 3] - 0.3 * state[..., 2]).long()
+
 
 @dataclass(frozen=True)
 class Pendulum(System):
@@ -136,6 +149,15 @@ class Pendulum(System):
         spin = (spin + (15.0 * angle.sin() + 3.0 / self.mass * u) * 0.05).clamp(-8.0, 8.0)
         return torch.stack([angle + 0.05 * spin, spin], -1), -cost, torch.zeros_like(cost, dtype=torch.bool)
 
+    def rule(self, state):
+        """Pump energy until there is enough to stand (Åström & Furuta, 2000), then hold by angle and velocity."""
+        angle, spin = wrapped(state[..., 0]), state[..., 1]
+        energy = spin.square() / 6.0 + 5.0 * (angle.cos() - 1.0)  # of a unit mass; 0 where it stands
+        swing, hold = -torch.sign(spin * energy), -(10.0 * angle + 2.0 * spin) / self.torque
+        return torch.where(
+            angle.abs() < 0.5, hold, torch.where(energy.abs() < 0.05, torch.zeros_like(swing), swing)
+        ).clamp(-1, 1)
+
 
 def wrapped(angle: torch.Tensor) -> torch.Tensor:
     """The same angle in [-π, π)."""
@@ -154,17 +176,25 @@ SYSTEMS: dict[str, System] = {
 }
 
 
-def random_returns(system: System, starts: np.ndarray, seed: int = 0) -> np.ndarray:
-    """float32 [n]: what uniformly random actions earn from each start state, the sum of an episode's rewards."""
-    rng = np.random.default_rng(seed)
+def returns(system: System, starts: np.ndarray, act: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+    """float32 [n]: the sum of an episode's rewards from each start state, of actions ``act(states)``."""
     state, going = torch.as_tensor(starts, dtype=torch.float64), torch.ones(len(starts), dtype=torch.float64)
     total = torch.zeros_like(going)
     for _ in range(system.horizon):
-        draws = rng.integers(system.actions, size=len(starts)) if system.actions else rng.uniform(-1, 1, len(starts))
-        state, reward, over = system.step(state, torch.as_tensor(draws))
+        state, reward, over = system.step(state, act(state))
         total += going * reward
         going = going * (~over).to(going.dtype)
     return total.numpy().astype(np.float32)
 
 
-__all__ = ["SYSTEMS", "Acrobot", "CartPole", "Pendulum", "System", "random_returns"]
+def random_returns(system: System, starts: np.ndarray, seed: int = 0) -> np.ndarray:
+    """:func:`returns` of uniformly random actions."""
+    rng, n = np.random.default_rng(seed), len(starts)
+
+    def act(state: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(rng.integers(system.actions, size=n) if system.actions else rng.uniform(-1, 1, n))
+
+    return returns(system, starts, act)
+
+
+__all__ = ["SYSTEMS", "Acrobot", "CartPole", "Pendulum", "System", "random_returns", "returns"]

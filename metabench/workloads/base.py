@@ -71,6 +71,11 @@ class Workload:
 
         return Supervised(self, arrays, config, seed, data, epochs)
 
+    def references(self, arrays) -> dict[str, float]:
+        """Test scores, by name, of strong methods that are no networks of ours (scikit-learn's, a closed form), fitted on
+        the training rows: what a sound workload is to be near. ``metabench reference`` shows them."""
+        return {}
+
     def params(self, arrays, config: dict[str, Any]) -> int:
         """Trainable parameters."""
         raise NotImplementedError
@@ -83,8 +88,8 @@ class Workload:
         """What a run does, by kind; the same kinds for every configuration. Its seconds are a weighted sum of these
         (:mod:`metabench.generate.cost`), so a workload whose runs differ in more than this adds to it.
 
-        ``arrays`` may hold sizes alone: ``shape``, ``n_features``, ``vocabulary``, ``n_outputs`` and the lengths of
-        ``x_train``, ``x_valid``, ``x_test``.
+        ``arrays`` may hold sizes alone: ``shape``, ``n_features``, ``vocabulary``, ``n_outputs``, ``system`` and the
+        lengths of ``x_train``, ``x_valid``, ``x_test``.
         """
         epochs, n = max(checkpoints), len(arrays.x_train)
         batch = min(int(config["batch_size"]), n)

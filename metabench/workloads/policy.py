@@ -86,3 +86,11 @@ class Policy(Workload):
         """A forward pass to act and to value what comes next, a forward and backward pass to learn."""
         frames = self.updates(config) * int(config["batch_size"]) * int(config["rollout"])
         return 10 * self._products(arrays, config) * frames * epochs
+
+    def references(self, arrays) -> dict[str, float]:
+        """The mean return of a control law written by hand (:meth:`metabench.tasks.systems.System.rule`)."""
+        from metabench.tasks.systems import SYSTEMS, returns
+        from metabench.workloads._policy import JUDGED
+
+        system = SYSTEMS[arrays.system]
+        return {"control law": float(returns(system, arrays.x_test[:JUDGED], system.rule).mean())}

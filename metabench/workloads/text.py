@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from metabench.space import Choice, Float, Ordinal, Space, is_classification, when
+from metabench.tasks.metrics import score
 from metabench.workloads.base import COMMON, Workload
 
 
@@ -56,3 +59,22 @@ class Text(Workload):
         batch = min(int(config["batch_size"]), n)
         read = arrays.shape[0] * (2 if config["ngrams"] == "pairs" else 1)
         return (2 * read * width + 6 * width * arrays.n_outputs) * (n // batch) * batch * epochs
+
+    def references(self, arrays) -> dict[str, float]:
+        """A linear model on how often each token stands in a text, scaled by inverse document frequency."""
+        from scipy.sparse import csr_matrix
+        from sklearn.feature_extraction.text import TfidfTransformer
+        from sklearn.linear_model import LogisticRegression, Ridge
+
+        def counts(x):
+            rows, columns = np.nonzero(x)
+            ones = np.ones(len(rows))
+            return csr_matrix((ones, (rows, x[rows, columns])), shape=(len(x), arrays.vocabulary))
+
+        scale = TfidfTransformer(sublinear_tf=True).fit(counts(arrays.x_train))
+        x_train, x_test = (scale.transform(counts(x)) for x in (arrays.x_train, arrays.x_test))
+        balanced = "balanced" if arrays.metric == "balanced_accuracy" else None
+        model = Ridge() if arrays.n_classes == 0 else LogisticRegression(C=10.0, max_iter=300, class_weight=balanced)
+        return {
+            "tf-idf, linear": score(arrays.metric, model.fit(x_train, arrays.y_train).predict(x_test), arrays.y_test)
+        }

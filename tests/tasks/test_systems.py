@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from metabench import tasks
-from metabench.tasks.systems import SYSTEMS, random_returns, wrapped
+from metabench.tasks.systems import SYSTEMS, random_returns, returns, wrapped
 
 
 @pytest.mark.parametrize(("name", "theirs", "steps"), [
@@ -66,6 +66,13 @@ def test_random_actions_earn_what_is_known():
     found = {n: random_returns(s, s.starts(400, np.random.default_rng(2))).mean() for n, s in SYSTEMS.items()}
     assert 18 < found["cartpole"] < 26 and found["acrobot"] < -195 and -1400 < found["pendulum"] < -1050
     assert found["cartpole_long"] > found["cartpole"]
+
+
+def test_a_law_written_by_hand_controls_every_system():
+    found = {n: returns(s, s.starts(32, np.random.default_rng(3)), s.rule).mean() for n, s in SYSTEMS.items()}
+    assert found["cartpole"] == found["cartpole_long"] == 200
+    assert found["acrobot"] > -90 and found["acrobot_light"] > -80
+    assert found["pendulum"] > -200 and found["pendulum_weak"] > -260
 
 
 def test_tasks_of_systems():
