@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from metabench import registry, schema
-from metabench.errors import IncompleteError, MetabenchError
+from metabench.errors import IncompleteError, MetabenchError, UsageError
 from metabench.leaderboard.board import Board, load_board
 
 if TYPE_CHECKING:
@@ -377,9 +377,17 @@ def draft_submission(folder: Path, spec: str, traces: pa.Table, name: str) -> Pa
     from metabench.table import load_table
 
     (method,) = resolve(spec)
-    board = load_board(name)
+    board = _takes_submissions(load_board(name))
     mine = traces.filter(pc.equal(traces["method"], method.name))
     return draft(folder, mine, method.searcher, board, load_table(board.dataset, board.dataset_version))
+
+
+def _takes_submissions(board: Board) -> Board:
+    if not board.digest:
+        raise UsageError(
+            f"board {board.name} takes no submissions: everyone imports its data; `metabench results` writes HPO-B's files"
+        )
+    return board
 
 
 def submit(
@@ -392,7 +400,7 @@ def submit(
     from metabench.leaderboard import submissions
     from metabench.table import load_table
 
-    board = load_board(name or submissions.read(folder)[0].board)
+    board = _takes_submissions(load_board(name or submissions.read(folder)[0].board))
     table = load_table(board.dataset, board.dataset_version)
     checked = submissions.check(folder, board, table)
     status = submissions.reproduce(checked, board, table, workers) if reproduce else submissions.STATUSES[0]

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from hpob_samples import COLUMNS, LAYOUT, best_so_far, content, write
 
-from metabench import load_table, registry, schema
+from metabench import benchmark, load_table, registry, schema
 from metabench.cli import main
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluate import evaluate
@@ -228,6 +228,15 @@ def test_from_import_to_page(tmp_path, monkeypatch, data):
     out = run("results", "write", "hpob", "ours", "--data", str(data))
     assert set(out.split()) == {"ours/random.json", "ours/default.json"}
     assert "rank@25" in run("results", "rank", "ours/random.json", "ours/default.json")
+
+
+def test_no_submissions_where_nobody_can_look_them_up(tmp_path, traces):
+    for call in (
+        lambda: benchmark.draft_submission(tmp_path / "s", "random", traces, "hpob"),
+        lambda: benchmark.submit(tmp_path, "hpob"),
+    ):
+        with pytest.raises(UsageError, match="board hpob takes no submissions"):
+            call()
 
 
 # ---------------------------------------------------------------- result files
