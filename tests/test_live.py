@@ -35,7 +35,7 @@ class Suggests(Searcher):
     name = "suggests"
     told: list = []  # noqa: RUF012
 
-    def suggest(self, trials):
+    def suggest_config(self, trials):
         self.told.append((trials.configs.copy(), list(trials.scores)))
         return self.problem.space.default() | {"width": 60 - 3 * len(trials), "dropout": 0.123}
 
@@ -46,14 +46,14 @@ Suggests.__module__ = "suggests_pkg"
 class Stubborn(Searcher):
     name = "stubborn"
 
-    def suggest(self, trials):
+    def suggest_config(self, trials):
         return self.problem.space.default()
 
 
 class Beyond(Searcher):
     name = "beyond"
 
-    def suggest(self, trials):
+    def suggest_config(self, trials):
         return self.problem.space.default() | {"width": 10**6}
 
 

@@ -22,5 +22,5 @@ class Sobol(Searcher):
     def ask(self, history: History) -> int:
         return nearest_untried(self._distances[len(history) % len(self._distances)], history)
 
-    def suggest(self, trials: Trials) -> dict[str, Any]:
+    def suggest_config(self, trials: Trials) -> dict[str, Any]:
         return row(self.problem.space, self._points, len(trials))

@@ -34,10 +34,10 @@ class TPE(Searcher):
         self._told = 0
 
     def ask(self, history: History) -> int:
-        point = self.suggest(Trials(self.problem.candidates.iloc[history.candidates], history.scores))
+        point = self.suggest_config(Trials(self.problem.candidates.iloc[history.candidates], history.scores))
         return nearest_untried(distances(self.problem, self.problem.space.table([point]))[0], history)
 
-    def suggest(self, trials: Trials) -> dict[str, Any]:
+    def suggest_config(self, trials: Trials) -> dict[str, Any]:
         import optuna
 
         self._tell(trials)

@@ -110,7 +110,7 @@ class _Search:
         space, scores = self.bench.space, [o.valid for o in self.outcomes]
         began = time.perf_counter()
         if isinstance(self.searcher, Suggests):
-            named = self.searcher.suggest(Trials(space.table(self._configs), scores))
+            named = self.searcher.suggest_config(Trials(space.table(self._configs), scores))
             thought = time.perf_counter() - began
             config = self._valid(named)
         else:

@@ -2,7 +2,7 @@
 
 Where scores are made to order (``live`` trains, ``surrogate`` predicts), a trial is a configuration and not a row. A
 searcher that proposes rows is handed a dense pool of its own for every task and seed (:func:`dense_pool`), of which no
-table holds but a part. One that has a method ``suggest(trials) → configuration`` is asked that instead, and may name any
+table holds but a part. One that has a method ``suggest_config(trials) → configuration`` is asked that instead, and may name any
 point of the space; it is told what was tried as a table of configurations (:class:`Trials`).
 """
 
@@ -42,7 +42,7 @@ class Trials:
 class Suggests(Protocol):
     """A searcher that names configurations itself, after ``start`` as any other."""
 
-    def suggest(self, trials: Trials) -> Mapping[str, Any]:
+    def suggest_config(self, trials: Trials) -> Mapping[str, Any]:
         """The configuration to try next; never one that was tried."""
         ...
 

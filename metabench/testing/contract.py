@@ -21,6 +21,7 @@ from metabench.errors import MetabenchError, UsageError
 from metabench.metatrain import MetaTrain
 from metabench.search import fidelity
 from metabench.search.base import History, Problem, Searcher, Surrogate
+from metabench.search.continuous import Suggests, Trials, from_text, to_text
 from metabench.search.fidelity import Curves, FidelityProblem, FidelitySearcher
 from metabench.space import Float, Space
 from metabench.tasks.sample import sample
@@ -102,7 +103,9 @@ def check_searcher(searcher: Searcher | type, source: MetaTrain | None = None) -
 
     Proposals are pool positions, never repeated, the same for the same seed; searches do not disturb one another;
     histories may be empty, diverged, all equal, affinely rescaled, minimised, handed over after hundreds of trials, or as
-    long as the pool. The same of a :class:`~metabench.search.fidelity.FidelitySearcher`, whose proposals are advances.
+    long as the pool. The same of a :class:`~metabench.search.fidelity.FidelitySearcher`, whose proposals are advances. Where
+    it names points itself (:class:`~metabench.search.continuous.Suggests`), they are of the space, never repeated, and the
+    same for the same seed.
 
     Raises ContractError with one line at the first violation.
     """
@@ -117,6 +120,10 @@ def check_searcher(searcher: Searcher | type, source: MetaTrain | None = None) -
     if isinstance(searcher, FidelitySearcher):
         _check_fidelity(searcher, problem, scores)
         return
+    if isinstance(searcher, Suggests):
+        _check_suggestions(searcher, problem, family)
+        if type(searcher).ask is Searcher.ask:  # for live boards alone
+            return
 
     def plain(c: int) -> float:
         return float(scores[c])
@@ -144,6 +151,28 @@ def check_searcher(searcher: Searcher | type, source: MetaTrain | None = None) -
         _require(shape == ((POOL,), (POOL,)), f"{searcher.name}: predict returned shapes {shape} for {POOL} candidates")
         finite = np.isfinite(prediction.mean).all() and (prediction.std >= 0).all()
         _require(bool(finite), f"{searcher.name}: predict returned something that is not finite, or a negative std")
+
+
+def _check_suggestions(searcher: Searcher, problem: Problem, family: PlantedFamily) -> None:
+    """Searches whose trials are made to order: every suggestion is checked; some diverge, or all do."""
+
+    def search(seed: int, value: Callable[[float], float]) -> list[str]:
+        run, texts, trials = searcher.start(problem, seed), [], Trials(problem.space.table([]))
+        for _ in range(TRIALS):
+            try:
+                text = to_text(problem.space, run.suggest_config(trials))
+            except UsageError as error:
+                raise ContractError(f"{searcher.name}: suggested what is not of the space: {error}") from None
+            _require(text not in texts, f"{searcher.name}: suggested {text} twice")
+            texts.append(text)
+            configs = problem.space.table([from_text(problem.space, t) for t in texts])
+            trials = Trials(configs, [*trials.scores, value(float(family.scores(100, configs)[-1, 0]))])
+        return texts
+
+    first = search(0, lambda score: score)
+    _require(first == search(0, lambda score: score), f"{searcher.name}: one seed gave two lists of suggestions")
+    search(1, lambda score: float("nan"))
+    search(2, lambda score: 0.5)
 
 
 def _ask_late(searcher: Searcher, problem: Problem, family: PlantedFamily) -> None:
@@ -306,7 +335,9 @@ def _twins(workload, arrays, configs: pd.DataFrame) -> None:
             found = runs.evaluate()
         for part, (loss, _) in plain.evaluate().items():
             gap = abs(found[part][0].item() - loss) / max(abs(loss), 1e-3)
-            _require(gap < 1e-8, f"{workload.name}: {part} loss of cohort and plain network differ by {gap:.1e} in float64")
+            _require(
+                gap < 1e-8, f"{workload.name}: {part} loss of cohort and plain network differ by {gap:.1e} in float64"
+            )
 
 
 def _alone_and_together(workload, arrays, configs: pd.DataFrame) -> None:

@@ -45,7 +45,50 @@ class Forgetful(Searcher):
         return int(history.untried(len(self.problem.candidates))[Forgetful.calls % 7])
 
 
-@pytest.mark.parametrize(("searcher", "message"), [(Broken, "twice"), (Forgetful, "two searches")])
+class Stubborn(Searcher):
+    name = "stubborn"
+
+    def suggest_config(self, trials):
+        return self.problem.space.default()
+
+
+class Beyond(Searcher):
+    name = "beyond"
+
+    def suggest_config(self, trials):
+        return self.problem.space.default() | {"depth": 5 + len(trials)}
+
+
+class Moody(Searcher):
+    name = "moody"
+    calls = 0
+
+    def suggest_config(self, trials):
+        Moody.calls += 1
+        return self.problem.space.default() | {"width": 16 + Moody.calls}
+
+
+class Widening(Searcher):
+    name = "widening"
+
+    def suggest_config(self, trials):
+        return self.problem.space.default() | {"width": 16 + len(trials)}
+
+
+def test_a_searcher_may_name_points_alone():
+    testing.check_searcher(Widening)
+
+
+@pytest.mark.parametrize(
+    ("searcher", "message"),
+    [
+        (Broken, "twice"),
+        (Forgetful, "two searches"),
+        (Stubborn, "twice"),
+        (Beyond, "not of the space: hyperparameter depth"),
+        (Moody, "two lists of suggestions"),
+    ],
+)
 def test_violations_are_found(searcher, message):
     with pytest.raises(testing.ContractError, match=message):
         testing.check_searcher(searcher)
