@@ -24,6 +24,8 @@ class Listing:
     fingerprint: str
     #: of texts: what a token is, word or character
     unit: str = "word"
+    #: columns of a table that a model may see; 0 where it is no table
+    features: int = 0
 
 
 @dataclass(frozen=True)

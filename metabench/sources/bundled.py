@@ -7,16 +7,17 @@ from importlib.metadata import version
 from metabench import registry
 from metabench.sources.base import Dataset, Listing
 
-#: name → (kind, modality, rows, family, licence, notes); a family that the catalogue shares is named as there
+#: name → (kind, modality, rows, columns, family, licence, notes); a family that the catalogue shares is named as there
 _SETS = {
-    "iris": ("classification", "tabular", 150, "iris", "CC BY 4.0", "Fisher's irises"),
-    "wine": ("classification", "tabular", 178, "wine", "CC BY 4.0", "chemical analysis of wines, UCI"),
-    "breast_cancer": ("classification", "tabular", 569, "wdbc", "CC BY 4.0", "Wisconsin diagnostic breast cancer, UCI"),
-    "digits": ("classification", "image", 1797, "optdigits", "CC BY 4.0", "the test part of UCI's optdigits, 8×8"),
+    "iris": ("classification", "tabular", 150, 4, "iris", "CC BY 4.0", "Fisher's irises"),
+    "wine": ("classification", "tabular", 178, 13, "wine", "CC BY 4.0", "chemical analysis of wines, UCI"),
+    "breast_cancer": ("classification", "tabular", 569, 30, "wdbc", "CC BY 4.0", "Wisconsin diagnostic breast cancer, UCI"),
+    "digits": ("classification", "image", 1797, 0, "optdigits", "CC BY 4.0", "the test part of UCI's optdigits, 8×8"),
     "diabetes": (
         "regression",
         "tabular",
         442,
+        10,
         "diabetes_lars",
         "unstated",
         "Efron et al., Least Angle Regression, 2004",
@@ -35,8 +36,8 @@ class Bundled:
     def listing(self, name: str) -> Listing:
         if name not in _SETS:
             raise registry.suggest(name, self.names(), "bundled data set")
-        kind, modality, rows, *_ = _SETS[name]
-        return Listing(name, kind, modality, rows, f"scikit-learn {version('scikit-learn')}")
+        kind, modality, rows, columns, *_ = _SETS[name]
+        return Listing(name, kind, modality, rows, f"scikit-learn {version('scikit-learn')}", features=columns)
 
     def load(self, name: str) -> Dataset:
         listing = self.listing(name)

@@ -62,7 +62,7 @@ class Catalogue:
         entry = self._entry(name)
         fingerprint = hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
         modality, unit = entry.get("modality", "tabular"), entry.get("unit", "word")
-        return Listing(name, entry["task"], modality, entry["rows"], fingerprint, unit)
+        return Listing(name, entry["task"], modality, entry["rows"], fingerprint, unit, entry.get("features", 0))
 
     def load(self, name: str) -> Dataset:
         from metabench.sources._fetch import fetch

@@ -39,7 +39,8 @@ class Loss:
         y = self.targets.index_select(0, rows.view(-1))
         if self.regression:
             error = outputs.sub_(y.view(runs, batch, width).transpose(1, 2))
-            return torch.mul(error, error).sum((1, 2)).div_(batch * width), error.mul_(2.0 / (batch * width))
+            loss = torch.linalg.vector_norm(error, dim=(1, 2)).square_().div_(batch * width)
+            return loss, error.mul_(2.0 / (batch * width))
         y = y.view(runs, 1, batch)
         log = torch.log_softmax(outputs, 1)
         loss = log.gather(1, y).sum((1, 2))
@@ -88,7 +89,11 @@ class Evaluator:
         part = slice(low, low + rows)
         y = self.targets[part]
         if self.regression:
-            self.loss += (outputs.double() - y.reshape(outputs.shape[2], -1).T).square_().sum((1, 2))
+            y = y.reshape(outputs.shape[2], -1).T.contiguous()
+            if self.metric == "rmse":  # many numbers a row: one pass sums what two would copy to float64 first
+                self.loss += torch.linalg.vector_norm(outputs - y, dim=(1, 2), dtype=torch.float64).square_()
+            else:
+                self.loss += (outputs.double() - y).square_().sum((1, 2))
             return
         top = outputs.amax(1, keepdim=True)
         own = outputs.gather(1, y.reshape(1, 1, -1).expand(len(outputs), 1, -1))

@@ -1,0 +1,67 @@
+"""A dense autoencoder: rows through a few numbers and back (Hinton & Salakhutdinov, 2006)."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from metabench.space import Choice, Float, Ordinal, Space
+from metabench.workloads.base import COMMON, Workload
+
+
+class Autoencoder(Workload):
+    """The encoder has ``depth`` hidden layers of ``width`` units, linear → activation → dropout, then ``latent`` linear
+    units; the decoder the same the other way round. Trained on the mean squared error of the standardised inputs,
+    scored by its root (1 is the mean of every input).
+
+    Weights are uniform with standard deviation ``1 / sqrt(fan_in)``, biases zero. ``input_noise`` is the standard
+    deviation of noise on the inputs while training, which are to be given back without it (Vincent et al., 2008).
+    """
+
+    name = "autoencoder"
+    space = COMMON | Space(
+        latent=Ordinal(2, 4, 8, 16, 32, default=16),
+        width=Ordinal(32, 64, 128, default=64),
+        depth=Ordinal(1, 2, default=1),
+        activation=Choice("relu", "tanh", "gelu", "silu", default="silu"),
+        dropout=Float(0.0, 0.5, default=0.0),
+        input_noise=Float(0.0, 0.5, default=0.0),
+    )
+    modalities = ("image", "tabular")
+    view = "reconstruction"
+    rows = (2048, 1024)
+    epochs = 36
+    #: columns of the tables: fewer need no code, many more are cut to their principal components
+    columns = (16, 256)
+
+    @classmethod
+    def accepts(cls, listing) -> bool:
+        low, high = cls.columns
+        return super().accepts(listing) and (listing.modality == "image" or low <= listing.features <= high)
+
+    def build(self, arrays, config: dict[str, Any], seed: int):
+        from metabench.workloads._autoencoder import Network
+
+        return Network(arrays, config, seed)
+
+    def cohort_class(self) -> type:
+        from metabench.workloads._autoencoder import AutoencoderCohort
+
+        return AutoencoderCohort
+
+    @staticmethod
+    def sizes(arrays, config: dict[str, Any]) -> tuple[list[int], list[int]]:
+        """Units of the encoder's layers and of the decoder's."""
+        hidden = [int(config["width"])] * int(config["depth"])
+        encoder = [arrays.n_features, *hidden, int(config["latent"])]
+        return encoder, encoder[::-1]
+
+    def params(self, arrays, config: dict[str, Any]) -> int:
+        return sum(a * b + b for sizes in self.sizes(arrays, config) for a, b in itertools.pairwise(sizes))
+
+    def flops(self, arrays, config: dict[str, Any], epochs: int) -> int:
+        encoder, decoder = self.sizes(arrays, config)
+        n = len(arrays.x_train)
+        batch = min(int(config["batch_size"]), n)
+        products = sum(a * b for sizes in (encoder, decoder) for a, b in itertools.pairwise(sizes))
+        return (6 * products - 2 * encoder[0] * encoder[1]) * (n // batch) * batch * epochs
