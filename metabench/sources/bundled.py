@@ -11,7 +11,15 @@ from metabench.sources.base import Dataset, Listing
 _SETS = {
     "iris": ("classification", "tabular", 150, 4, "iris", "CC BY 4.0", "Fisher's irises"),
     "wine": ("classification", "tabular", 178, 13, "wine", "CC BY 4.0", "chemical analysis of wines, UCI"),
-    "breast_cancer": ("classification", "tabular", 569, 30, "wdbc", "CC BY 4.0", "Wisconsin diagnostic breast cancer, UCI"),
+    "breast_cancer": (
+        "classification",
+        "tabular",
+        569,
+        30,
+        "wdbc",
+        "CC BY 4.0",
+        "Wisconsin diagnostic breast cancer, UCI",
+    ),
     "digits": ("classification", "image", 1797, 0, "optdigits", "CC BY 4.0", "the test part of UCI's optdigits, 8×8"),
     "diabetes": (
         "regression",

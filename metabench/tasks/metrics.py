@@ -14,7 +14,9 @@ METRICS = {
     "control": "return",
 }  # fmt: skip
 #: metrics that fall as a network gets better
-FALLING = ("rmse", "bits")
+FALLING = ("rmse", "bits", "nats")
+#: least variance of a standardised input in a Gaussian likelihood: an input that hardly varies has no density else
+FLOOR = 0.01
 
 
 def choose_metric(kind: str, y: np.ndarray) -> str:
@@ -33,7 +35,8 @@ def direction(metric: str) -> str:
 
 def chance(metric: str, y_train: np.ndarray, y_test: np.ndarray) -> float:
     """Score on the test rows of the best constant prediction on the training rows: of ``bits``, the distribution of the
-    training rows' tokens (one more of each counted)."""
+    training rows' tokens (one more of each counted); of ``nats``, the negative log-density per input of independent
+    Gaussians."""
     if metric == "exact_match":
         return 0.0
     if metric == "return":  # the targets are what random actions earn
@@ -41,6 +44,9 @@ def chance(metric: str, y_train: np.ndarray, y_test: np.ndarray) -> float:
     if metric == "bits":
         counts = np.bincount(y_train.ravel(), minlength=int(max(y_train.max(), y_test.max())) + 1) + 1.0
         return float(-np.log2(counts / counts.sum())[y_test].mean())
+    if metric == "nats":
+        variance = np.maximum(y_train.var(0, dtype=np.float64), FLOOR)
+        return float(0.5 * ((y_test - y_train.mean(0)) ** 2 / variance + np.log(2.0 * np.pi * variance)).mean())
     if metric == "rmse":
         return float(np.sqrt(((y_test - y_train.mean(0)) ** 2).mean()))
     if metric == "r2":

@@ -32,10 +32,12 @@ def weights(prefix: str, sizes: Sequence[int], own: Sequence[Sequence[int]] | No
 class Stack:
     """R stacks: linear layers, each but the last followed by its run's activation and, while training, dropout.
 
-    Activations are feature-major, [R, units, B]. ``dropouts`` are those of the hidden layers.
+    Activations are feature-major, [R, units, B]. ``dropouts`` are those of the hidden layers, if any.
     """
 
-    def __init__(self, parameters: Parameters, prefix: str, activations: Sequence[str], dropouts: Sequence[Dropout]):
+    def __init__(
+        self, parameters: Parameters, prefix: str, activations: Sequence[str], dropouts: Sequence[Dropout] | None
+    ):
         self.layers = []
         for i in itertools.count():
             if f"{prefix}{i}" not in parameters.named:
@@ -56,7 +58,7 @@ class Stack:
                 x = torch.empty_like(z)
                 for name, s in self.kinds:
                     activate(name, z[s], x[s])
-                if step is not None and self.dropouts[i].active:
+                if step is not None and self.dropouts and self.dropouts[i].active:
                     mask = self.dropouts[i].mask(step)
                     x.mul_(mask)
             self.kept.append((below, z, mask))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from metabench.training import hashing
@@ -52,7 +51,9 @@ class AutoencoderCohort(Cohort):
         self.runs, self.x, dtype, device = len(configs), data["train"][0], data.dtype, data.device
         own = [Autoencoder.sizes(arrays, config) for config in configs.to_dict("records")]
         encoder, layers = [*own[0][0][:-1], LATENT], len(own[0][0]) - 1
-        named = weights("encoder", encoder, [e for e, _ in own]) | weights("decoder", encoder[::-1], [d for _, d in own])
+        named = weights("encoder", encoder, [e for e, _ in own]) | weights(
+            "decoder", encoder[::-1], [d for _, d in own]
+        )
         self.w = Parameters(named, np.asarray(seeds), dtype, device)
         self.flat, self.grad = self.w.flat, self.w.grad
         width, p = int(configs["width"].iloc[0]), column(configs, "dropout")

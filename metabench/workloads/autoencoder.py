@@ -20,6 +20,8 @@ class Autoencoder(Workload):
 
     name = "autoencoder"
     space = COMMON | Space(
+        learning_rate=Float(1e-4, 1.0, log=True, default=1e-2),
+        batch_size=Ordinal(16, 32, 64, 128, 256, default=16),
         latent=Ordinal(2, 4, 8, 16, 32, default=16),
         width=Ordinal(32, 64, 128, default=64),
         depth=Ordinal(1, 2, default=1),

@@ -1,0 +1,89 @@
+"""A variational autoencoder of rows of numbers (Kingma & Welling, 2014; with a weight β: Higgins et al., 2017)."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from metabench.space import Choice, Float, Ordinal, Space
+from metabench.tasks.metrics import FLOOR
+from metabench.workloads.autoencoder import Autoencoder
+from metabench.workloads.base import COMMON, Workload
+
+
+class Vae(Workload):
+    """A dense encoder gives the means and log-variances of ``latent`` Gaussians, a dense decoder the mean of the inputs;
+    both have ``depth`` hidden layers of ``width`` units. The likelihood is Gaussian: input d has variance FLOOR + exp(s_d),
+    FLOOR = 0.01 in squares of standard deviations, with s learned and 0 at first.
+
+    Trained on -log p(x|z) + β KL(q(z|x) || N(0, I)), β rising linearly to ``beta`` over the share ``anneal`` of the steps,
+    one z a row from a hashed stream. Losses and scores are the same at β = 1 in nats per input, z drawn once more: a bound
+    of the negative log-likelihood. Weights are uniform with standard deviation ``1 / sqrt(fan_in)``, biases zero.
+    """
+
+    name = "vae"
+    space = COMMON | Space(
+        learning_rate=Float(1e-4, 1.0, log=True, default=1e-2),
+        batch_size=Ordinal(16, 32, 64, 128, 256, default=16),
+        latent=Ordinal(2, 4, 8, 16, default=8),
+        width=Ordinal(32, 64, 128, default=64),
+        depth=Ordinal(1, 2, default=1),
+        activation=Choice("relu", "tanh", "gelu", "silu", default="silu"),
+        beta=Float(0.03, 10.0, log=True, default=1.0),
+        anneal=Float(0.0, 0.5, default=0.1),
+    )
+    modalities = Autoencoder.modalities
+    view = "reconstruction"
+    metric = "nats"
+    rows = Autoencoder.rows
+    epochs = 36
+    accepts = Autoencoder.accepts
+
+    def build(self, arrays, config: dict[str, Any], seed: int):
+        from metabench.workloads._vae import Network
+
+        return Network(arrays, config, seed)
+
+    def cohort_class(self) -> type:
+        from metabench.workloads._vae import VaeCohort
+
+        return VaeCohort
+
+    def learners(self, arrays, configs, seeds, data, epochs: int):
+        from metabench.workloads._vae import Variational
+
+        return Variational(arrays, configs, seeds, data, epochs)
+
+    def alone(self, arrays, config: dict[str, Any], seed: int, data, epochs: int):
+        from metabench.workloads._vae import Alone
+
+        return Alone(self, arrays, config, seed, data, epochs)
+
+    @staticmethod
+    def sizes(arrays, config: dict[str, Any]) -> tuple[list[int], list[int]]:
+        """Units of the encoder's layers and of the decoder's."""
+        hidden = [int(config["width"])] * int(config["depth"])
+        latent = int(config["latent"])
+        return [arrays.n_features, *hidden, 2 * latent], [latent, *hidden, arrays.n_features]
+
+    @staticmethod
+    def betas(config: dict[str, Any], total: int) -> np.ndarray:
+        """The weight of the divergence at each of ``total`` steps, float64."""
+        rise = max(1.0, float(config["anneal"]) * total)
+        return float(config["beta"]) * np.minimum(1.0, np.arange(1, total + 1) / rise)
+
+    def params(self, arrays, config: dict[str, Any]) -> int:
+        layers = (pair for sizes in self.sizes(arrays, config) for pair in itertools.pairwise(sizes))
+        return sum(a * b + b for a, b in layers) + arrays.n_features
+
+    def flops(self, arrays, config: dict[str, Any], epochs: int) -> int:
+        encoder, decoder = self.sizes(arrays, config)
+        n = len(arrays.x_train)
+        batch = min(int(config["batch_size"]), n)
+        products = sum(a * b for sizes in (encoder, decoder) for a, b in itertools.pairwise(sizes))
+        return (6 * products - 2 * encoder[0] * encoder[1]) * (n // batch) * batch * epochs
+
+
+__all__ = ["FLOOR", "Vae"]
