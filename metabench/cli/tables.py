@@ -44,12 +44,23 @@ a_job = options(
 
 @click.command()
 @a_job
+@click.option("--workers", type=click.IntRange(1), help="How many would train at once.  [default: one a core]")
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), metavar="GFLOP/S",
+    help="What one of them does, where it is not a core of this machine: `generate` tells it.  [default: measured here]",
+)  # fmt: skip
 @as_json
-def plan(table: str, workload: str, pattern: str, configs: int, seeds: int, as_json: bool) -> None:
-    """Say what `generate` would train: the runs that are missing, their operations."""
+def plan(
+    table: str, workload: str, pattern: str, configs: int, seeds: int, workers: int | None, rate: float | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Say what `generate` would train and what it would cost: missing runs, operations, hours of work, minutes."""
     from metabench.generate import preview
 
-    show([preview(table_folder(table), workload, pattern, n_configs=configs, n_seeds=seeds)], as_json)
+    show(
+        [preview(table_folder(table), workload, pattern, n_configs=configs, n_seeds=seeds, workers=workers, rate=rate)],
+        as_json,
+    )
 
 
 @click.command()

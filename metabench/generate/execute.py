@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import time
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from metabench import cluster, registry
 from metabench.errors import UsageError
-from metabench.generate.cost import cost_model
+from metabench.generate.cost import CostModel, cost_model
 from metabench.generate.executor import Answer, Executor
 from metabench.generate.plan import Chunk, Plan, make_plan
 from metabench.generate.progress import Progress
@@ -107,11 +108,14 @@ def preview(
     device: str = "cpu",
     backend: str = "auto",
     workers: int | None = None,
+    rate: float | None = None,
 ) -> dict:
-    """What :func:`generate` would train, without writing anything: runs wanted, stored, missing, their operations, and
-    the minutes that they would take here (measured once, see :mod:`metabench.generate.cost`).
+    """What :func:`generate` would train, without writing anything: runs wanted, stored, missing, their operations, the
+    hours of work that they are, and the minutes that they would take ``workers`` (default: here, one a core).
 
-    ``pattern`` selects tasks as in :func:`metabench.tasks.select`.
+    Prices are those measured on this machine (see :mod:`metabench.generate.cost`), or follow from a ``rate``: GFLOP/s of
+    one worker, as :func:`generate` tells it while it trains. ``pattern`` selects tasks as in
+    :func:`metabench.tasks.select`. Raises UsageError for a rate that is none.
     """
     from metabench import tasks
     from metabench.training import choose
@@ -124,12 +128,14 @@ def preview(
         if workload in table.workloads:
             stored = np.sort(table.runs(workload, ["run_id"])["run_id"].to_numpy())
     workers = workers or (os.cpu_count() or 1 if device == "cpu" else 1)
-    model = cost_model(load, device, choose(load, device, backend))
-    plan = make_plan(load, chosen, load.space.sample(n_configs, seed=0), n_seeds, stored, model, workers)
+    if rate is not None and not 0 < rate < math.inf:
+        raise UsageError(f"rate is {rate}; GFLOP/s of a worker are a positive number")
+    priced = CostModel({"flops": 1e-9 / rate}) if rate else cost_model(load, device, choose(load, device, backend))
+    plan = make_plan(load, chosen, load.space.sample(n_configs, seed=0), n_seeds, stored, priced, workers)
     return {
         "table": str(place(path)), "workload": workload, "tasks": len(chosen), "runs": plan.wanted, "stored": plan.stored,
         "missing": plan.missing, "chunks": len(plan.chunks), "gflop": round(plan.flops / 1e9),
-        "workers": workers, "minutes": round(plan.seconds / workers / 60, 2),
+        "hours": round(plan.seconds / 3600, 2), "workers": workers, "minutes": round(plan.seconds / workers / 60, 2),
     }  # fmt: skip
 
 

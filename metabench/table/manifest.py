@@ -17,7 +17,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from metabench.errors import MetabenchError
@@ -66,11 +66,14 @@ def sha256(path: Place) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def commit(folder: Place, files: Mapping[str, bytes], remove: Iterable[str] = ()) -> None:
+def commit(
+    folder: Place, files: Mapping[str, bytes], remove: Iterable[str] = (), check: Callable[[], None] = lambda: None
+) -> None:
     """Add or replace ``files`` (path inside the table → content) and drop ``remove``, all or nothing.
 
-    The caller holds the lock. When it returns the change is on disk. Raises MetabenchError (disk full, read-only …)
-    with the table as it was.
+    The caller holds the lock; ``check`` raises MetabenchError when that is no longer so, and is called right before the
+    change is published. When it returns the change is on disk. Raises MetabenchError (disk full, read-only …) with the
+    table as it was.
     """
     sums = {path: value for path, value in read(folder).items() if path not in set(remove)}
     staged: list[Place] = []
@@ -80,20 +83,23 @@ def commit(folder: Place, files: Mapping[str, bytes], remove: Iterable[str] = ()
             if sums.get(path) == value:
                 continue
             sums[path] = value
-            staged.append(_hidden(folder / path))
+            staged.append(_hidden(folder / path, value))
             staged[-1].parent.mkdir(exist_ok=True)  # not its parents: a table that has vanished stays away
             _write(staged[-1], content)
-        staged.append(_hidden(folder / SUMS))
-        _write(staged[-1], "".join(f"{value}  {path}\n" for path, value in sorted(sums.items())).encode())
+        lines = "".join(f"{value}  {path}\n" for path, value in sorted(sums.items())).encode()
+        staged.append(_hidden(folder / SUMS, hashlib.sha256(lines).hexdigest()))
+        _write(staged[-1], lines)
         for parent in {path.parent for path in staged}:
             _sync(parent)
+        check()
         staged[-1].replace(folder / NEXT)
         _sync(folder)
+    except MetabenchError:
+        _discard(staged)
+        raise
     except OSError as error:
         if not (folder / NEXT).exists():
-            for path in staged:
-                with contextlib.suppress(OSError):
-                    path.unlink(missing_ok=True)
+            _discard(staged)
         where = error.filename or (staged[-1] if staged else folder)
         raise MetabenchError(f"{where} cannot be written: {_reason(error)}") from None
     _finish(folder)
@@ -112,6 +118,9 @@ def settle(folder: Place, patience: float = 5.0) -> None:
     """Before reading: see a published change through, by its writer if that is alive, by ourselves if not."""
     limit = time.monotonic() + patience
     while (folder / NEXT).exists():
+        if not isinstance(folder, Path) and time.monotonic() < limit:
+            time.sleep(0.1)  # its writer is most likely at it, and whether a remote one is alive takes long to tell
+            continue
         try:
             with locked(folder, timeout=0.1):
                 recover(folder)
@@ -126,7 +135,7 @@ def _finish(folder: Place) -> None:
     try:
         changed = [path for path, value in after.items() if before.get(path) != value]
         for path in changed:
-            hidden = _hidden(folder / path)
+            hidden = _hidden(folder / path, after[path])
             if hidden.exists() and sha256(hidden) == after[path]:
                 hidden.replace(folder / path)
             elif not (folder / path).exists() or sha256(folder / path) != after[path]:
@@ -141,8 +150,15 @@ def _finish(folder: Place) -> None:
         raise MetabenchError(f"{error.filename or folder} cannot be written: {_reason(error)}") from None
 
 
-def _hidden(path: Place) -> Place:
-    return path.with_name(f".{path.name}.new")
+def _hidden(path: Place, value: str) -> Place:
+    """Where content of that sha256 is written first: two writers never write the same hidden file differently."""
+    return path.with_name(f".{path.name}.{value[:16]}.new")
+
+
+def _discard(staged: Iterable[Place]) -> None:
+    for path in staged:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _reason(error: OSError) -> str:

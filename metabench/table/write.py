@@ -59,7 +59,7 @@ class TableWriter:
 
     def _commit(self, files: Mapping[str, bytes], remove: Iterable[str] = ()) -> None:
         self._check()
-        manifest.commit(self.path, files, remove)
+        manifest.commit(self.path, files, remove, self._check)
 
     # ---------------------------------------------------------------- tasks and configurations
     def put_tasks(self, tasks: Iterable[Task]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from metabench import registry, tasks, training
 from metabench.errors import MetabenchError, UsageError
-from metabench.generate import generate, make_plan, worker
+from metabench.generate import generate, make_plan, preview, worker
 from metabench.generate.cost import CostModel
 from metabench.table import TableWriter, load_table, rows, verify
 from metabench.training import resident
@@ -202,6 +202,27 @@ def test_bad_requests(tmp_path):
         generate(tmp_path, "mlp", ["mlp-irris"])
     with pytest.raises(UsageError, match="power of two"):
         generate(tmp_path / "v1", "mlp", TASKS[:1], n_configs=10, progress=False)
+
+
+def test_no_such_executor_and_no_ray(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="unknown executor 'rey'; did you mean 'ray'"):
+        generate(tmp_path / "v1", "mlp", TASKS, executor="rey")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"^the executor ray needs Ray: pip install 'metabench\[ray\]'$"):
+        generate(tmp_path / "v1", "mlp", TASKS, executor="ray")
+    assert not (tmp_path / "v1").exists()
+
+
+def test_a_plan_for_workers_of_a_given_rate(tmp_path):
+    asked = {"n_configs": 64, "n_seeds": 2, "workers": 10}
+    slow, fast = (preview(tmp_path / "v1", "mlp", "mlp-digits", rate=rate, **asked) for rate in (0.1, 0.2))
+    assert slow["gflop"] == fast["gflop"] > 0
+    for found, rate in ((slow, 0.1), (fast, 0.2)):
+        assert found["hours"] == pytest.approx(found["gflop"] / rate / 3600, abs=0.01)
+        assert found["minutes"] == pytest.approx(found["gflop"] / rate / 60 / 10, abs=0.02)
+    for rate in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="GFLOP/s of a worker are a positive number"):
+            preview(tmp_path / "v1", "mlp", "mlp-digits", rate=rate, **asked)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

@@ -231,6 +231,10 @@ def test_a_writer_that_was_taken_for_dead_writes_no_more(bucket, quick):
         with TableWriter(there) as successor:
             with pytest.raises(MetabenchError, match="another writer took this one for dead"):
                 append(late)
+            # and if that happens while it writes its new files
+            with pytest.raises(MetabenchError, match="another writer took this one for dead"):
+                manifest.commit(there, {"runs/mlp-00000.parquet": b"late"}, check=late._check)
             assert manifest.read(there) == before
+            assert not (there / "runs").glob(".*"), "what it wrote is gone"
             append(successor)
     assert verify(there) == []
