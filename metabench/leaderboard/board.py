@@ -149,7 +149,10 @@ class Board:
         return [name for name in table.workloads if fnmatchcase(name, self.workload)]
 
     def parts(self, table) -> list[Board]:
-        """A board for each workload that has held-out tasks, its split narrowed to the families there."""
+        """A board for each workload that has held-out tasks: its split narrowed to the families there, its digest the part's.
+
+        The whole board is to be checked against the table first.
+        """
         if self.workload in table.workloads:
             return [self]
         boards = []
@@ -157,7 +160,8 @@ class Board:
             there = set(table.tasks.loc[table.tasks["workload"] == name, "family"])
             split = {part: tuple(f for f in families if f in there) for part, families in self.split.items()}
             if split["test"]:
-                boards.append(replace(self, workload=name, split=split))
+                part = replace(self, workload=name, split=split)
+                boards.append(replace(part, digest=part.digest_on(table)))
         return boards
 
     def tasks(self, table, part: str) -> list[str]:
