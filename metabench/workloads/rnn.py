@@ -39,7 +39,7 @@ class Rnn(Workload):
     modalities = ("series", "audio", "text")
     view = "sequence"
     rows = (1024, 512)
-    epochs = 26
+    epochs = 36
 
     @classmethod
     def accepts(cls, listing) -> bool:
