@@ -68,7 +68,9 @@ class Table:
     def digest_of(self, workloads: Sequence[str]) -> str:
         """sha256 of everything that the table says of some workloads: the files of their configurations and rows, and their
         tasks. It stays as it is when the table gains another workload."""
-        known = {name: sha for name, sha in self._sums.items() if PurePosixPath(name).name.split(".")[0] in workloads}
+        known = {
+            name: sha for name, sha in self._sums.items() if re.split(r"[-.]", PurePosixPath(name).name)[0] in workloads
+        }
         mine = self.tasks[self.tasks["workload"].isin(workloads)].sort_values("task_id")
         rows = mine.astype(object).where(mine.notna(), None).to_dict("records")
         text = json.dumps([known, rows], sort_keys=True, default=lambda value: value.tolist())

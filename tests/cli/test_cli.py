@@ -19,7 +19,7 @@ from metabench.errors import IncompleteError, MetabenchError, UsageError
 
 COMMANDS = [
     "benchmark", "card", "check", "doctor", "evaluate", "export", "generate", "import", "leaderboard", "list",
-    "plan", "rerun", "results", "settings", "speed", "submit", "verify",
+    "plan", "reference", "rerun", "results", "settings", "speed", "submit", "verify",
 ]  # fmt: skip
 PATHS = [[name] for name in COMMANDS] + [
     ["leaderboard", "build"], ["leaderboard", "check"], ["results", "rank"], ["results", "write"],

@@ -1,5 +1,7 @@
 """Reading: what is found by which name, what selections give, and what is said of files that are no table's."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -213,3 +215,17 @@ def test_pandas_polars_and_duckdb_read_the_same(path):
         for name in ("valid_loss", "epochs", "test_score"):
             assert [list(v) for v in frame[name]] == [list(v) for v in frames[0][name]]
         assert frame["run_id"].tolist() == frames[0]["run_id"].tolist()
+
+
+@pytest.mark.parametrize("compact", [True, False], ids=["one file", "many files"])
+def test_the_digest_of_a_workload_covers_its_rows_and_no_other_workload(tmp_path, compact):
+    table = load_table(write_table(tmp_path / "a/v1", compact=compact))
+    before = table.digest_of(["mlp"])
+    with TableWriter(tmp_path / "a/v1") as writer:
+        writer.put_tasks([replace(task("iris"), task_id="cnn-iris", workload="cnn")])
+        writer.put_configs("cnn", SPACE, 8)
+        writer.append("cnn", runs_of("cnn-iris", [0], [0]))
+    assert load_table(tmp_path / "a/v1").digest_of(["mlp"]) == before
+    with TableWriter(tmp_path / "a/v1") as writer:
+        writer.append("mlp", runs_of("mlp-iris", [0], [7]))
+    assert load_table(tmp_path / "a/v1").digest_of(["mlp"]) != before
