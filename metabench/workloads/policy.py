@@ -41,7 +41,7 @@ class Policy(Workload):
     kinds = ("control",)
     modalities = ("control",)
     view = "control"
-    epochs = 36
+    epochs = 26
 
     def build(self, arrays, config: dict[str, Any], seed: int):
         from metabench.workloads._policy import ActorCritic

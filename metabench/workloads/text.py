@@ -22,6 +22,7 @@ class Text(Workload):
     name = "text"
     space = COMMON | Space(
         learning_rate=Float(1e-4, 1.0, log=True, default=0.02),
+        batch_size=Ordinal(32, 64, 128, 256, default=32),
         width=Ordinal(8, 16, 32, 64, default=32),
         ngrams=Choice("none", "pairs", default="pairs"),
         buckets=Ordinal(256, 512, 1024, 2048, default=1024, when=when("ngrams", "pairs")),
@@ -32,8 +33,8 @@ class Text(Workload):
     kinds = ("classification", "regression")
     modalities = ("text",)
     view = "words"
-    rows = (4096, 2048)
-    epochs = 18
+    rows = (2048, 1024)
+    epochs = 12
 
     def build(self, arrays, config: dict[str, Any], seed: int):
         from metabench.workloads._text import Network
