@@ -57,7 +57,7 @@ def choose(workload, device: str, backend: str = "auto") -> str:
         if backend == "resident":
             raise UsageError(f"backend resident trains {workload.name} on {device} not at all; use batched")
         return "batched"
-    reason = resident.available()
+    reason = resident.available(workload.name)
     if reason is None:
         return "resident"
     if backend == "resident":

@@ -26,14 +26,13 @@ from metabench.schema import NUMERICS_VERSION
 from metabench.tasks.task import Arrays
 from metabench.training.curves import Curves
 from metabench.training.machine import processor
+from metabench.training.resident.configs import ACTIVATIONS, CONFIGS, OPTIMIZERS
 from metabench.training.schedules import learning_rates
 
 _HERE = Path(__file__).parent
 #: no -ffast-math: NaN must stay NaN; no contraction: only what is written as fma is fused
 _FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-shared", "-fPIC")
 
-ACTIVATIONS = ("relu", "tanh", "gelu", "silu")
-OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad", "lion")
 METRICS = ("accuracy", "balanced_accuracy", "r2")
 
 
@@ -48,18 +47,6 @@ class _Data(ctypes.Structure):
     _fields_ = [
         *((name, _Split) for name in ("train", "valid", "test")),
         *((name, ctypes.c_int32) for name in ("features", "classes", "metric")),
-    ]
-
-
-class _Config(ctypes.Structure):
-    _fields_ = [
-        *(
-            (name, ctypes.c_int32)
-            for name in ("width", "depth", "activation", "norm", "optimizer", "batch", "clip", "epochs")
-        ),
-        *((name, ctypes.c_uint32) for name in ("seed", "drop")),
-        *((name, ctypes.c_float) for name in ("drop_scale", "noise", "smoothing", "init_scale")),
-        *((name, ctypes.c_double) for name in ("weight_decay", "momentum", "beta1", "beta2", "clip_norm")),
     ]
 
 
@@ -121,10 +108,10 @@ def build(source: str = "mlp.cpp", extra: tuple[str, ...] = ("-march=native",)) 
 
 
 @cache
-def load(extra: tuple[str, ...] = ("-march=native",)) -> ctypes.CDLL:
-    """The compiled MLP kernel. Raises MetabenchError when it cannot be built or loaded."""
+def load(extra: tuple[str, ...] = ("-march=native",), workload: str = "mlp") -> ctypes.CDLL:
+    """The compiled kernel of a workload. Raises MetabenchError when it cannot be built or loaded."""
     try:
-        library = ctypes.CDLL(str(build("mlp.cpp", extra)))
+        library = ctypes.CDLL(str(build(f"{workload}.cpp", extra)))
     except OSError as error:
         raise MetabenchError(f"the compiled kernel cannot be loaded: {error}") from None
     library.isa.restype = ctypes.c_char_p
@@ -132,10 +119,10 @@ def load(extra: tuple[str, ...] = ("-march=native",)) -> ctypes.CDLL:
 
 
 @cache
-def available() -> str | None:
-    """None when the backend can be used here, else the reason why not."""
+def available(workload: str = "mlp") -> str | None:
+    """None when the backend can be used here for a workload that it supports, else the reason why not."""
     try:
-        load()
+        load(workload=workload)
     except MetabenchError as error:
         return str(error)
     return None
@@ -143,55 +130,26 @@ def available() -> str | None:
 
 def supports(workload) -> bool:
     """Whether there is a kernel for this workload."""
-    return workload.name == "mlp"
+    return workload.name in CONFIGS
 
 
 def _pack(x: np.ndarray, y: np.ndarray, keep: list) -> _Split:
-    """Rows padded to 16 columns and by 8 rows, on a cache line's boundary; ``keep`` holds what C++ points at."""
-    rows, columns = x.shape
-    shape = (rows + 8, -(-columns // 16) * 16)
+    """Rows padded to 16 columns and by 16 rows, on a cache line's boundary; ``keep`` holds what C++ points at."""
+    rows, columns = len(x), x[0].size
+    shape = (rows + 16, -(-columns // 16) * 16)
     space = np.zeros(shape[0] * shape[1] + 16, dtype=np.float32)
     start = -space.ctypes.data % 64 // 4
     padded = space[start : start + shape[0] * shape[1]].reshape(shape)
-    padded[:rows, :columns] = x
+    padded[:rows, :columns] = x.reshape(rows, columns)
     label = y.astype(np.int32)
     target = y.astype(np.float32)
     keep += [padded, label, target]
     return _Split(padded.ctypes.data, label.ctypes.data, target.ctypes.data, rows)
 
 
-def _config(row: dict, seed: int, epochs: int) -> _Config:
-    def value(name: str, default: float = 0.0) -> float:
-        v = row[name]
-        return default if pd.isna(v) else float(v)
-
-    dropout = value("dropout")
-    return _Config(
-        width=int(row["width"]),
-        depth=int(row["depth"]),
-        activation=ACTIVATIONS.index(row["activation"]),
-        norm=int(row["norm"] == "layer"),
-        optimizer=OPTIMIZERS.index(row["optimizer"]),
-        batch=int(row["batch_size"]),
-        clip=int(row["clip"] == "norm"),
-        epochs=epochs,
-        seed=seed,
-        drop=int(dropout * 2**24),
-        drop_scale=1.0 / (1.0 - dropout),
-        noise=value("input_noise"),
-        smoothing=value("label_smoothing"),
-        init_scale=value("init_scale", 1.0),
-        weight_decay=value("weight_decay"),
-        momentum=value("momentum"),
-        beta1=value("beta1"),
-        beta2=value("beta2"),
-        clip_norm=value("clip_norm", 1.0),
-    )
-
-
 def run(workload, arrays: Arrays, configs: pd.DataFrame, seeds, checkpoints, *, library=None) -> Curves:
     """Train run after run on the calling thread; the rest as :func:`metabench.training.run_cohort`."""
-    library = library or load()
+    library, kind = library or load(workload=workload.name), CONFIGS[workload.name]
     keep: list[np.ndarray] = []
     classes = arrays.n_classes if arrays.kind == "classification" else 0
     data = _Data(
@@ -207,7 +165,7 @@ def run(workload, arrays: Arrays, configs: pd.DataFrame, seeds, checkpoints, *, 
     n = len(arrays.x_train)
     for i, (row, seed) in enumerate(zip(rows, seeds, strict=True)):
         started = time.perf_counter()
-        config = _config(row, int(seed), epochs)
+        config = kind.of(arrays, row, int(seed), epochs)
         lr = np.ascontiguousarray(learning_rates(row, epochs * (n // min(config.batch, n))), dtype=np.float64)
         out = np.full((len(at), 5), np.nan, dtype=np.float32)
         reached = library.train(
@@ -227,3 +185,6 @@ def run(workload, arrays: Arrays, configs: pd.DataFrame, seeds, checkpoints, *, 
         curves.flops[i] = workload.flops(arrays, row, epochs)
         curves.seconds[i] = time.perf_counter() - started
     return curves
+
+
+__all__ = ["ACTIVATIONS", "METRICS", "OPTIMIZERS", "available", "build", "load", "run", "supports"]

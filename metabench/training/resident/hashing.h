@@ -4,7 +4,7 @@
 
 #include <utility>
 
-enum Stream { ORDER = 1, NOISE_A = 2, NOISE_B = 3, WEIGHTS = 16, DROPOUT = 64 };
+enum Stream { ORDER = 1, NOISE_A = 2, NOISE_B = 3, AUGMENT = 4, WEIGHTS = 16, DROPOUT = 64 };
 const uint32_t GOLDEN = 0x9E3779B1u;
 
 inline uint32_t key(uint32_t seed, uint32_t stream, uint32_t step) {

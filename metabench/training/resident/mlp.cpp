@@ -4,38 +4,11 @@
 // so a curve depends neither on the instruction set nor on the run's neighbours. metabench/training/sequential.py is
 // the same definition written with torch.nn and torch.optim.
 #include "activations.h"
-#include "hashing.h"
-#include "optimizers.h"
 #include "product.h"
-
-#include <cfloat>
-#include <cstdlib>
-#include <memory>
-#include <new>
-
-namespace {
-
-enum Metric { ACCURACY, BALANCED_ACCURACY, R2 };
-const int BLOCK = 64;  // rows evaluated at a time
-
-inline int up(int n, int m) { return (n + m - 1) / m * m; }
-
-}  // namespace
+#include "run.h"
 
 // ------------------------------------------------------------------------------------------------ interface
 extern "C" {
-
-struct Split {  // rows padded with zeros to a multiple of 16 columns, and by 8 rows at the end
-  const float* x;
-  const int32_t* label;  // classification
-  const float* target;   // regression
-  int32_t rows;
-};
-
-struct Data {
-  Split train, valid, test;
-  int32_t features, classes, metric;  // classes 0: regression
-};
 
 struct Config {
   int32_t width, depth, activation, norm, optimizer, batch, clip, epochs;
@@ -43,11 +16,11 @@ struct Config {
   float drop_scale, noise, smoothing, init_scale;
   double weight_decay, momentum, beta1, beta2, clip_norm;
 };
-
-const char* isa() { return MB_ISA; }
 }
 
 namespace {
+
+const int BLOCK = 64;  // rows evaluated at a time
 
 struct Layer {
   int in, out, outp;  // outp: columns rounded up to 16
@@ -85,8 +58,9 @@ struct Run {
   float *memory, *p, *g, *m, *s, *xb, *dz, *dz_below, *dh, *wt, *mask, *real, *seen;
   size_t n;  // floats in p
   double power1 = 1, power2 = 1;
+  Outputs loss;
 
-  Run(const Data& data, const Config& c) : data(data), c(c) {
+  Run(const Data& data, const Config& c) : data(data), c(c), loss{data, 0, 0, c.smoothing, nullptr} {
     batch = c.batch < data.train.rows ? c.batch : data.train.rows;
     padded = up(batch, 8);
     layers = c.depth + 1;
@@ -114,6 +88,9 @@ struct Run {
     mask = take(widest); real = take(widest); seen = take(inp);
     for (int j = 0; j < c.width; j++) mask[j] = 1.f;
     for (int j = 0; j < outputs; j++) real[j] = 1.f;
+    loss.n = outputs;
+    loss.width = outp;
+    loss.real = real;
     for (int j = 0; j < data.features; j++) seen[j] = 1.f;
     float* at = p;
     auto place = [&](size_t k) { float* value = at; at += k; return value; };
@@ -214,59 +191,6 @@ struct Run {
     into(y.h, y.outp, x, ldx, rows, y.in, y.w, y.outp, y.b);
   }
 
-  // Softmax of one row of logits in place (padding becomes 0); `top` and `sum` give the log of the normaliser,
-  // top + log(sum). A NaN among the logits makes `sum` NaN. COLUMNS: outp when the compiler is to know it, else 0.
-  template <int COLUMNS>
-  inline void softmax(float* z, float& top, float& sum) {
-    const int outp = COLUMNS ? COLUMNS : this->outp;
-    const V least = splat(-FLT_MAX), zero = splat(0.f);
-    top = -FLT_MAX;
-    for (int j = 0; j < outp; j += 16) {
-      V a = select(less(zero, load(real + j)), load(z + j), least);
-      store(z + j, a);
-      const float t = largest(a);
-      top = t > top ? t : top;
-    }
-    V all = zero;
-    for (int j = 0; j < outp; j += 16) {
-      V e = expv(load(z + j) - splat(top)) * load(real + j);
-      store(z + j, e);
-      all = all + e;
-    }
-    sum = total(all);
-    const V inverse = splat(1.f / sum);
-    for (int j = 0; j < outp; j += 16) store(z + j, load(z + j) * inverse);
-  }
-
-  // Output gradient of the batch (mean loss) into dz; false when the loss is not finite.
-  bool output_gradient(const uint32_t* row) { return outp == 16 ? output_gradient<16>(row) : output_gradient<0>(row); }
-
-  template <int COLUMNS>
-  __attribute__((noinline)) bool output_gradient(const uint32_t* row) {
-    const int outp = COLUMNS ? COLUMNS : this->outp;
-    const float scale = 1.f / batch, smooth = outputs > 1 ? c.smoothing / outputs : 0.f;
-    float loss = 0;
-    for (int r = batch; r < padded; r++) memset(dz + (size_t)r * outp, 0, outp * sizeof(float));
-    for (int r = 0; r < batch; r++) {
-      float *z = layer[c.depth].h + (size_t)r * outp, *out = dz + (size_t)r * outp;
-      if (data.classes) {
-        const int label = data.train.label[row[r]];
-        float chosen = z[label], top, sum;
-        softmax<COLUMNS>(z, top, sum);
-        loss += sum + top - chosen;  // finite exactly when the cross-entropy is
-        for (int j = 0; j < outp; j += 16)
-          store(out + j, (load(z + j) - splat(smooth)) * splat(scale) * load(real + j));
-        out[label] -= (1.f - c.smoothing) * scale;
-      } else {
-        const float e = z[0] - data.train.target[row[r]];
-        loss += e * e;
-        store(out, splat(0.f));
-        out[0] = 2.f * e * scale;
-      }
-    }
-    return std::isfinite(loss);
-  }
-
   // Gradients of all parameters from dz of the output layer, handed over as sink(place in p, vector). A layer's weights
   // may change as soon as its own gradient comes: nothing reads them afterwards.
   template <class Sink>
@@ -334,56 +258,33 @@ struct Run {
     const Update<O> rule(lr, c.weight_decay, c.momentum, c.beta1, c.beta2, power1, power2);
     if (!c.clip) return backward([&rule, p, m, s](size_t i, V x) { rule(p + i, m + i, s + i, x); });
     gradients();
-    V sum = splat(0.f);
-    for (size_t i = 0; i < n; i += 16) { V x = load(g + i); sum = fma(x, x, sum); }
-    const double f = c.clip_norm / (std::sqrt((double)total(sum)) + 1e-6);
-    const V factor = splat(f > 1 ? 1.f : (float)f);
+    const V factor = splat(clipping(g, n, c.clip_norm));
     for (size_t i = 0; i < n; i += 16) rule(p + i, m + i, s + i, load(g + i) * factor);
   }
 
-  // Mean loss and score of a split; false when one of them is not finite.
-  __attribute__((noinline)) bool evaluate(const Split& t, float& loss, float* score) {
-    Layer& y = layer[c.depth];
-    double sum = 0, mean = 0, spread = 0;
-    int hits[512] = {0}, count[512] = {0}, correct = 0;
-    for (int at = 0; at < t.rows; at += BLOCK) {
-      const int rows = t.rows - at < BLOCK ? t.rows - at : BLOCK;
+  bool learn(const uint32_t* row, uint32_t step, double lr) {
+    gather(row, step);
+    forward(xb, padded, true, step);
+    if (!loss.gradient(layer[c.depth].h, row, batch, padded, dz)) return false;
+    switch (c.optimizer) {
+      case SGD: update<SGD>(lr); break;
+      case MOMENTUM: update<MOMENTUM>(lr); break;
+      case NESTEROV: update<NESTEROV>(lr); break;
+      case ADAM: update<ADAM>(lr); break;
+      case ADAMW: update<ADAMW>(lr); break;
+      case RMSPROP: update<RMSPROP>(lr); break;
+      case ADAGRAD: update<ADAGRAD>(lr); break;
+      default: update<LION>(lr);
+    }
+    return true;
+  }
+
+  bool evaluate(const Split& t, float& mean, float* score) {
+    const auto outputs = [this, &t](int at, int rows) {
       forward(t.x + (size_t)at * inp, up(rows, 8), false, 0);
-      for (int r = 0; r < rows; r++) {
-        float* z = y.h + (size_t)r * y.outp;
-        if (data.classes) {
-          const int label = t.label[at + r];
-          const float chosen = z[label];
-          bool hit = chosen == chosen;
-          for (int j = 0; j < outputs; j++) hit &= j < label ? z[j] < chosen : j == label || z[j] <= chosen;
-          correct += hit;
-          hits[label] += hit;
-          count[label]++;
-          float top, norm;
-          softmax<0>(z, top, norm);
-          sum += std::log((double)norm) + top - chosen;
-        } else {
-          const double e = (double)z[0] - t.target[at + r];
-          sum += e * e;
-        }
-      }
-    }
-    loss = (float)(sum / t.rows);
-    if (score && data.metric == ACCURACY) *score = (float)((double)correct / t.rows);
-    if (score && data.metric == BALANCED_ACCURACY) {
-      double recall = 0;
-      int present = 0;
-      for (int k = 0; k < data.classes; k++)
-        if (count[k]) { recall += (double)hits[k] / count[k]; present++; }
-      *score = (float)(recall / present);
-    }
-    if (score && data.metric == R2) {
-      for (int r = 0; r < t.rows; r++) mean += t.target[r];
-      mean /= t.rows;
-      for (int r = 0; r < t.rows; r++) spread += (t.target[r] - mean) * (t.target[r] - mean);
-      *score = (float)(1 - sum / spread);
-    }
-    return std::isfinite(loss) && (!score || std::isfinite(*score));
+      return layer[c.depth].h;
+    };
+    return loss.evaluate(t, BLOCK, outputs, mean, score);
   }
 };
 
@@ -391,56 +292,8 @@ struct Run {
 
 extern "C" {
 
-// Trains one run. lr: learning rate of every step. curve: [checkpoints, 5] = train, valid, test loss, valid, test
-// score. Returns the number of checkpoints reached (fewer than asked for: diverged), or -1 when memory ran out.
 int train(const Data* data, const Config* config, const double* lr, const int32_t* checkpoints, int32_t n_checkpoints,
           float* curve) {
-#if defined(__x86_64__)
-  struct Flush {  // subnormal numbers count as zero: they would slow training down a hundredfold
-    unsigned saved = _mm_getcsr();
-    Flush() { _mm_setcsr(saved | 0x8040); }
-    ~Flush() { _mm_setcsr(saved); }
-  } flush;
-#endif
-  try {
-    Run run(*data, *config);
-    const Split& t = data->train;
-    const int steps = t.rows / run.batch, n = up(t.rows, 16);
-    std::unique_ptr<uint32_t, void (*)(void*)> space(
-        static_cast<uint32_t*>(std::aligned_alloc(64, 4 * (size_t)n * sizeof(uint32_t))), std::free);
-    if (!space) throw std::bad_alloc();
-    uint32_t *order = space.get(), *hash = order + n, *spare = hash + n, *spare_hash = spare + n;
-    uint32_t step = 0;
-    int reached = 0;
-    for (int epoch = 0; epoch < config->epochs; epoch++) {
-      permutation(key(config->seed, ORDER, epoch), t.rows, order, hash, spare, spare_hash);
-      for (int i = 0; i < steps; i++, step++) {
-        const uint32_t* row = order + (size_t)i * run.batch;
-        run.gather(row, step);
-        run.forward(run.xb, run.padded, true, step);
-        if (!run.output_gradient(row)) return reached;
-        switch (config->optimizer) {
-          case SGD: run.update<SGD>(lr[step]); break;
-          case MOMENTUM: run.update<MOMENTUM>(lr[step]); break;
-          case NESTEROV: run.update<NESTEROV>(lr[step]); break;
-          case ADAM: run.update<ADAM>(lr[step]); break;
-          case ADAMW: run.update<ADAMW>(lr[step]); break;
-          case RMSPROP: run.update<RMSPROP>(lr[step]); break;
-          case ADAGRAD: run.update<ADAGRAD>(lr[step]); break;
-          default: run.update<LION>(lr[step]);
-        }
-      }
-      if (reached < n_checkpoints && epoch + 1 == checkpoints[reached]) {
-        float* at = curve + 5 * reached;
-        if (!run.evaluate(data->train, at[0], nullptr) || !run.evaluate(data->valid, at[1], at + 3) ||
-            !run.evaluate(data->test, at[2], at + 4))
-          return reached;
-        reached++;
-      }
-    }
-    return reached;
-  } catch (const std::bad_alloc&) {
-    return -1;
-  }
+  return train_run<Run>(data, config, lr, checkpoints, n_checkpoints, curve);
 }
 }

@@ -23,7 +23,7 @@ from metabench.tasks.task import Arrays
 from metabench.training.curves import SERIES, Curves
 from metabench.training.hashing import ORDER, key
 from metabench.training.machine import processor
-from metabench.training.resident import ACTIVATIONS, METRICS, OPTIMIZERS, supports
+from metabench.training.resident import ACTIVATIONS, METRICS, OPTIMIZERS
 from metabench.training.runaxis import mix_, multiples, signed
 from metabench.training.schedules import FACTORS
 
@@ -90,9 +90,15 @@ def _power(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
+def supports(workload) -> bool:
+    """Whether there is a kernel for this workload."""
+    return workload.name == "mlp"
+
+
 @cache
-def available() -> str | None:
-    """None when the backend can be used here, else the reason why not; compiles a small kernel to see."""
+def available(workload: str = "mlp") -> str | None:
+    """None when the backend can be used here for what it supports, else the reason why not; compiles a small kernel to
+    see."""
     import torch
 
     if not torch.cuda.is_available():
