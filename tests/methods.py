@@ -6,6 +6,7 @@ from unittest import mock
 import pytest
 
 from metabench import registry
+from metabench.metamodels._neural import Neural
 from metabench.search.base import Searcher
 from metabench.search.fidelity import FidelitySearcher
 
@@ -17,8 +18,11 @@ def _named(kind: str, partial: bool) -> list[str]:
 BASELINES, METAMODELS = _named("baselines", partial=False), _named("metamodels", partial=False)
 #: methods that train configurations in parts
 PARTIAL = [*_named("baselines", partial=True), *_named("metamodels", partial=True)]
+#: meta-models that are networks
+NEURAL = [name for name in METAMODELS if issubclass(registry.load("metamodels", name), Neural)]
 #: settings that make a method quick; how it is wired stays the same
 QUICK = {
+    "deep_kernel": {"epochs": 4, "rate": 3e-3, "adapt": 2},
     "rgpe": {"draws": 32},
     "synetune_box": {"inside": "RandomSearch"},
     "xgb_quantile": {"trees": 10, "histories": 4},
