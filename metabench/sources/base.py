@@ -15,7 +15,8 @@ class Listing:
     """What is known of a data set before its data is read."""
 
     name: str
-    #: classification, regression, multilabel, language (a corpus), pairs (sequence to sequence) or forecasting
+    #: classification, regression, multilabel, language (a corpus), pairs (sequence to sequence), forecasting, control,
+    #: episodes (few-shot) or transfer
     kind: str
     #: tabular, image, series, audio or text
     modality: str
@@ -56,6 +57,11 @@ class Dataset:
     unit: str = "word"
     #: of sounds: samples a second
     rate: int = 0
+    #: of episodes: classes of each, and rows of a class that it shows
+    ways: int = 0
+    shots: int = 0
+    #: of a transfer: the data set that is learned first
+    first: Dataset | None = field(default=None, repr=False)
     licence: str = ""
     url: str = ""
     notes: str = ""

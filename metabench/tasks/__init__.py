@@ -177,7 +177,8 @@ def _prepare(dataset: Dataset, workload, folder: Path) -> dict[str, Any]:
             place.mkdir()
             for split in range(facts["n_splits"]):
                 a = arrays(split)
-                np.savez(place / f"{split}.npz", **{f: getattr(a, f) for f in _ARRAYS})
+                kept = {f: getattr(a, f) for f in _ARRAYS}
+                np.savez(place / f"{split}.npz", **{f: v for f, v in kept.items() if v is not None})
             (place / "facts.json").write_text(json.dumps(facts))
             if not folder.exists():  # another process may have been quicker
                 try:
@@ -190,7 +191,7 @@ def _prepare(dataset: Dataset, workload, folder: Path) -> dict[str, Any]:
     return facts
 
 
-_ARRAYS = ("x_train", "y_train", "x_valid", "y_valid", "x_test", "y_test")
+_ARRAYS = ("x_train", "y_train", "x_valid", "y_valid", "x_test", "y_test", "x_source", "y_source")
 
 
 def _read_facts(folder: Path) -> dict[str, Any] | None:
@@ -205,9 +206,9 @@ def _load(folder: Path, split: int) -> Arrays:
     if facts is None:
         raise MetabenchError(f"{folder} has vanished from the cache; run the command again")
     with np.load(folder / f"{split}.npz", allow_pickle=False) as stored:
-        values = (stored[name] for name in _ARRAYS)
-        more = {name: facts[name] for name in ("vocabulary", "system")}
-        return Arrays(facts["kind"], facts["metric"], facts["n_classes"], *values, **more)
+        values = {name: stored[name] for name in stored.files}
+        more = {name: facts[name] for name in ("vocabulary", "system", "shots", "source_classes") if name in facts}
+        return Arrays(facts["kind"], facts["metric"], facts["n_classes"], **values, **more)
 
 
 def _task(workload: str, facts: dict[str, Any], load) -> Task:

@@ -11,7 +11,7 @@ IMBALANCE = 5.0
 #: kind of task → metric, where it does not depend on the targets
 METRICS = {
     "regression": "r2", "forecasting": "rmse", "reconstruction": "rmse", "language": "bits", "pairs": "exact_match",
-    "control": "return",
+    "control": "return", "episodes": "accuracy",
 }  # fmt: skip
 #: metrics that fall as a network gets better
 FALLING = ("rmse", "bits", "nats")

@@ -10,9 +10,14 @@ import pandas as pd
 
 from metabench.errors import UsageError
 from metabench.sources.base import Dataset
-from metabench.tasks import features, metrics, preprocess, splits
+from metabench.tasks import episodes, features, metrics, preprocess, splits
 from metabench.tasks.task import Arrays
 from metabench.tasks.views import View, view
+
+#: what a view says of all rows besides their arrays
+_MORE = ("vocabulary", "system", "shots", "source_classes")
+#: kinds of data set whose targets are classes
+_CLASSES = ("classification", "episodes", "transfer")
 
 
 def prepare(dataset: Dataset, workload) -> tuple[dict[str, Any], Callable[[int], Arrays]]:
@@ -23,9 +28,14 @@ def prepare(dataset: Dataset, workload) -> tuple[dict[str, Any], Callable[[int],
     seen_as: View = view(workload.view)
     rows, target, labels, groups = _labelled(dataset, seen_as)
     kind = seen_as.kind or dataset.kind
-    count = splits.n_splits(len(rows), dataset.temporal)
     stratify = np.zeros(len(rows)) if target is None else target
-    assigned = [splits.assign(dataset.name, s, stratify, dataset.kind, groups, dataset.temporal) for s in range(count)]
+    if seen_as.by_class:  # there are few classes: the seed always picks a split
+        apart = stratify if groups is None else groups
+        assigned = [splits.by_class(dataset.name, s, apart) for s in range(splits.SPLITS)]
+    else:
+        strata = "classification" if dataset.kind in _CLASSES else dataset.kind
+        count = splits.n_splits(len(rows), dataset.temporal)
+        assigned = [splits.assign(dataset.name, s, stratify, strata, groups, dataset.temporal) for s in range(count)]
     metric = workload.metric or metrics.choose_metric(kind, target)
 
     def parts(split: int) -> tuple[np.ndarray, ...]:
@@ -40,21 +50,29 @@ def prepare(dataset: Dataset, workload) -> tuple[dict[str, Any], Callable[[int],
         seen = see(split)
         xy = (values[part] for part in parts(split) for values in (seen.x, seen.y))
         classes = seen.classes or (len(labels) if seen.y is target else 0)
-        return Arrays(kind, metric, classes, *xy, vocabulary=seen.vocabulary, system=seen.system)
+        more = {name: getattr(seen, name) for name in _MORE}
+        return Arrays(kind, metric, classes, *xy, x_source=seen.x_source, y_source=seen.y_source, **more)
 
     first, train = arrays(0), parts(0)[0]
     raw = _raw_facts(dataset, rows, train, first)
     described = seen_as.embedding(see(0))[train]
+    described_as = "classification" if kind in _CLASSES else kind
+    found = features.task_features(dataset.name, raw, described, first.y_train, described_as)
+    chance = metrics.chance(metric, first.y_train, first.y_test)
+    if seen_as.by_class:
+        for split in range(len(assigned)):
+            episodes.check(dataset.name, arrays(split))
+        # a network of an episode tells so many classes apart, from so many rows
+        ways, chance = first.n_classes, 1.0 / first.n_classes
+        found |= {"log_classes": np.log(ways), "log_rows_per_input": np.log(ways * first.shots / first.n_features)}
     facts = {
         "dataset": dataset.name, "family": dataset.family, "source": dataset.source, "modality": dataset.modality,
         "kind": kind, "metric": metric, "direction": metrics.direction(metric), "n_rows": len(rows),
         "n_train": len(first.x_train), "n_valid": len(first.x_valid), "n_test": len(first.x_test),
-        "n_features": first.n_features, "n_classes": first.n_classes, "n_splits": count,
+        "n_features": first.n_features, "n_classes": first.n_classes, "n_splits": len(assigned),
         "split_hashes": [splits.digest(a) for a in assigned],
-        "chance": metrics.chance(metric, first.y_train, first.y_test), "licence": dataset.licence, "url": dataset.url,
-        "features": features.task_features(dataset.name, raw, described, first.y_train, kind),
-        "shape": list(first.shape), "vocabulary": first.vocabulary, "n_outputs": first.n_outputs,
-        "system": first.system,
+        "chance": chance, "licence": dataset.licence, "url": dataset.url, "features": found,
+        "shape": list(first.shape), "n_outputs": first.n_outputs, **{name: getattr(first, name) for name in _MORE},
     }  # fmt: skip
     return facts, arrays
 
@@ -65,7 +83,7 @@ def _labelled(dataset: Dataset, seen_as: View):
     if y is None:
         return examples, None, [], None
     keep = y.notna().to_numpy()
-    if dataset.kind == "classification":
+    if dataset.kind in _CLASSES:
         counts = y.map(y.value_counts())
         keep = keep & (counts >= splits.MIN_CLASS).to_numpy()
         labels = sorted(y[keep].unique(), key=str)

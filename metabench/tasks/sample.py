@@ -13,12 +13,12 @@ def sample(view: str, n: int = 96, *, seed: int = 0) -> Arrays:
 
     Raises UsageError for a view of which there is no sample.
     """
-    if view not in (*_MAKERS, "control"):
-        raise UsageError(f"no made-up task of view {view!r}; there are {', '.join(_MAKERS)}, control")
+    if view not in (*_MAKERS, *_OTHERS):
+        raise UsageError(f"no made-up task of view {view!r}; there are {', '.join((*_MAKERS, *_OTHERS))}")
     rng = np.random.default_rng(seed)
     total = n + 2 * (n // 2)
-    if view == "control":
-        return _cartpole(n)
+    if view in _OTHERS:
+        return _OTHERS[view](rng, n)
     kind, metric, classes, vocabulary, x, y = _MAKERS[view](rng, total)
     parts = np.split(np.arange(total), [n, n + n // 2])
     xy = (values[part] for part in parts for values in (x, y))
@@ -86,7 +86,7 @@ def _pairs(rng, n):
     return "pairs", "exact_match", 10, 10, x, y
 
 
-def _cartpole(n: int) -> Arrays:
+def _cartpole(rng, n: int) -> Arrays:
     """No need to make one up: the cart and its pole."""
     from metabench.tasks.systems import SYSTEMS, random_returns
 
@@ -96,9 +96,37 @@ def _cartpole(n: int) -> Arrays:
     return Arrays("control", "return", 0, *xy, system="cartpole")
 
 
+def _episodes(rng, n: int) -> Arrays:
+    """Classes lie apart in four directions, their rows spread in eight others; three classes an episode, a row of each."""
+    apart, spread, parts = rng.normal(size=(4, 12)), rng.normal(size=(8, 12)), []
+    for rows, classes in ((n, 5), (n // 2, 3), (n // 2, 3)):
+        y = np.arange(rows, dtype=np.int32) % classes
+        x = 2.0 * rng.normal(size=(classes, 4))[y] @ apart + rng.normal(size=(rows, 8)) @ spread
+        parts += [(x / 4.0).astype(np.float32), y]
+    return Arrays("episodes", "accuracy", 3, *parts, shots=1)
+
+
+def _transfer(rng, n: int) -> Arrays:
+    """Three classes by four numbers that are mixed with others; of four more classes by them there are four times the rows."""
+    mix = rng.normal(size=(12, 20)) / 12**0.5
+
+    def rows(n: int, rule: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        z = rng.normal(size=(n, 12))
+        return (z @ mix).astype(np.float32), (z[:, :4] @ rule).argmax(1).astype(np.int32)
+
+    target, source = rng.normal(size=(4, 3)), rng.normal(size=(4, 4))
+    parts = [values for size in (n, n // 2, n // 2) for values in rows(size, target)]
+    return Arrays(
+        "transfer", "accuracy", 3, *parts, **dict(zip(("x_source", "y_source"), rows(4 * n, source))), source_classes=4
+    )
+
+
 _MAKERS = {
     "flat": _flat, "reconstruction": _reconstruction, "image": _image, "sequence": _sequence, "words": _words,
     "windows": _windows, "language": _language, "pairs": _pairs,
 }  # fmt: skip
+
+#: those whose parts are not of one making
+_OTHERS = {"control": _cartpole, "episodes": _episodes, "transfer": _transfer}
 
 __all__ = ["sample"]

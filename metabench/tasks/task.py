@@ -44,6 +44,12 @@ class Arrays:
     vocabulary: int = 0
     #: name of the simulated system (:mod:`metabench.tasks.systems`) that the rows are start states of
     system: str = ""
+    #: of episodes: rows of a class that one shows; ``n_classes`` are the classes of one, ``y_*`` those of the rows
+    shots: int = 0
+    #: of a transfer: training rows of what is learned first, and how many classes they have
+    x_source: np.ndarray | None = None
+    y_source: np.ndarray | None = None
+    source_classes: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -95,6 +101,8 @@ class Task:
     vocabulary: int = 0
     n_outputs: int = 1
     system: str = ""
+    shots: int = 0
+    source_classes: int = 0
 
     def arrays(self, seed: int) -> Arrays:
         """The arrays that runs with this seed train on (data sets under 2,000 rows have five splits)."""

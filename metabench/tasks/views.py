@@ -22,20 +22,22 @@ language       token [CONTEXT] of characters in order; 0 is one not seen in trai
 pairs          token [S] of the source, 0 after its end                                    token [n, T] of the target:
                                                                                            1 ends it, 0 after that
 control        float [S]: start states of a simulated system                               what random actions earn [n]
+episodes       as flat; classes, not rows, are parted into training, validation and test   class [n]
+transfer       as flat; beside it up to SOURCE_ROWS training rows of what is learned first class [n]
 ============== =========================================================================== ======================
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from metabench.errors import UsageError
 from metabench.sources.base import Dataset
-from metabench.tasks import preprocess
+from metabench.tasks import preprocess, splits
 
 #: part of the key of cached arrays of every view but flat: raise it when anything here changes
 VERSION = "2"
@@ -45,6 +47,7 @@ WORDS, VOCABULARY = 32, 2048
 LAG, HORIZON, CONTEXT = 24, 4, 64
 #: longest source and target of a pair; longer ones are left out
 SOURCE, TARGET = 28, 20
+SOURCE_ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,12 @@ class Seen:
     classes: int = 0
     #: the simulated system that the rows are states of
     system: str = ""
+    #: of episodes: rows of a class that one shows
+    shots: int = 0
+    #: of a transfer: training rows of what is learned first, and how many classes they have
+    x_source: np.ndarray | None = None
+    y_source: np.ndarray | None = None
+    source_classes: int = 0
 
 
 class View:
@@ -65,6 +74,8 @@ class View:
 
     #: kind of the tasks; None: that of the data set
     kind: str | None = None
+    #: whole classes stand in a part, so that what is judged is how those are told apart that were never seen
+    by_class: bool = False
 
     def examples(self, data: Dataset) -> Any:
         """Rows, anything of a length; where the data set has targets, one for each."""
@@ -92,6 +103,27 @@ class Reconstruction(Flat):
     def see(self, rows, y, train, data):
         x = super().see(rows, y, train, data).x
         return Seen(x, x)
+
+
+class Episodes(Flat):
+    by_class = True
+
+    def see(self, rows, y, train, data):
+        return replace(super().see(rows, y, train, data), classes=data.ways, shots=data.shots)
+
+
+class Transfer(Flat):
+    def see(self, rows, y, train, data):
+        seen, first = super().see(rows, y, train, data), data.first
+        labels, codes = np.unique(first.y.astype(str), return_inverse=True)
+        assigned = splits.assign(first.name, 0, codes, "classification")
+        known, *_ = splits.parts(first.name, 0, assigned, caps=(SOURCE_ROWS, 1))
+        source = super().see(first.X, codes, known, first).x[known]
+        if source.shape[1:] != seen.x.shape[1:]:
+            raise UsageError(
+                f"data set {data.name!r}: {first.name} has {source.shape[1]} inputs a row, the target {seen.x.shape[1]}"
+            )
+        return replace(seen, x_source=source, y_source=codes[known].astype(np.int32), source_classes=len(labels))
 
 
 class Image(View):
@@ -269,7 +301,8 @@ class Control(View):
 
 VIEWS: dict[str, View] = {
     "flat": Flat(), "reconstruction": Reconstruction(), "image": Image(), "sequence": Sequence(), "words": Words(),
-    "windows": Windows(), "language": Language(), "pairs": Pairs(), "control": Control(),
+    "windows": Windows(), "language": Language(), "pairs": Pairs(), "control": Control(), "episodes": Episodes(),
+    "transfer": Transfer(),
 }  # fmt: skip
 
 

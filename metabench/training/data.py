@@ -14,7 +14,8 @@ PARTS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class Data:
-    """``data["train"]``, ``data["valid"]``, ``data["test"]``: inputs [n, ...] and targets [n, ...]."""
+    """``data["train"]``, ``data["valid"]``, ``data["test"]``: inputs [n, ...] and targets [n, ...]; ``data["source"]`` where
+    something is learned first."""
 
     parts: dict[str, tuple[torch.Tensor, torch.Tensor]]
     #: of every real number, those of the networks too
@@ -27,7 +28,8 @@ class Data:
         def tensor(values: np.ndarray) -> torch.Tensor:
             return torch.as_tensor(values, dtype=dtype if values.dtype.kind == "f" else torch.long, device=device)
 
-        return cls({p: (tensor(getattr(arrays, f"x_{p}")), tensor(getattr(arrays, f"y_{p}"))) for p in PARTS}, dtype)
+        parts = PARTS if arrays.x_source is None else (*PARTS, "source")
+        return cls({p: (tensor(getattr(arrays, f"x_{p}")), tensor(getattr(arrays, f"y_{p}"))) for p in parts}, dtype)
 
     @property
     def device(self) -> torch.device:

@@ -76,6 +76,11 @@ class Workload:
         the training rows: what a sound workload is to be near. ``metabench reference`` shows them."""
         return {}
 
+    def steps(self, arrays, config: dict[str, Any]) -> int:
+        """Updates an epoch."""
+        n = len(arrays.x_train)
+        return n // min(int(config["batch_size"]), n)
+
     def params(self, arrays, config: dict[str, Any]) -> int:
         """Trainable parameters."""
         raise NotImplementedError
@@ -89,12 +94,11 @@ class Workload:
         (:mod:`metabench.generate.cost`), so a workload whose runs differ in more than this adds to it.
 
         ``arrays`` may hold sizes alone: ``shape``, ``n_features``, ``vocabulary``, ``n_outputs``, ``system`` and the
-        lengths of ``x_train``, ``x_valid``, ``x_test``.
+        lengths of ``x_train``, ``x_valid``, ``x_test``; ``shots``, ``source_classes``.
         """
-        epochs, n = max(checkpoints), len(arrays.x_train)
-        batch = min(int(config["batch_size"]), n)
-        steps, params = n // batch * epochs, self.params(arrays, config)
-        rows = n + len(arrays.x_valid) + len(arrays.x_test)
+        epochs, batch = max(checkpoints), min(int(config["batch_size"]), len(arrays.x_train))
+        steps, params = self.steps(arrays, config) * epochs, self.params(arrays, config)
+        rows = len(arrays.x_train) + len(arrays.x_valid) + len(arrays.x_test)
         adaptive = config["optimizer"] not in ("sgd", "momentum", "nesterov", "lion")
         return {
             "runs": 1.0,

@@ -68,6 +68,9 @@ class Policy(Workload):
         """Updates an epoch."""
         return max(1, FRAMES // (int(config["batch_size"]) * int(config["rollout"])))
 
+    def steps(self, arrays, config: dict[str, Any]) -> int:
+        return self.updates(config)
+
     @staticmethod
     def _products(arrays, config: dict[str, Any]) -> int:
         """Multiplications of one forward pass of actor and critic."""

@@ -17,6 +17,7 @@ NAMES = registry.names("workloads")
 @pytest.mark.parametrize("name", NAMES)
 def test_together_and_by_an_ordinary_loop_it_is_the_same(name, monkeypatch):
     monkeypatch.setattr("metabench.workloads.policy.FRAMES", 512)  # an epoch of a policy, shorter
+    monkeypatch.setattr("metabench.workloads.fewshot.EPISODES", 32)
     workload = registry.create("workloads", name)
     check_workload(workload, sample(workload.view, 48), n=5)
 
@@ -43,7 +44,8 @@ def test_work_grows_with_the_network(name):
     assert (params > 0).all() and (flops > 0).all() and np.corrcoef(np.log(params), np.log(flops))[0, 1] > 0.2
     sizes = sizes_of(SimpleNamespace(
         shape=arrays.shape, n_features=arrays.n_features, vocabulary=arrays.vocabulary, n_outputs=arrays.n_outputs,
-        system=arrays.system, n_train=len(arrays.x_train), n_valid=len(arrays.x_valid), n_test=len(arrays.x_test),
+        system=arrays.system, shots=arrays.shots, source_classes=arrays.source_classes, n_train=len(arrays.x_train),
+        n_valid=len(arrays.x_valid), n_test=len(arrays.x_test),
     ))  # fmt: skip
     assert [workload.work(sizes, row, (1, 3)) for row in rows] == [workload.work(arrays, row, (1, 3)) for row in rows]
     assert all(workload.flops(arrays, row, 3) == 3 * f for row, f in zip(rows, flops, strict=True))
