@@ -49,10 +49,11 @@ def compute_live(
         if group.method not in failed:
             tasks.setdefault(group.task_id, []).append(group)
     if tasks:
-        for groups, outcome, reason in cluster.stream(advance, _made(bench), lambda _: list(tasks.values())):
-            if outcome is None:
+        jobs = [(groups,) for groups in tasks.values()]
+        for (groups,), outcomes, reason in cluster.stream(run, _made(bench), lambda _: jobs):
+            if outcomes is None:
                 raise MetabenchError(f"the searches of task {groups[0].task_id} failed: {reason}")
-            yield outcome
+            yield from outcomes
 
 
 def _made(bench: Callable[[], Any]) -> Callable[[], Any]:
@@ -86,13 +87,7 @@ def search(bench: Bench, batch: list[Group]) -> Iterator[tuple[Group, list[dict]
             yield group, rows, None
 
 
-def advance(bench, groups: list[Group]) -> Iterator[tuple[Group, list[dict] | None, str | None]]:
-    """Outcomes of all groups of a task."""
-    with one_thread():
-        yield from bench.run(groups)
-
-
-def run(work, job: tuple) -> Iterator[list[dict]]:
+def run(bench, job: tuple) -> Iterator[list]:
     """The one answer to a job."""
     with one_thread():
-        yield work.run(*job)
+        yield bench.run(*job)

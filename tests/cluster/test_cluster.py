@@ -18,6 +18,8 @@ from metabench import cluster
 from metabench.errors import MetabenchError
 from metabench.evaluate import evaluate, run
 from metabench.evaluate.predict import predict
+from metabench.evaluate.ray_cluster import compute_live
+from metabench.evaluate.worker import Group
 from metabench.generate import execute, generate, plan, ray_cluster
 from metabench.leaderboard.board import load_board
 from metabench.table import TableWriter, load_table, lock, rows, verify
@@ -218,6 +220,18 @@ def test_a_node_is_killed_and_traces_are_those_of_a_local_evaluation(three, monk
     found = evaluate(METHODS, board, table, profile="lite", executor="ray")
     assert killed and len(three.worker_nodes) == 2
     assert without_times(found).equals(without_times(expected))
+
+
+def test_searches_in_lockstep_go_task_by_task(three):
+    class Bench:  # goes to the nodes by value
+        def run(self, groups):
+            return [(group, [{"task": groups[0].task_id, "of": len(groups)}], None) for group in groups]
+
+    todo = [Group(method, "own", task, {0: "key"}) for task in ("a", "b") for method in ("m", "n", "lacks")]
+    found = list(compute_live(todo, {"lacks": "a package"}, Bench))
+    assert sorted((g.task_id, g.method, r[0]["task"], r[0]["of"]) for g, r, _ in found) == [
+        (task, method, task, 2) for task in ("a", "b") for method in ("m", "n")
+    ]
 
 
 def test_predictions_are_those_of_this_machine(three):
