@@ -23,7 +23,7 @@ test-site: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m site
 
 test-cluster: $(VENV)/.cluster
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m cluster
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m cluster tests/cluster
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
