@@ -70,7 +70,9 @@ def fetch(url: str, sha256: str, derived: str | None = None) -> bytes:
             raise MetabenchError(f"{path}: cannot be read ({error})") from None
         return _checked(data, sha256, str(path))
     if derived:
-        raise MetabenchError(f"{url} has no address of its own ({derived}): point METABENCH_DATA at a folder that holds it")
+        raise MetabenchError(
+            f"{url} has no address of its own ({derived}): point METABENCH_DATA at a folder that holds it"
+        )
     return _download(url, sha256)
 
 

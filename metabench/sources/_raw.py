@@ -29,7 +29,9 @@ File = tuple[str, bytes]
 def read(files: list[File], entry: dict[str, Any]) -> tuple[Any, list | None]:
     """X and y of a catalogue entry; gzipped files are opened first. Raises MetabenchError for a file that is not what its
     entry says."""
-    files = [(name.removesuffix(".gz"), gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data) for name, data in files]
+    files = [
+        (name.removesuffix(".gz"), gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data) for name, data in files
+    ]
     try:
         return READERS[entry["format"]](files, entry)
     except (ValueError, KeyError, IndexError, struct.error, zipfile.BadZipFile, wave.Error, EOFError) as error:

@@ -22,7 +22,11 @@ def test_they_are_sound_and_their_cards_current(path):
 
 def test_its_split_is_that_of_every_board_on_it_that_leaves_no_domain_out():
     table = load_table(PATH)
-    boards = [b for b in map(load_board, board_names()) if b.dataset == table.name and b.digest == b.digest_on(table) and b.shift is None]
+    boards = [
+        b
+        for b in map(load_board, board_names())
+        if b.dataset == table.name and b.digest == b.digest_on(table) and b.shift is None
+    ]
     stored = (PATH / splits.FILE).read_bytes()
     assert any(splits.write(table.tasks, board.split) == stored for board in boards)
     for board in boards:  # a board may hold out fewer
