@@ -71,10 +71,10 @@ def _windows(rng, n):
 def _language(rng, n):
     """A chain of characters that mostly counts up."""
     tokens = np.zeros((n, 33), dtype=np.int32)
-    tokens[:, 0] = rng.integers(1, 12, size=n)
+    tokens[:, 0] = rng.integers(1, 48, size=n)
     for t in range(1, 33):
-        tokens[:, t] = np.where(rng.random(n) < 0.8, tokens[:, t - 1] % 11 + 1, rng.integers(1, 12, size=n))
-    return "language", "bits", 12, 12, tokens[:, :-1].copy(), tokens[:, 1:].copy()
+        tokens[:, t] = np.where(rng.random(n) < 0.9, tokens[:, t - 1] % 47 + 1, rng.integers(1, 48, size=n))
+    return "language", "bits", 48, 48, tokens[:, :-1].copy(), tokens[:, 1:].copy()
 
 
 def _pairs(rng, n):

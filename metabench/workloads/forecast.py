@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from metabench.space import Choice, Float, Ordinal, Space
+from metabench.tasks.metrics import score
 from metabench.workloads.base import COMMON, Workload
 
 
@@ -76,3 +79,21 @@ class Forecast(Workload):
             "gru units": out["examples"] * moments * int(config["units"]) * gru,
             "noise": out["examples"] * arrays.n_features * (config["input_noise"] > 0),
         }
+
+    def references(self, arrays) -> dict[str, float]:
+        """What persists, what repeats (the period, of at most the moments known, that fits the training rows best), and ridge
+        regression on all that is known."""
+        from sklearn.linear_model import RidgeCV
+
+        def repeated(x, period: int):
+            return x[:, -period + np.arange(arrays.n_outputs) % period, 0]
+
+        x, x_test = arrays.x_train, arrays.x_test
+        period = min(range(2, x.shape[1] + 1), key=lambda p: score(arrays.metric, repeated(x, p), arrays.y_train))
+        ridge = RidgeCV(alphas=[10.0**k for k in range(-3, 5)]).fit(x.reshape(len(x), -1), arrays.y_train)
+        found = {
+            "last value": repeated(x_test, 1),
+            "last period": repeated(x_test, period),
+            "ridge": ridge.predict(x_test.reshape(len(x_test), -1)),
+        }
+        return {name: score(arrays.metric, forecast, arrays.y_test) for name, forecast in found.items()}

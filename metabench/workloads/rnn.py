@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from metabench.space import Choice, Float, Ordinal, Space, is_classification, when
+from metabench.tasks.metrics import score
 from metabench.workloads.base import COMMON, Workload
 
 #: cell → gates, each of them a linear map of the inputs, the state and a constant
@@ -80,3 +81,17 @@ class Rnn(Workload):
             **{f"{cell} units": units * (config["cell"] == cell) for cell in ("lstm", "gru")},
             "noise": out["examples"] * arrays.n_features * (config["input_noise"] > 0),
         }
+
+    def references(self, arrays) -> dict[str, float]:
+        """A linear model and nearest neighbours on the moments side by side."""
+        from sklearn.linear_model import LogisticRegression, RidgeCV
+        from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+
+        if arrays.n_classes:
+            balanced = "balanced" if arrays.metric == "balanced_accuracy" else None
+            models = LogisticRegression(C=0.1, max_iter=300, class_weight=balanced), KNeighborsClassifier(1)
+        else:
+            models = RidgeCV(alphas=[10.0**k for k in range(-2, 5)]), KNeighborsRegressor(5)
+        x, x_test = (part.reshape(len(part), -1) for part in (arrays.x_train, arrays.x_test))
+        found = [score(arrays.metric, model.fit(x, arrays.y_train).predict(x_test), arrays.y_test) for model in models]
+        return dict(zip(("linear", "neighbours"), found, strict=True))

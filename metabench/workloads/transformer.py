@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from metabench.space import Choice, Float, Ordinal, Space
 from metabench.workloads.base import COMMON, Workload
 
@@ -24,7 +26,7 @@ class Transformer(Workload):
 
     name = "transformer"
     space = COMMON | Space(
-        learning_rate=Float(1e-4, 1.0, log=True, default=5e-3),
+        learning_rate=Float(1e-4, 1.0, log=True, default=1e-2),
         batch_size=Ordinal(4, 8, 16, default=4),
         width=Ordinal(16, 32, 64, default=32),
         heads=Ordinal(1, 2, 4, default=2),
@@ -38,7 +40,7 @@ class Transformer(Workload):
     kinds = ("language",)
     modalities = ("text",)
     view = "language"
-    rows = (1024, 256)
+    rows = (768, 128)
     epochs = 5
 
     def build(self, arrays, config: dict[str, Any], seed: int):
@@ -84,3 +86,26 @@ class Transformer(Workload):
             "scores": tokens * moments * layers * int(config["heads"]),
             "classes": tokens * arrays.n_outputs,
         }
+
+    def references(self, arrays) -> dict[str, float]:
+        """Bits by the frequencies of two and of three letters in the training rows, each interpolated with those of fewer."""
+        size, x, y = arrays.vocabulary, arrays.x_train, arrays.y_train
+        one = np.bincount(y.ravel(), minlength=size) + 1.0
+        two, three = np.zeros((size, size)), np.zeros((size, size, size))
+        np.add.at(two, (x, y), 1.0)
+        np.add.at(three, (x[:, :-1], x[:, 1:], y[:, 1:]), 1.0)
+        two = interpolated(two, one / one.sum())
+        three = interpolated(three, two)
+        x, y = arrays.x_test, arrays.y_test
+        by_two = -np.log2(two[x, y])
+        # no letter stands before the first of a window
+        by_three = np.concatenate([by_two[:, :1], -np.log2(three[x[:, :-1], x[:, 1:], y[:, 1:]])], 1)
+        return {"two letters": float(by_two.mean()), "three letters": float(by_three.mean())}
+
+
+def interpolated(counts: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    """Counts [..., letters] as probabilities, mixed with those of the next lower order by the number of kinds that were seen
+    (Witten & Bell, 1991)."""
+    kinds = (counts > 0).sum(-1, keepdims=True)
+    total = counts.sum(-1, keepdims=True) + kinds
+    return np.where(total > 0, (counts + kinds * lower) / np.maximum(total, 1), lower)
