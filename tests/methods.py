@@ -23,6 +23,7 @@ NEURAL = [name for name in METAMODELS if issubclass(registry.load("metamodels", 
 #: settings that make a method quick; how it is wired stays the same
 QUICK = {
     "deep_kernel": {"epochs": 4, "rate": 3e-3, "adapt": 2},
+    "frozen_transfer": {"epochs": 4, "rate": 3e-3},
     "rgpe": {"draws": 32},
     "synetune_box": {"inside": "RandomSearch"},
     "xgb_quantile": {"trees": 10, "histories": 4},

@@ -6,7 +6,8 @@ import torch
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from metabench.metamodels.deep_kernel import DeepKernel, negative_likelihood, scales
+from metabench.metamodels._deep_process import NOISE
+from metabench.metamodels.deep_kernel import DeepKernel
 from metabench.search.base import History
 from metabench.testing import PlantedFamily
 from metabench.testing.planted import SPACE
@@ -16,21 +17,23 @@ SOURCE = FAMILY.source(range(8), CONFIGS)
 
 
 def reference(network) -> GaussianProcessRegressor:
-    length, variance, noise = (s.item() for s in scales(network))
-    return GaussianProcessRegressor(
-        ConstantKernel(variance) * Matern(length, nu=2.5) + WhiteKernel(noise + 1e-6), alpha=0.0, optimizer=None
-    )
+    """scikit-learn's with the scales of a network."""
+    length, variance = (s.exp().item() for s in (network.log_length, network.log_variance))
+    noise = network.log_noise.exp().item() + NOISE + 1e-6
+    kernel = ConstantKernel(variance) * Matern(length, nu=2.5) + WhiteKernel(noise)
+    return GaussianProcessRegressor(kernel, alpha=0.0, optimizer=None)
 
 
 @pytest.mark.parametrize("layers", [0, 3])
 def test_the_likelihood_is_that_of_a_gaussian_process(layers):
     """On what the encoder makes of x: scikit-learn's, a point; with no layers that is x itself."""
     rng = np.random.default_rng(0)
-    network = DeepKernel(layers=layers, width=5).network(4).double()
+    model = DeepKernel(layers=layers, width=5)
+    network = model.network(4).double()
     x, y = rng.normal(size=(2, 12, 4)), rng.normal(size=(2, 12))
     with torch.no_grad():
         z = network.encoder(torch.as_tensor(x)).numpy()
-        found = negative_likelihood(network, torch.as_tensor(x), torch.as_tensor(y)).item()
+        found = model.negative_likelihood(network, torch.as_tensor(x), torch.as_tensor(y)).item()
     if layers == 0:
         np.testing.assert_array_equal(z, x)
     plain = [-reference(network).fit(*task).log_marginal_likelihood() / 12 for task in zip(z, y, strict=True)]
@@ -51,7 +54,7 @@ def test_without_an_encoder_it_is_a_gaussian_process():
     plain = reference(network).fit(x[tried], (y - a) / b - model.mean_[tried])
     residual, std = plain.predict(x, return_std=True)
     np.testing.assert_allclose(mean, model.mean_ + residual, atol=1e-5)
-    np.testing.assert_allclose(variance, std**2 - scales(network)[2].item() - 1e-6, atol=1e-5)
+    np.testing.assert_allclose(variance, std**2 - plain.kernel_.k2.noise_level, atol=1e-5)
 
 
 def test_learning_over_tasks_explains_new_ones_better():
@@ -67,7 +70,7 @@ def test_learning_over_tasks_explains_new_ones_better():
         episodes = tasks.draw(np.random.default_rng(0), 20, 30)
         with torch.no_grad():
             inputs = [torch.as_tensor(v) for v in (episodes.x, episodes.seen)]
-            found[layers, epochs] = negative_likelihood(network, *inputs).item()
+            found[layers, epochs] = model.negative_likelihood(network, *inputs).item()
     assert found[3, 60] < found[3, 1] - 0.05
     assert found[3, 60] < found[0, 60]
 
