@@ -68,8 +68,9 @@ class Cnn(Workload):
 
     name = "cnn"
     space = COMMON | Space(
-        learning_rate=Float(1e-4, 1.0, log=True, default=3e-3),
-        channels=Ordinal(4, 8, 16, default=8),
+        learning_rate=Float(1e-4, 1.0, log=True, default=5e-3),
+        batch_size=Ordinal(16, 32, 64, 128, 256, default=32),
+        channels=Ordinal(4, 8, 16, default=16),
         blocks=Int(1, 3, default=2),
         kernel=Ordinal(3, 5, default=3),
         pooling=Choice("max", "average", "stride", default="max"),

@@ -38,7 +38,7 @@ struct Arena {
 struct Block {
   int inputs, outputs, stride, pool;  // pool: side of a pool, 1 or 2
   float *w, *b, *gamma, *beta;        // w [inputs × kernel × kernel, outputs]
-  Frame in, z, normal, dz, din;       // inputs; sums; these before gamma and beta; gradients of sums and of inputs
+  Frame in, z, dz, din;               // inputs; sums (with a norm: normal ones); gradients of sums and of inputs
   Sweep forward;
   std::vector<int> at;          // of each place of `forward`, where its gradient is
   std::vector<Sweep> backward;  // of stride 2 one for each parity of row and column
@@ -128,7 +128,6 @@ struct Run {
       y.din = Frame(inputs, height, width, 0, lanes);
       for (Frame* f : {&y.in, &y.z, &y.dz}) arena.take(*f);
       if (l) arena.take(y.din);
-      if (c.norm) arena.take(y.normal = y.z);
       y.rstd.resize(lanes);
       for (int i = 0; i < high; i++)
         for (int j = 0; j < across; j++)
@@ -281,7 +280,8 @@ struct Run {
       Block& y = blocks[l];
       convolve(y.in.data, y.forward, y.w, y.outputs, y.b, y.z.data, y.z.channel);
       if (c.norm) normalise(y);
-      pool(y, l + 1 < blocks.size() ? blocks[l + 1].in : features);
+      const Frame& above = l + 1 < blocks.size() ? blocks[l + 1].in : features;
+      c.norm ? pool<true>(y, above) : pool<false>(y, above);
     }
     transpose(features.data, lanes, wide, lanes, h, wide);
     if (training && c.drop) {
@@ -299,36 +299,45 @@ struct Run {
     product(h, wide, 1, lanes, n_features, w, ld, b, outp, [=](int r, int j, V z) { store(out + r * ld + j, z); });
   }
 
-  // f(offset in a channel) for every vector of the sums, v-th of the batch.
+  // visit(place in a channel of f, the same in one of g) of every pixel, vector v of the batch.
   template <class F>
-  static inline void each(const Frame& f, int v, const F& visit) {
+  static inline void each(const Frame& f, const Frame& g, int v, const F& visit) {
     for (int i = 0; i < f.height; i++)
-      for (int j = 0; j < f.width; j++) visit(f.at(i, j) + 16 * v);
+      for (int j = 0, a = f.at(i, 0) + 16 * v, b = g.at(i, 0) + 16 * v; j < f.width; j++, a += f.batch, b += f.batch)
+        visit(a, b);
   }
 
+  // Sums → mean 0 and variance 1 over each picture.
   __attribute__((noinline)) void normalise(Block& y) {
     const V inverse = splat(1.f / (y.outputs * y.z.height * y.z.width));
     for (int v = 0; v < vectors; v++) {
-      V sum = splat(0.f), square = splat(0.f);
-      for (int o = 0; o < y.outputs; o++) {
-        const float* z = y.z.data + (size_t)o * y.z.channel;
-        each(y.z, v, [&](int at) { sum = sum + load(z + at); });
+      const size_t next = y.z.channel;
+      V s[4], q[4];  // of every fourth channel: a sum waits for the one before it
+      for (int i = 0; i < 4; i++) s[i] = q[i] = splat(0.f);
+      for (int o = 0; o < y.outputs; o += 4) {
+        const float* z = y.z.data + o * next;
+        each(y.z, y.z, v, [&](int at, int) {
+#pragma GCC unroll 4
+          for (int i = 0; i < 4; i++) s[i] = s[i] + load(z + i * next + at);
+        });
       }
-      const V mean = sum * inverse;
-      for (int o = 0; o < y.outputs; o++) {
-        const float* z = y.z.data + (size_t)o * y.z.channel;
-        each(y.z, v, [&](int at) { const V e = load(z + at) - mean; square = fma(e, e, square); });
+      const V mean = ((s[0] + s[1]) + (s[2] + s[3])) * inverse;
+      for (int o = 0; o < y.outputs; o += 4) {
+        const float* z = y.z.data + o * next;
+        each(y.z, y.z, v, [&](int at, int) {
+#pragma GCC unroll 4
+          for (int i = 0; i < 4; i++) {
+            const V e = load(z + i * next + at) - mean;
+            q[i] = fma(e, e, q[i]);
+          }
+        });
       }
+      const V square = (q[0] + q[1]) + (q[2] + q[3]);
       const V rstd = splat(1.f) / root(fma(square, inverse, splat(1e-5f)));
       memcpy(&y.rstd[16 * v], &rstd, sizeof rstd);
       for (int o = 0; o < y.outputs; o++) {
-        float *z = y.z.data + (size_t)o * y.z.channel, *normal = y.normal.data + (size_t)o * y.z.channel;
-        const V gamma = splat(y.gamma[o]), beta = splat(y.beta[o]);
-        each(y.z, v, [&](int at) {
-          const V e = (load(z + at) - mean) * rstd;
-          store(normal + at, e);
-          store(z + at, fma(e, gamma, beta));
-        });
+        float* z = y.z.data + o * next;
+        each(y.z, y.z, v, [&](int at, int) { store(z + at, (load(z + at) - mean) * rstd); });
       }
     }
   }
@@ -336,28 +345,39 @@ struct Run {
   static inline V positive(V a) { return select(less(a, splat(0.f)), splat(0.f), a); }  // NaN stays NaN
   static inline V larger(V a, V b) { return select(less(a, b), b, a); }
 
+  // What enters the ReLU of a channel: its sums, or these after the norm's scale and shift.
+  template <bool NORM>
+  struct Entry {
+    V gamma, beta;
+    Entry(const Block& y, int o) : gamma(splat(NORM ? y.gamma[o] : 1.f)), beta(splat(NORM ? y.beta[o] : 0.f)) {}
+    V operator()(const float* z) const { return NORM ? fma(load(z), gamma, beta) : load(z); }
+  };
+
   // ReLU and pooling of the sums into a frame.
+  template <bool NORM>
   __attribute__((noinline)) void pool(const Block& y, const Frame& to) {
     const int right = lanes, down = y.z.row;
-    for (int o = 0; o < y.outputs; o++)
+    for (int o = 0; o < y.outputs; o++) {
+      const Entry<NORM> entry(y, o);
       for (int i = 0; i < to.height; i++)
         for (int j = 0; j < to.width; j++) {
           const float* z = y.z.data + (size_t)o * y.z.channel + y.z.at(y.pool * i, y.pool * j);
           float* out = to.data + (size_t)o * to.channel + to.at(i, j);
           if (y.pool == 1)
-            for (int v = 0; v < lanes; v += 16) store(out + v, positive(load(z + v)));
+            for (int v = 0; v < lanes; v += 16) store(out + v, positive(entry(z + v)));
           else if (c.pooling == MAX)
             for (int v = 0; v < lanes; v += 16) {
-              const V top = larger(load(z + v), load(z + right + v));
-              store(out + v, positive(larger(top, larger(load(z + down + v), load(z + down + right + v)))));
+              const V top = larger(entry(z + v), entry(z + right + v));
+              store(out + v, positive(larger(top, larger(entry(z + down + v), entry(z + down + right + v)))));
             }
           else
             for (int v = 0; v < lanes; v += 16) {
-              const V top = positive(load(z + v)) + positive(load(z + right + v));
-              const V low = positive(load(z + down + v)) + positive(load(z + down + right + v));
+              const V top = positive(entry(z + v)) + positive(entry(z + right + v));
+              const V low = positive(entry(z + down + v)) + positive(entry(z + down + right + v));
               store(out + v, (top + low) * splat(0.25f));
             }
         }
+    }
   }
 
   // ------------------------------------------------------------------------------------------------ backward
@@ -376,7 +396,8 @@ struct Run {
     transpose(dh, wide, lanes, wide, d_features.data, lanes);
     for (int l = (int)blocks.size() - 1; l >= 0; l--) {
       Block& y = blocks[l];
-      unpool(y, l + 1 < (int)blocks.size() ? blocks[l + 1].din : d_features);
+      const Frame& above = l + 1 < (int)blocks.size() ? blocks[l + 1].din : d_features;
+      c.norm ? unpool<true>(y, above) : unpool<false>(y, above);
       if (c.norm) unnormalise(y);
       weight_gradient(y.dz.data, y.dz.channel, y.at.data(), y.in.data, y.forward, y.outputs, sum, g + (y.w - p));
       bias_gradient(y);
@@ -403,10 +424,12 @@ struct Run {
   }
 
   // The gradient d of what a block hands on → that of its sums.
+  template <bool NORM>
   __attribute__((noinline)) void unpool(Block& y, const Frame& d) {
     const int right = lanes, down = y.z.row, d_down = y.dz.row;
     const V zero = splat(0.f), quarter = splat(0.25f);
     for (int o = 0; o < y.outputs; o++) {
+      const Entry<NORM> entry(y, o);
       float* all = y.dz.data + (size_t)o * y.dz.channel;
       for (int i = 0; i < d.height; i++)
         for (int j = 0; j < d.width; j++) {
@@ -414,11 +437,11 @@ struct Run {
           const float* in = d.data + (size_t)o * d.channel + d.at(i, j);
           float* out = all + y.dz.at(y.pool * i, y.pool * j);
           if (y.pool == 1)
-            for (int v = 0; v < lanes; v += 16) store(out + v, select(less(zero, load(z + v)), load(in + v), zero));
+            for (int v = 0; v < lanes; v += 16) store(out + v, select(less(zero, entry(z + v)), load(in + v), zero));
           else if (c.pooling == MAX)
             for (int v = 0; v < lanes; v += 16) {  // to the first of the largest
-              const V z0 = load(z + v), z1 = load(z + right + v);
-              const V z2 = load(z + down + v), z3 = load(z + down + right + v);
+              const V z0 = entry(z + v), z1 = entry(z + right + v);
+              const V z2 = entry(z + down + v), z3 = entry(z + down + right + v);
               const V top = larger(z0, z1), low = larger(z2, z3), best = larger(top, low);
               const V e = select(less(zero, best), load(in + v), zero);
               const V upper = select(less(top, low), zero, e), lower = select(less(top, low), e, zero);
@@ -430,10 +453,10 @@ struct Run {
           else
             for (int v = 0; v < lanes; v += 16) {
               const V e = load(in + v) * quarter;
-              store(out + v, select(less(zero, load(z + v)), e, zero));
-              store(out + right + v, select(less(zero, load(z + right + v)), e, zero));
-              store(out + d_down + v, select(less(zero, load(z + down + v)), e, zero));
-              store(out + d_down + right + v, select(less(zero, load(z + down + right + v)), e, zero));
+              store(out + v, select(less(zero, entry(z + v)), e, zero));
+              store(out + right + v, select(less(zero, entry(z + right + v)), e, zero));
+              store(out + d_down + v, select(less(zero, entry(z + down + v)), e, zero));
+              store(out + d_down + right + v, select(less(zero, entry(z + down + right + v)), e, zero));
             }
         }
       // an odd rim belongs to no pool
@@ -446,18 +469,15 @@ struct Run {
   __attribute__((noinline)) void unnormalise(Block& y) {
     float *g_gamma = g + (y.gamma - p), *g_beta = g + (y.beta - p);
     const V inverse = splat(1.f / (y.outputs * y.z.height * y.z.width));
-    const int skip = y.dz.at(0, 0), row = y.dz.row - y.z.row;  // from a place of the sums to that of its gradient
-    const int area = y.z.row;
-    auto there = [=](int at) { return at + skip + at / area * row; };
     for (int o = 0; o < y.outputs; o++) g_gamma[o] = g_beta[o] = 0.f;
     for (int v = 0; v < vectors; v++) {
       V sum = splat(0.f), dot = splat(0.f), rstd;
       memcpy(&rstd, &y.rstd[16 * v], sizeof rstd);
       for (int o = 0; o < y.outputs; o++) {
-        const float *d = y.dz.data + (size_t)o * y.dz.channel, *normal = y.normal.data + (size_t)o * y.z.channel;
+        const float *d = y.dz.data + (size_t)o * y.dz.channel, *normal = y.z.data + (size_t)o * y.z.channel;
         V s = splat(0.f), q = splat(0.f);
-        each(y.z, v, [&](int at) {
-          const V e = load(d + there(at));
+        each(y.z, y.dz, v, [&](int at, int there) {
+          const V e = load(d + there);
           s = s + e;
           q = fma(e, load(normal + at), q);
         });
@@ -470,10 +490,10 @@ struct Run {
       dot = dot * inverse;
       for (int o = 0; o < y.outputs; o++) {
         float* d = y.dz.data + (size_t)o * y.dz.channel;
-        const float* normal = y.normal.data + (size_t)o * y.z.channel;
+        const float* normal = y.z.data + (size_t)o * y.z.channel;
         const V gamma = splat(y.gamma[o]);
-        each(y.z, v, [&](int at) {
-          float* e = d + there(at);
+        each(y.z, y.dz, v, [&](int at, int there) {
+          float* e = d + there;
           store(e, (load(e) * gamma - sum - load(normal + at) * dot) * rstd);
         });
       }
