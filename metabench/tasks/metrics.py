@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from metabench.tasks import kernels
+
 #: a largest class this many times the smallest makes accuracy misleading
 IMBALANCE = 5.0
 
@@ -14,7 +16,7 @@ METRICS = {
     "control": "return", "episodes": "accuracy",
 }  # fmt: skip
 #: metrics that fall as a network gets better
-FALLING = ("rmse", "bits", "nats")
+FALLING = ("rmse", "bits", "nats", "mmd")
 #: least variance of a standardised input in a Gaussian likelihood: an input that hardly varies has no density else
 FLOOR = 0.01
 
@@ -36,7 +38,7 @@ def direction(metric: str) -> str:
 def chance(metric: str, y_train: np.ndarray, y_test: np.ndarray) -> float:
     """Score on the test rows of the best constant prediction on the training rows: of ``bits``, the distribution of the
     training rows' tokens (one more of each counted); of ``nats``, the negative log-density per input of independent
-    Gaussians."""
+    Gaussians; of ``mmd``, the mean row over and over."""
     if metric == "exact_match":
         return 0.0
     if metric == "return":  # the targets are what random actions earn
@@ -47,6 +49,8 @@ def chance(metric: str, y_train: np.ndarray, y_test: np.ndarray) -> float:
     if metric == "nats":
         variance = np.maximum(y_train.var(0, dtype=np.float64), FLOOR)
         return float(0.5 * ((y_test - y_train.mean(0)) ** 2 / variance + np.log(2.0 * np.pi * variance)).mean())
+    if metric == "mmd":
+        return float(1.0 + kernels.within(y_test) - 2.0 * kernels.between(y_train.mean(0, keepdims=True), y_test))
     if metric == "rmse":
         return float(np.sqrt(((y_test - y_train.mean(0)) ** 2).mean()))
     if metric == "r2":

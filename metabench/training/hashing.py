@@ -14,8 +14,8 @@ ORDER, NOISE_A, NOISE_B, AUGMENT, WEIGHTS, DROPOUT = 1, 2, 3, 4, 16, 64
 ACTION_A, ACTION_B, EPISODE = 5, 6, 7
 #: of few-shot episodes: their classes, their rows
 CLASSES, SHOWN = 12, 13
-#: of generators: latent numbers while training and where they are judged
-LATENT_A, LATENT_B, JUDGED_A, JUDGED_B = 8, 9, 10, 11
+#: of generators: latent numbers while training and where they are judged; shares of real and made rows
+LATENT_A, LATENT_B, JUDGED_A, JUDGED_B, MIXED = 8, 9, 10, 11, 14
 GOLDEN = 0x9E3779B1
 
 
