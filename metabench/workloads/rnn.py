@@ -25,11 +25,11 @@ class Rnn(Workload):
 
     name = "rnn"
     space = COMMON | Space(
-        learning_rate=Float(1e-4, 1.0, log=True, default=5e-3),
-        batch_size=Ordinal(16, 32, 64, default=32),
+        learning_rate=Float(1e-4, 1.0, log=True, default=1e-2),
+        batch_size=Ordinal(16, 32, 64, default=16),
         cell=Choice("elman", "lstm", "gru", default="gru"),
         units=Ordinal(16, 32, 64, default=32),
-        direction=Choice("forward", "both", default="forward"),
+        direction=Choice("forward", "both", default="both"),
         forget_bias=Float(-1.0, 3.0, default=1.0, when=when("cell", "lstm", "gru")),
         init_scale=Float(0.25, 4.0, log=True, default=1.0),
         dropout=Float(0.0, 0.6, default=0.1),
@@ -39,8 +39,8 @@ class Rnn(Workload):
     kinds = ("classification", "regression")
     modalities = ("series", "audio", "text")
     view = "sequence"
-    rows = (1024, 512)
-    epochs = 36
+    rows = (768, 384)
+    epochs = 50
 
     @classmethod
     def accepts(cls, listing) -> bool:

@@ -45,7 +45,13 @@ def test_the_forget_bias_keeps_the_state():
         last[:, -1] += 1.0
         seen = []
         for bias in (-1.0, 3.0):
-            net = RNN.build(ARRAYS, table({"cell": cell, "forget_bias": bias}).iloc[0].to_dict(), 0).float().eval()
+            net = (
+                RNN.build(
+                    ARRAYS, table({"cell": cell, "forget_bias": bias, "direction": "forward"}).iloc[0].to_dict(), 0
+                )
+                .float()
+                .eval()
+            )
             with torch.no_grad():
                 base, early, late = (net(torch.as_tensor(x)) for x in (ARRAYS.x_valid, first, last))
             seen.append(((early - base).norm() / (late - base).norm()).item())
