@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from metabench.space import Choice, Float, Int, Ordinal, Space, is_classification, when
+from metabench.tasks.metrics import score
 from metabench.workloads.base import COMMON, Workload
 
 #: augmentation hyperparameters count where there is any
@@ -100,6 +102,33 @@ class Cnn(Workload):
         from metabench.workloads._cnn import CnnCohort
 
         return CnnCohort
+
+    def references(self, arrays) -> dict[str, float]:
+        """A linear model and a support vector machine (RBF kernel) on the pixels."""
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.svm import SVC
+
+        train, test = (x.reshape(len(x), -1) for x in (arrays.x_train, arrays.x_test))
+        balanced = "balanced" if arrays.metric == "balanced_accuracy" else None
+        methods = {
+            "linear": LogisticRegression(C=0.01, max_iter=300, class_weight=balanced),
+            "SVM": SVC(class_weight=balanced),
+        }
+        return {
+            name: score(arrays.metric, method.fit(train, arrays.y_train).predict(test), arrays.y_test)
+            for name, method in methods.items()
+        }
+
+    def work(self, arrays, config: dict[str, Any], checkpoints: Sequence[int]) -> dict[str, float]:
+        out, made = super().work(arrays, config, checkpoints), blocks(arrays.shape, config)
+        rows = len(arrays.x_train) + len(arrays.x_valid) + len(arrays.x_test)
+        units = sum(b.outputs * b.convolved[0] * b.convolved[1] for b in made) * out["examples"]
+        return out | {
+            "evaluated": float(rows * sum(b.macs for b in made) * len(checkpoints)),
+            "units": units,
+            "normed units": units * (config["norm"] == "layer"),
+            "moved pixels": out["examples"] * arrays.n_features * (config["augmentation"] == "random"),
+        }
 
     def params(self, arrays, config: dict[str, Any]) -> int:
         made = blocks(arrays.shape, config)
