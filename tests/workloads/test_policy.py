@@ -63,7 +63,8 @@ def test_every_hyperparameter_reaches_the_run(change):
     arrays = sample("control", 48)
     # by plain steps without a clip: Adam would undo what only scales the critic's gradient
     base = POLICY.space.default() | {
-        "batch_size": 64, "optimizer": "sgd", "beta1": None, "beta2": None, "learning_rate": 0.1, "clip": "none", "clip_norm": None,
+        "batch_size": 64, "optimizer": "sgd", "beta1": None, "beta2": None, "learning_rate": 0.1, "clip": "none",
+        "clip_norm": None,
     }  # fmt: skip
     configs = POLICY.space.table([base, base | change])
     curves = run_cohort(POLICY, arrays, configs, [0, 0], (2,), backend="batched")
