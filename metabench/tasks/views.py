@@ -40,7 +40,7 @@ from metabench.sources.base import Dataset
 from metabench.tasks import preprocess, splits
 
 #: part of the key of cached arrays of every view but flat: raise it when anything here changes
-VERSION = "2"
+VERSION = "3"
 SIDE, FLAT_SIDE = 16, 16
 SERIES, FRAMES, BANDS, LETTERS = 64, 32, 20, 20
 WORDS, VOCABULARY = 32, 2048
@@ -156,7 +156,7 @@ class Sequence(View):
 
     def see(self, rows, y, train, data):
         if data.modality == "text":
-            codes, size = vocabulary([rows[i] for i in train], most=64)
+            codes, size = vocabulary(rows, train, most=64)
             rows = [np.eye(size, dtype=np.float32)[[codes.get(c, 1) for c in text]] for text in rows]
             mean, std = 0.0, 1.0
         else:
@@ -200,12 +200,14 @@ def energies(sound: np.ndarray, rate: int) -> np.ndarray:
     return np.log(power @ np.clip(np.minimum(rise, fall), 0.0, None).T + 1e-8).astype(np.float32)
 
 
-def vocabulary(texts, most: int, reserved: int = 2) -> tuple[dict[str, int], int]:
-    """Token → code, from ``reserved`` on, of the commonest tokens (ties by the alphabet); and how many codes there are, at
-    ``most``."""
-    values, counts = np.unique(np.array([token for text in texts for token in text], dtype=str), return_counts=True)
+def vocabulary(texts, train, most: int, reserved: int = 2) -> tuple[dict[str, int], int]:
+    """Token → code, from ``reserved`` on, of the training rows' commonest tokens (ties by the alphabet); and how many codes
+    there are, at ``most``: as many as all rows would need, so that it is the same for every split."""
+    known = np.array([token for i in train for token in texts[i]], dtype=str)
+    values, counts = np.unique(known, return_counts=True)
     kept = values[np.lexsort((values, -counts))][: most - reserved]
-    return {str(token): reserved + i for i, token in enumerate(kept)}, reserved + len(kept)
+    size = min(most, reserved + len({token for text in texts for token in text}))
+    return {str(token): reserved + i for i, token in enumerate(kept)}, size
 
 
 class Words(View):
@@ -215,7 +217,7 @@ class Words(View):
         return [re.findall(r"[a-z0-9']+|[^\sa-z0-9']", text.lower())[:WORDS] for text in data.X]
 
     def see(self, rows, y, train, data):
-        codes, size = vocabulary([rows[i] for i in train], VOCABULARY)
+        codes, size = vocabulary(rows, train, VOCABULARY)
         x = np.zeros((len(rows), max(map(len, rows))), dtype=np.int32)
         for i, row in enumerate(rows):
             x[i, : len(row)] = [codes.get(token, 1) for token in row]
@@ -253,7 +255,7 @@ class Language(View):
         return text[: size * (CONTEXT + 1)].reshape(size, CONTEXT + 1)
 
     def see(self, rows, y, train, data):
-        codes, size = vocabulary(rows[train], 128, reserved=1)
+        codes, size = vocabulary(rows, train, 128, reserved=1)
         values, inverse = np.unique(rows, return_inverse=True)
         tokens = np.array([codes.get(v, 0) for v in values], dtype=np.int32)[inverse].reshape(rows.shape)
         return Seen(np.ascontiguousarray(tokens[:, :-1]), np.ascontiguousarray(tokens[:, 1:]), size, size)
@@ -267,8 +269,8 @@ class Pairs(View):
         return [(source, target) for source, target in data.X if len(source) <= SOURCE and len(target) < TARGET]
 
     def see(self, rows, y, train, data):
-        sources, wide = vocabulary([rows[i][0] for i in train], 256)
-        targets, size = vocabulary([rows[i][1] for i in train], 256)
+        sources, wide = vocabulary([source for source, _ in rows], train, 256)
+        targets, size = vocabulary([target for _, target in rows], train, 256)
         x = np.zeros((len(rows), SOURCE), dtype=np.int32)
         z = np.zeros((len(rows), TARGET), dtype=np.int32)
         for i, (source, target) in enumerate(rows):

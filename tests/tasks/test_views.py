@@ -73,11 +73,21 @@ def test_words_are_known_from_training_rows_alone():
     rows = view("words").examples(dataset(texts))
     assert rows[1] == ["the", "cat", "ran", "!"]
     seen = view("words").see(rows, np.zeros(3), np.array([0, 1]), dataset(texts))
-    assert seen.x.tolist()[2] == [1, 1, 0, 0] and seen.vocabulary == 2 + 5
+    assert seen.x.tolist()[2] == [1, 1, 0, 0] and seen.vocabulary == 2 + 7
     assert seen.x[0, 0] == seen.x[1, 0] >= 2 and seen.x[0, 3] == 0
     letters = view("words").examples(dataset(["CCO"], unit="character"))
     assert letters == [["C", "C", "O"]]
     assert (view("words").embedding(seen).sum(1) <= 1).all()
+
+
+def test_every_split_has_as_many_kinds_of_token():
+    texts = ["a b c", "d", "e f", "a"]
+    rows = view("words").examples(dataset(texts))
+    sizes = {
+        view("words").see(rows, np.zeros(4), np.array(train), dataset(texts)).vocabulary
+        for train in ([0], [1, 3], [0, 1, 2])
+    }
+    assert sizes == {8}
 
 
 def test_no_moment_is_predicted_by_two_windows():
@@ -93,7 +103,7 @@ def test_language_predicts_the_next_character():
     text = "abcd" * 200 + "Z" * 65
     rows = view("language").examples(dataset(text, kind="language"))
     seen = view("language").see(rows, None, np.arange(len(rows) - 1), dataset(text, kind="language"))
-    assert seen.vocabulary == seen.classes == 5 and (seen.x[:, 1:] == seen.y[:, :-1]).all()
+    assert seen.vocabulary == seen.classes == 6 and (seen.x[:, 1:] == seen.y[:, :-1]).all()
     assert (seen.y[-1] == 0).any()  # never seen in training
 
 
@@ -103,7 +113,7 @@ def test_pairs_end_with_a_sign_and_what_cannot_be_said_is_zero():
     assert len(rows) == 2
     seen = view("pairs").see(rows, None, np.array([0]), dataset(pairs, kind="pairs"))
     assert seen.y[0, :3].tolist()[2] == 1 and seen.y[1, 1] == 0 and not seen.y[0, 3:].any()
-    assert seen.x[0, 3] == 0 and seen.classes == 4
+    assert seen.x[0, 3] == 0 and seen.classes == 5
 
 
 @pytest.mark.parametrize("name", VIEWS)
