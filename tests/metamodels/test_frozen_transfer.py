@@ -48,5 +48,5 @@ def test_what_the_target_may_change():
         said[transfer] = model.start(problem, 0).posterior(history)[0]
     for a, b in (("frozen", "head"), ("head", "full")):
         assert np.abs(said[a] - said[b]).max() > 1e-4
-    with pytest.raises(UsageError, match="^frozen_transfer: unknown transfer 'all'; known: frozen, head, full$"):
+    with pytest.raises(UsageError, match=r"^frozen_transfer: unknown transfer 'all'; known: frozen, head, full$"):
         FrozenTransfer("all")
