@@ -137,8 +137,7 @@ def train(
         optimiser.step()
         schedule.step()
         if look is not None and (step % max(1, steps // _LOOKS) == 0 or step == steps):
-            with torch.no_grad():
-                found = look()
+            found = look()
             if found < best:
                 best, kept = found, [p.detach().clone() for p in parameters]
         if (now := time.monotonic()) - said > _EVERY:
@@ -153,6 +152,10 @@ def train(
 
 
 # ---------------------------------------------------------------------------------------------- the base
+#: what is minimised: of a network, tasks, and the generator that draws episodes of them, a scalar
+Loss = Callable[["torch.nn.Module", Tasks, np.random.Generator], "torch.Tensor"]
+
+
 class Neural(MetaModel):
     """Base of the meta-models that are networks.
 
@@ -215,10 +218,9 @@ class Neural(MetaModel):
         configurations; what is not known of a pool (NaN) lies at the mean."""
         return np.nan_to_num((columns - self.centre_) / self.scale_).astype(np.float32)
 
-    def learn(
-        self, tasks: Tasks, held: Tasks | None, loss: Callable[[torch.nn.Module, Tasks, np.random.Generator], torch.Tensor]
-    ) -> None:  # fmt: skip
-        """Train the network by ``loss`` of random episodes and keep its weights."""
+    def learn(self, tasks: Tasks, held: Tasks | None, loss: Loss, judge: Loss | None = None) -> None:
+        """Train the network by ``loss`` of random episodes and keep its weights; ``judge`` (the loss, if not given) says
+        how good they are on the tasks that are ``held`` out."""
         import torch
 
         device = device_of(self.device, self.name)
@@ -229,7 +231,10 @@ class Neural(MetaModel):
         look = None
         if held is not None:
             look = lambda: np.mean(  # noqa: E731
-                [loss(network, held, np.random.default_rng([i, 0x4E4F])).item() for i in range(_HELD // self.tasks)]
+                [
+                    (judge or loss)(network, held, np.random.default_rng([i, 0x4E4F])).item()
+                    for i in range(_HELD // self.tasks)
+                ]
             )
         steps = self.epochs * -(-len(tasks.targets) // self.tasks)
         train(network, lambda: loss(network, tasks, rng), steps, self.rate, self.name, look)
