@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metabench.errors import UsageError
+from metabench.metamodels._episodes import Tasks
 from metabench.metamodels._gp import PoolGP
-from metabench.metamodels._neural import Neural, Tasks, milestone
+from metabench.metamodels._neural import Neural, milestone
 from metabench.metamodels.common import utilities
 from metabench.search.base import History, MetaTrain
 

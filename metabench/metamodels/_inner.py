@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels._neural import Neural, Tasks
+from metabench.metamodels._episodes import Tasks
+from metabench.metamodels._neural import Neural
 from metabench.search.base import History, MetaTrain
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels._neural import Neural, Tasks, gaussian_loss, perceptron
+from metabench.metamodels._episodes import Tasks
+from metabench.metamodels._neural import Neural, gaussian_loss, perceptron
 from metabench.search.base import History, MetaTrain
 
 if TYPE_CHECKING:

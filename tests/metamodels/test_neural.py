@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from metabench.errors import UsageError
-from metabench.metamodels._neural import Tasks, milestone, on_normal_scale, warp
+from metabench.metamodels._episodes import Tasks, on_normal_scale, warp
+from metabench.metamodels._neural import milestone
 from metabench.metamodels.deep_kernel import DeepKernel
 from metabench.testing import synthetic_source
 
