@@ -67,3 +67,15 @@ class Autoencoder(Workload):
         batch = min(int(config["batch_size"]), n)
         products = sum(a * b for sizes in (encoder, decoder) for a, b in itertools.pairwise(sizes))
         return (6 * products - 2 * encoder[0] * encoder[1]) * (n // batch) * batch * epochs
+
+    def references(self, arrays) -> dict[str, float]:
+        """Principal components: four, and as many as the default configuration has latent numbers."""
+        import numpy as np
+        from sklearn.decomposition import PCA
+
+        found = {}
+        for size in (4, int(self.space.default()["latent"])):
+            pca = PCA(min(size, arrays.n_features), svd_solver="full").fit(arrays.x_train.astype(np.float64))
+            residual = pca.inverse_transform(pca.transform(arrays.x_test)) - arrays.x_test
+            found[f"PCA, {size} components"] = float(np.sqrt((residual**2).mean()))
+        return found

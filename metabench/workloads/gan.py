@@ -88,3 +88,20 @@ class Gan(Workload):
         out = super().work(arrays, config, checkpoints)
         updates = out["steps"] * int(config["critic_steps"])
         return out | {"critic updates": updates, "judged": float(len(checkpoints) * arrays.n_features)}
+
+    def references(self, arrays) -> dict[str, float]:
+        """Kernel distances to the test rows: of training rows (the floor: no difference but chance), of as many draws from
+        a Gaussian with the training rows' mean and covariance, and with their variances alone."""
+        import numpy as np
+
+        from metabench.tasks import kernels
+
+        rng, n = np.random.default_rng(0), 256
+        train, test = arrays.x_train.astype(np.float64), kernels.compared(arrays.x_test.astype(np.float64))
+        mean, cov = train.mean(0), np.cov(train.T, bias=True)
+        draws = {
+            "training rows": rng.permutation(train)[:n],
+            "Gaussian, full covariance": rng.multivariate_normal(mean, cov, n, method="eigh"),
+            "Gaussian, independent inputs": rng.normal(mean, np.sqrt(np.diag(cov)), (n, len(mean))),
+        }
+        return {name: float(kernels.distance(made, test)) for name, made in draws.items()}

@@ -85,5 +85,25 @@ class Vae(Workload):
         products = sum(a * b for sizes in (encoder, decoder) for a, b in itertools.pairwise(sizes))
         return (6 * products - 2 * encoder[0] * encoder[1]) * (n // batch) * batch * epochs
 
+    def references(self, arrays) -> dict[str, float]:
+        """Gaussians, in nats per input: of full covariance, and factor analysis with as many factors as the default
+        configuration has latent numbers; variances are no smaller than the decoder's may be."""
+        import numpy as np
+        from scipy.stats import multivariate_normal
+        from sklearn.decomposition import FactorAnalysis
+
+        from metabench.tasks.metrics import FLOOR
+
+        train, test = (x.astype(np.float64) for x in (arrays.x_train, arrays.x_test))
+        values, axes = np.linalg.eigh(np.cov(train.T, bias=True))
+        full = (axes * np.maximum(values, FLOOR)) @ axes.T
+        size = int(self.space.default()["latent"])
+        factors = FactorAnalysis(min(size, arrays.n_features), random_state=0).fit(train)
+        few = factors.components_.T @ factors.components_ + np.diag(np.maximum(factors.noise_variance_, FLOOR))
+        return {
+            name: float(-multivariate_normal(train.mean(0), cov).logpdf(test).mean() / arrays.n_features)
+            for name, cov in (("Gaussian, full covariance", full), (f"factor analysis, {size} factors", few))
+        }
+
 
 __all__ = ["FLOOR", "Vae"]
