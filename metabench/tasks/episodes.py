@@ -11,8 +11,8 @@ from metabench.errors import UsageError
 from metabench.tasks.splits import row_hashes
 from metabench.tasks.task import Arrays
 
-#: rows of each class of an episode that are to be named
-QUERIES = 5
+#: rows of each class of an episode that are to be named; episodes of each part that a run is judged by
+QUERIES, JUDGED = 5, 64
 
 
 def usable(y: np.ndarray, shots: int) -> list[np.ndarray]:
@@ -43,4 +43,4 @@ def check(name: str, arrays: Arrays) -> None:
             )
 
 
-__all__ = ["QUERIES", "check", "fixed", "usable"]
+__all__ = ["JUDGED", "QUERIES", "check", "fixed", "usable"]

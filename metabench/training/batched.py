@@ -107,9 +107,11 @@ def _train(workload, arrays, data: Data, configs, seeds, place, checkpoints, cur
 
     epochs, reached, here = max(checkpoints), 0, np.arange(len(seeds))
     runs = learners(here)
-    advance = _stepper(runs)
+    advance, phase = _stepper(runs), runs.phase
     for epoch in range(epochs):
         runs.begin(epoch)
+        if runs.phase != phase:
+            advance, phase = _stepper(runs), runs.phase
         for step in range(epoch * runs.steps, (epoch + 1) * runs.steps):
             advance(step)
         if epoch + 1 == checkpoints[reached]:

@@ -85,6 +85,7 @@ class Parameters:
         self.flat = torch.zeros(runs, -(-int(ends[-1]) // 64) * 64, dtype=dtype, device=device)
         self.grad = torch.zeros_like(self.flat)
         self.named: dict[str, torch.Tensor] = {}
+        self.places: dict[str, slice] = {}
         for i, ((name, weight), size, end) in enumerate(zip(weights.items(), sizes, ends, strict=True)):
             low = int(end) - -(-size // 32) * 32
             here = self.flat[:, low : low + size]
@@ -96,12 +97,17 @@ class Parameters:
                 here.copy_(torch.as_tensor(values.reshape(runs, size), dtype=dtype))
             here.add_(weight.start)
             leaf = here.view(runs, *weight.shape).detach().requires_grad_()
+            self.places[name] = slice(low, low + size)
             leaf.grad = self.grad[:, low : low + size].view(runs, *weight.shape)
             self.named[name] = leaf
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """[R, ...]; its ``grad`` is a view into the gradients."""
         return self.named[name]
+
+    def columns(self, name: str) -> slice:
+        """Where it lies in ``flat``."""
+        return self.places[name]
 
     def backward(self, outputs: torch.Tensor, d_outputs: torch.Tensor) -> None:
         """Fill ``grad`` from the gradient of outputs that were computed from the parameters, by autograd."""

@@ -16,6 +16,8 @@ ACTION_A, ACTION_B, EPISODE = 5, 6, 7
 CLASSES, SHOWN = 12, 13
 #: of generators: latent numbers while training and where they are judged; shares of real and made rows
 LATENT_A, LATENT_B, JUDGED_A, JUDGED_B, MIXED = 8, 9, 10, 11, 14
+#: of a transfer: rows of what is learned first, and of what is tuned on
+FROM_SOURCE, FROM_TARGET = 1024, 1025
 GOLDEN = 0x9E3779B1
 
 

@@ -27,6 +27,8 @@ class Learners:
 
     #: updates an epoch
     steps: int
+    #: what a step does; it changes at the beginning of an epoch alone (a step captured before is then captured anew)
+    phase: int = 0
     #: [R], 0 while everything that a run computed was finite, NaN from then on
     trouble: torch.Tensor
 

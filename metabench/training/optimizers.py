@@ -162,20 +162,24 @@ RULES: dict[str, type[Rule]] = {
 class Optimizers:
     """Updates ``flat`` [R, P] by the gradients in ``grad`` [R, P] with learning rates ``rates``, float64 [R, T].
 
-    Runs of one optimizer should be neighbours. ``used`` [R] are the leading columns that a run uses (default: all).
+    Runs of one optimizer should be neighbours. ``used`` [R] are the leading columns that a run uses (default: all);
+    ``shares``, in place of it, are columns that all runs use, each with what their learning rate is multiplied by [R].
     """
 
     def __init__(
         self, flat: torch.Tensor, grad: torch.Tensor, configs: pd.DataFrame, rates: np.ndarray,
-        used: Sequence[int] | None = None,
+        used: Sequence[int] | None = None, shares: Sequence[tuple[slice, np.ndarray]] | None = None,
     ):  # fmt: skip
         used = [flat.shape[1]] * len(flat) if used is None else [int(u) for u in used]
         h = {name: column(configs, name) for name in ("weight_decay", "momentum", "beta1", "beta2")}
         parts = segments(list(zip(configs["optimizer"], used, strict=True)))
-        #: stretch of runs → its rule
+        #: stretch of runs, columns, their rule
         self.rules = [
-            (s, RULES[name](flat[s, :columns], grad[s, :columns], rates[s], {k: v[s] for k, v in h.items()}))
-            for (name, columns), s in parts
+            (s, columns, RULES[name](flat[s, columns], grad[s, columns], own, {k: v[s] for k, v in h.items()}))
+            for (name, last), s in parts
+            for columns, own in (
+                [(slice(0, last), rates[s])] if shares is None else [(c, rates[s] * f[s, None]) for c, f in shares]
+            )
         ]
         self.grad = grad
         clipped = (configs["clip"] == "norm").to_numpy(copy=True)
@@ -189,19 +193,17 @@ class Optimizers:
             norm = torch.linalg.vector_norm(self.grad, dim=1, keepdim=True)
             factor = (self.limit / norm.add_(1e-6)).clamp_(max=1.0)
             self.grad.mul_(torch.where(self.clip, factor, 1.0))
-        for _, rule in self.rules:
+        for *_, rule in self.rules:
             rule.step(t)
 
     def resume(self, old: Optimizers, kept: torch.Tensor) -> None:
         """Go on where the runs ``kept`` (positions) of an earlier set of runs stand; they are this one's, in order."""
-        for name in {name for _, rule in old.rules for name in rule.state}:
+        for name in {name for *_, rule in old.rules for name in rule.state}:
             whole = torch.zeros_like(old.grad)
-            for part, rule in old.rules:
+            for part, columns, rule in old.rules:
                 if name in rule.state:
-                    values = getattr(rule, name)
-                    whole[part, : values.shape[1]] = values
+                    whole[part, columns] = getattr(rule, name)
             whole = whole[kept]
-            for part, rule in self.rules:
+            for part, columns, rule in self.rules:
                 if name in rule.state:
-                    values = getattr(rule, name)
-                    values.copy_(whole[part, : values.shape[1]])
+                    getattr(rule, name).copy_(whole[part, columns])

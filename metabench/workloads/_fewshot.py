@@ -13,7 +13,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from metabench.tasks.episodes import QUERIES, fixed, usable
+from metabench.tasks.episodes import JUDGED, QUERIES, fixed, usable
 from metabench.training import hashing, sequential
 from metabench.training.cohort import Cohort, Parameters, Weight, initial
 from metabench.training.data import PARTS
@@ -25,8 +25,8 @@ from metabench.training.runaxis import Keys, column, hashed, multiples, segments
 from metabench.training.schedules import learning_rates
 from metabench.workloads.fewshot import Fewshot
 
-#: episodes of each part that a run is judged by; how many are adapted to at a time
-JUDGED, BLOCK = 64, 8
+#: episodes that are adapted to at a time where runs are judged
+BLOCK = 8
 #: runs are padded to this width and to as many dimensions of the embedding
 WIDTH, EMBEDDING = 128, 64
 

@@ -72,6 +72,21 @@ class Fewshot(Workload):
 
         return Alone(self, arrays, config, seed, data, epochs)
 
+    def references(self, arrays) -> dict[str, float]:
+        """No learning at all: a row is of the class of the nearest row that is shown, or whose mean is nearest."""
+        import numpy as np
+
+        from metabench.tasks.episodes import JUDGED, fixed
+
+        hits = {"nearest row": [], "nearest mean": []}
+        for rows in fixed(arrays.y_test, arrays.n_classes, arrays.shots, JUDGED):
+            shown = arrays.x_test[rows[:, : arrays.shots]].astype(np.float64)
+            asked = arrays.x_test[rows[:, arrays.shots :]][:, :, None, None]
+            for name, near in {"nearest row": shown, "nearest mean": shown.mean(1, keepdims=True)}.items():
+                distance = ((asked - near) ** 2).sum(-1).min(-1)  # [ways, QUERIES, ways]
+                hits[name].append((distance.argmin(-1) == np.arange(arrays.n_classes)[:, None]).mean())
+        return {name: float(np.mean(shares)) for name, shares in hits.items()}
+
     @staticmethod
     def sizes(arrays, config: dict[str, Any]) -> list[int]:
         """Inputs of every layer, and outputs of the last."""
