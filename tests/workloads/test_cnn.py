@@ -34,6 +34,8 @@ def test_augmentation_over_the_run_axis_is_that_of_one_run():
         together = moved(images, [3, 9], step, **STRONG)
         for run, seed in zip(together, (3, 9), strict=True):
             torch.testing.assert_close(run, augmented(images, STRONG, seed, step), rtol=0, atol=1e-12)
+        # a captured graph knows the step on the device alone
+        assert torch.equal(together, moved(images, [3, 9], torch.tensor([step]), **STRONG))
 
 
 @pytest.mark.parametrize("name", STRENGTHS)

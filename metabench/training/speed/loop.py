@@ -107,6 +107,8 @@ def train(
 
 def _supervised(model: nn.Module, config: dict, epochs: int, data: Data, fused: bool) -> float:
     (x, y), (xv, yv) = data["train"], data["valid"]
+    if x.ndim == 4:  # pictures: what torch's convolutions like best
+        x, model = x.contiguous(memory_format=torch.channels_last), model.to(memory_format=torch.channels_last)
     parameters = list(model.parameters())
     update, loss = optimizer(parameters, config, fused=fused), _loss(y, config)
     batch = min(int(config["batch_size"]), len(x))
