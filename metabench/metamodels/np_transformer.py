@@ -36,7 +36,7 @@ class NPTransformer(Neural):
     grid: ClassVar[dict[str, tuple]] = {"epochs": (200, 500), "layers": (4, 6), "rate": (5e-4, 1e-3)}
 
     def __init__(
-        self, layers: int = 4, width: int = 64, heads: int = 4, epochs: int = 500, rate: float = 5e-4,
+        self, layers: int = 4, width: int = 64, heads: int = 4, epochs: int = 500, rate: float = 1e-3,
         random_state: int = 0, device: str = "cpu",
     ):  # fmt: skip
         super().__init__(epochs, rate, random_state, device)
