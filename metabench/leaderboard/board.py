@@ -20,6 +20,7 @@ from metabench.errors import MetabenchError, UsageError
 from metabench.leaderboard.shift import Shift, parse_shift
 from metabench.registry import suggest
 from metabench.search.starts import STARTS, USUAL
+from metabench.table.splits import members
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -307,6 +308,7 @@ def _parse_split(split: Mapping[str, Any], where: str) -> dict[str, tuple[str, .
         if part not in PARTS:
             raise UsageError(f"{where}: {suggest(part, list(PARTS), 'part in split')}")
     side: dict[str, str] = {}
+    first: dict[str, str] = {}
     for part in PARTS:
         families = split.get(part)
         if not isinstance(families, list) or not all(isinstance(f, str) for f in families):
@@ -318,6 +320,10 @@ def _parse_split(split: Mapping[str, Any], where: str) -> dict[str, tuple[str, .
                 both = part if side[family] == part else f"{side[family]} and in split.{part}"
                 raise UsageError(f"{where}: family {family!r} stands in split.{both}; it may stand once")
             side[family] = part
+            for member in sorted(members(family)):
+                if side[other := first.setdefault(member, family)] != part:
+                    both = f"split.{side[other]} and in split.{part}"
+                    raise UsageError(f"{where}: families {other!r} and {family!r} share rows, but stand in {both}")
     return {part: tuple(split[part]) for part in PARTS}
 
 
@@ -375,19 +381,30 @@ def load_board(name_or_path: str | Path, version: int | None = None) -> Board:
 
 
 # ---------------------------------------------------------------- making boards
+def _joined(families: Sequence[str]) -> dict[str, str]:
+    """Family → the name of all that it shares rows with, directly or by others; its own where there are none."""
+    sets: list[frozenset[str]] = []
+    for family in families:
+        met = [s for s in sets if s & members(family)]
+        sets = [s for s in sets if s not in met] + [members(family).union(*met)]
+    return {family: next("+".join(sorted(s)) for s in sets if members(family) <= s) for family in families}
+
+
 def draw_split(tasks: pd.DataFrame, seed: int, shares: Sequence[float] = SHARES) -> dict[str, list[str]]:
     """Families of tasks.parquet dealt into meta-train, meta-valid and meta-test.
 
     Families of each kind (that of most of their tasks) are ordered by a hash of seed and name, and the first
     ``shares[0]`` of them go to train, the next to valid, the rest to test; so the kinds are spread evenly, and adding a
-    data set moves few others. Used once, when a board is made.
+    data set moves few others. Families that share rows (:func:`metabench.table.splits.members`) go together. Used once,
+    when a board is made.
     """
-    kinds = tasks.groupby("family")["kind"].agg(lambda kind: kind.mode().iloc[0])
+    together = _joined(sorted(set(tasks["family"])))
+    kinds = tasks.groupby(tasks["family"].map(together))["kind"].agg(lambda kind: kind.mode().iloc[0])
     split: dict[str, list[str]] = {part: [] for part in PARTS}
-    for _, families in kinds.groupby(kinds):
-        ordered = sorted(families.index, key=lambda family: hashlib.sha256(f"{seed}/{family}".encode()).digest())
-        for i, family in enumerate(ordered):
+    for _, joined in kinds.groupby(kinds):
+        ordered = sorted(joined.index, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+        for i, name in enumerate(ordered):
             at = (i + 0.5) / len(ordered)
             part = "train" if at < shares[0] else "valid" if at < shares[0] + shares[1] else "test"
-            split[part].append(family)
+            split[part] += [family for family, whole in together.items() if whole == name]
     return {part: sorted(families) for part, families in split.items()}

@@ -39,6 +39,7 @@ from metabench.errors import MetabenchError, UsageError
 from metabench.leaderboard.board import Board
 from metabench.leaderboard.retrain import retrain
 from metabench.registry import suggest
+from metabench.table.splits import members
 
 if TYPE_CHECKING:
     from metabench.scores import Scores
@@ -310,7 +311,7 @@ def check_sources(submission: Submission, board: Board, table: Table) -> None:
     Raises Refused naming the first entry that has, or that is neither a task, a digest nor ``elsewhere:…``.
     """
     tasks = table.tasks.set_index("task_id")
-    held_out = set(board.split["test"])
+    held_out = frozenset().union(*map(members, board.split["test"]))
     digests = {
         f"sha256:{d}": task
         for task, listed in (tasks["split_hashes"].items() if "split_hashes" in tasks else ())
@@ -320,7 +321,7 @@ def check_sources(submission: Submission, board: Board, table: Table) -> None:
         for entry in getattr(submission, key):
             task = digests.get(entry, entry)
             if task in tasks.index:
-                if (family := tasks.loc[task, "family"]) in held_out:
+                if members(family := tasks.loc[task, "family"]) & held_out:
                     raise Refused(f"submission.toml: {key} has {entry}, of family {family!r}, which is held out")
                 if board.shift and (value := tasks.loc[task, board.shift.column]) in board.shift.test:
                     raise Refused(

@@ -21,6 +21,12 @@ NONE = "none"
 _COLUMNS = ["task_id", "family", "split"]
 
 
+def members(family: str) -> frozenset[str]:
+    """The data sets' families that a family is made of: of tasks that see rows of several, ``mnist+notmnist_10k``, all of
+    them; else itself. Families that have one in common share rows: they stand on one side of a split."""
+    return frozenset(family.split("+"))
+
+
 def parse(path: Place, content: bytes) -> dict[str, tuple[str, str]]:
     """Task → its family and part (or NONE). Raises MetabenchError when the content is not as :func:`write` writes it."""
     try:
@@ -58,14 +64,17 @@ def problems(path: Place, split: Mapping[str, tuple[str, str]], tasks: pd.DataFr
     family = dict(zip(tasks["task_id"], tasks["family"]))
     found = [f"{path}: task {t} is not in tasks.parquet" for t in split.keys() - family.keys()]
     found += [f"{path} lacks task {t}" for t in family.keys() - split.keys()]
-    sides: dict[str, str] = {}
+    sides: dict[str, tuple[str, str]] = {}
     for task, (said, part) in split.items():
         name = family.get(task, said)
         if name != said:
             found.append(f"{path}: task {task} is of family {name}, not {said}")
-        if part != NONE and sides.setdefault(name, part) != part:
-            found.append(f"{path}: family {name} stands in {sides[name]} and in {part}")
-    return sorted(found)
+        for member in members(name) if part != NONE else ():
+            other, where = sides.setdefault(member, (name, part))
+            if where != part:
+                both = f"family {name} stands" if other == name else f"families {other} and {name} share rows and stand"
+                found.append(f"{path}: {both} in {where} and in {part}")
+    return sorted(set(found))
 
 
 def check(folder: Place, tasks: pd.DataFrame) -> list[str]:

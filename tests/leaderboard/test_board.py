@@ -61,6 +61,7 @@ def test_a_profile_overrides_and_full_does_not(tmp_path):
         ("seeds = 5", "seeds = 0", "seeds is 0, expected at least 1"),
         ('["c"]', '["a"]', "family 'a' stands in split.train and in split.valid; it may stand once"),
         ('["c"]', '["c", "c"]', "family 'c' stands in split.valid; it may stand once"),
+        ('["c"]', '["a+c"]', "families 'a' and 'a\\+c' share rows, but stand in split.train and in split.valid"),
         ('["c"]', '"c"', "split.valid is not a list of families"),
         ('["d", "e"]', "[]", "split.test is empty"),
         ("train = ", "trian = ", "unknown part in split 'trian'; did you mean 'train'?"),
@@ -134,6 +135,16 @@ def test_a_drawn_split_deals_whole_families_in_the_shares_asked_for():
         assert dealt == [0.6 * size, 0.15 * size, 0.25 * size]
     assert split == draw_split(tasks.sample(frac=1, random_state=1), seed=0)
     assert split != draw_split(tasks, seed=1)
+
+
+def test_families_that_share_rows_go_together():
+    names = ["a", "b", "c", "a+b", "c+d", "d", "e+f", "f+g", *(f"x{i}" for i in range(30))]
+    tasks = pd.DataFrame({"family": names, "kind": ["transfer" if "+" in n else "classification" for n in names]})
+    for seed in range(6):
+        side = {family: part for part, families in draw_split(tasks, seed).items() for family in families}
+        assert sorted(side) == sorted(names)
+        for whole in (("a", "b", "a+b"), ("c", "d", "c+d"), ("e+f", "f+g")):
+            assert len({side[family] for family in whole}) == 1
 
 
 def test_adding_a_family_moves_few_others():

@@ -3,8 +3,11 @@ import json
 import os
 import shutil
 import zipfile
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -201,6 +204,15 @@ def test_traces_that_lie_are_refused(folder, board, table, change, message):
     with pytest.raises(Refused, match=message) as caught:
         check(folder, board, table)
     assert "\n" not in str(caught.value)
+
+
+def test_a_family_that_shares_rows_with_a_held_out_one_is_held_out():
+    tasks = pd.DataFrame({"task_id": ["w-a", "w-b"], "family": ["a+b", "b+c"]})
+    board = SimpleNamespace(split={"test": ("a",)}, shift=None)
+    for trained_on, refused in (("w-a", True), ("w-b", False)):
+        said = SimpleNamespace(trained_on=(trained_on,), tuned_on=())
+        with pytest.raises(Refused, match=r"of family 'a\+b', which") if refused else nullcontext():
+            submissions.check_sources(said, board, SimpleNamespace(tasks=tasks))
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,10 @@ def test_a_family_on_two_sides_of_the_split(with_card, tmp_path):
     assert verify(path) == [f"{path}/splits.csv: family flowers stands in meta_train and in meta_test"]
     with pytest.raises(MetabenchError, match="family flowers stands in meta_train and in meta_test"):
         card.write(path)
+    resealed(path, "tasks.parquet", tasks.set_column(at, "family", pa.array(["flowers", "flowers+wine"])))
+    (path / "splits.csv").write_text(split.replace("wine,flowers", "wine,flowers+wine"))
+    shared = "families flowers and flowers+wine share rows and stand in meta_train and in meta_test"
+    assert verify(path) == [f"{path}/splits.csv: {shared}"]
     (path / "splits.csv").write_text("task_id,family,split\nmlp-iris,flowers,meta_train\nmlp-moon,moon,none\n")
     assert verify(path) == [
         f"{path}/splits.csv lacks task mlp-wine", f"{path}/splits.csv: task mlp-moon is not in tasks.parquet"
