@@ -28,7 +28,9 @@ def test_the_default_learns(name):
     """On a task that can be learned the default configuration goes most of the way that there is to go."""
     workload = registry.create("workloads", name)
     arrays = sample(workload.view, 256)
-    config = workload.space.table([workload.space.default() | {"batch_size": 16}])
+    config = workload.space.table(
+        [workload.space.default() | {"batch_size": min(workload.space["batch_size"].options)}]
+    )
     curves = run_cohort(workload, arrays, config, [0], (1, min(workload.epochs, 12)), backend="batched")
     assert curves.status == ["ok"]
     assert curves.valid_loss[0, -1] < 0.9 * curves.valid_loss[0, 0]
