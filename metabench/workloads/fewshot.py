@@ -38,7 +38,7 @@ class Fewshot(Workload):
         distance=Choice("euclidean", "cosine", default="euclidean", when=_PROTOTYPES),
         temperature=Float(0.01, 1.0, log=True, default=0.1, when=_PROTOTYPES),
         embedding=Ordinal(8, 16, 32, 64, default=32, when=_PROTOTYPES),
-        inner_rate=Float(0.01, 1.0, log=True, default=0.1, when=_MAML),
+        inner_rate=Float(0.01, 1.0, log=True, default=0.3, when=_MAML),
         inner_steps=Ordinal(1, 3, 5, default=3, when=_MAML),
         order=Choice("first", "second", default="second", when=_MAML),
         width=Ordinal(32, 64, 128, default=128),
@@ -58,12 +58,12 @@ class Fewshot(Workload):
         return Network(arrays, config, seed)
 
     def cohort_class(self) -> type:
-        from metabench.workloads._fewshot import Group
+        from metabench.workloads._fewshot_cohort import Group
 
         return Group
 
     def learners(self, arrays, configs, seeds, data, epochs: int):
-        from metabench.workloads._fewshot import Episodic
+        from metabench.workloads._fewshot_cohort import Episodic
 
         return Episodic(self, arrays, configs, seeds, data, epochs)
 
