@@ -18,6 +18,8 @@ CLASSES, SHOWN = 12, 13
 LATENT_A, LATENT_B, JUDGED_A, JUDGED_B, MIXED = 8, 9, 10, 11, 14
 #: of a transfer: rows of what is learned first, and of what is tuned on
 FROM_SOURCE, FROM_TARGET = 1024, 1025
+#: of a decoder: where it is told the true token
+FORCED = 15
 GOLDEN = 0x9E3779B1
 
 

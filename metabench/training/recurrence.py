@@ -94,6 +94,39 @@ class Recurrence:
             slope, spare = self.back(t, slope, spare)
         return self.gradients()
 
+    def go_on(self, first: Recurrence) -> None:
+        """Start from the last state of another recurrence."""
+        self.h[0].copy_(first.h[-1])
+
+    def through(
+        self, slopes: torch.Tensor | None, d_inputs: torch.Tensor, after: Recurrence | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As :meth:`backward`, from the gradients of the states after every moment, [T, L, H, B]; fills those of the inputs
+        as well, [T, L, D, B]. ``after`` went on from the last state, and back already."""
+        slope, spare = self.slopes
+        batch = d_inputs.shape[3]
+        self.turn()
+        if after is None:
+            slope.zero_()
+        else:
+            self.take(after, slope)
+        for t in range(self.moments - 1, -1, -1):
+            if slopes is not None:
+                slope[:, :, :batch].add_(slopes[t])
+            slope, spare = self.back(t, slope, spare)
+            weights, d = self.of_inputs()
+            d_inputs[t].copy_(torch.bmm(weights, d)[:, :, :batch])
+        self.slopes = slope, spare
+        return self.gradients()
+
+    def take(self, after: Recurrence, slope: torch.Tensor) -> None:
+        """The gradient of the state that a recurrence started from, as it has gone back to it."""
+        slope.copy_(after.slopes[0])
+
+    def of_inputs(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Whose product is the gradient of the inputs of the moment last gone back: weights [L, D, G H], slopes of gates."""
+        raise NotImplementedError
+
     def gradients(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self.d_weights[:, :, self.units :], self.d_weights[:, :, : self.units]
 
@@ -134,6 +167,9 @@ class Elman(Recurrence):
         self.d_weights.baddbmm_(self.n, self.columns_t[t])
         return torch.bmm(self.back_weights, self.n, out=spare), slope
 
+    def of_inputs(self):
+        return self.weights[:, :, self.units : -1].transpose(1, 2), self.n
+
 
 class Lstm(Recurrence):
     """Inside, the gates stand in the order i, f, o, g: three that share an activation, and one."""
@@ -160,6 +196,17 @@ class Lstm(Recurrence):
     def reset(self):
         super().reset()
         self.c[0].zero_()
+
+    def go_on(self, first):
+        super().go_on(first)
+        self.c[0].copy_(first.c[-1])
+
+    def take(self, after, slope):
+        super().take(after, slope)
+        self.dc.copy_(after.dc)
+
+    def of_inputs(self):
+        return self.weights[:, :, self.units : -1].transpose(1, 2), self.d
 
     def _swapped(self, rows: torch.Tensor) -> torch.Tensor:
         """i, f, g, o ↔ i, f, o, g."""
@@ -226,12 +273,17 @@ class Gru(Recurrence):
         self.of_state = hidden.contiguous()
         self.of_n = [self.of_state[:, 2 * units :].contiguous(), inputs[:, 2 * units :].contiguous()]
 
+    def of_inputs(self):
+        return self.back_inputs, self.d_inputs
+
     def gradients(self):
         d, units = self.d_of_inputs, self.units
         return torch.cat([d[:, units:], d[:, :units]], 1), self.d_of_state
 
     def turn(self):
         self.back_weights = self.of_state.transpose(1, 2)
+        inputs, gates = self.weights[:, :, self.units : -1], 2 * self.units
+        self.back_inputs = torch.cat([inputs[:, gates:], inputs[:, :gates]], 1).transpose(1, 2)
         rows, width = self.weights.shape[1:]
         self.d_of_inputs, self.d_of_state = (
             self.weights.new_zeros(self.lanes, rows, n) for n in (width - self.units, self.units)
