@@ -46,7 +46,7 @@ SERIES, FRAMES, BANDS, LETTERS = 64, 32, 20, 20
 WORDS, VOCABULARY = 32, 2048
 LAG, HORIZON, CONTEXT = 24, 4, 64
 #: longest source and target of a pair; longer ones are left out
-SOURCE, TARGET = 28, 20
+SOURCE, TARGET = 20, 16
 SOURCE_ROWS = 2048
 
 

@@ -102,20 +102,20 @@ class Recurrence:
         self, slopes: torch.Tensor | None, d_inputs: torch.Tensor, after: Recurrence | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """As :meth:`backward`, from the gradients of the states after every moment, [T, L, H, B]; fills those of the inputs
-        as well, [T, L, D, B]. ``after`` went on from the last state, and back already."""
+        as well, [T, L, D, columns]. ``after`` went on from the last state, and back already."""
         slope, spare = self.slopes
-        batch = d_inputs.shape[3]
         self.turn()
         if after is None:
             slope.zero_()
         else:
             self.take(after, slope)
+        weights, d = self.of_inputs()
         for t in range(self.moments - 1, -1, -1):
             if slopes is not None:
-                slope[:, :, :batch].add_(slopes[t])
+                real = slope if slope.shape == slopes[t].shape else slope[:, :, : slopes.shape[3]]
+                real.add_(slopes[t])
             slope, spare = self.back(t, slope, spare)
-            weights, d = self.of_inputs()
-            d_inputs[t].copy_(torch.bmm(weights, d)[:, :, :batch])
+            torch.bmm(weights, d, out=d_inputs[t])
         self.slopes = slope, spare
         return self.gradients()
 
@@ -124,7 +124,8 @@ class Recurrence:
         slope.copy_(after.slopes[0])
 
     def of_inputs(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Whose product is the gradient of the inputs of the moment last gone back: weights [L, D, G H], slopes of gates."""
+        """Whose product is the gradient of the inputs of the moment last gone back, on this way back: weights [L, D, G H] and
+        a buffer of the gates' slopes."""
         raise NotImplementedError
 
     def gradients(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -24,7 +24,7 @@ EMBEDDING = 32
 #: standard deviation of embeddings
 SPREAD = 0.5
 #: rows predicted at a time
-BLOCK = {"cpu": 64, "cuda": 256}
+BLOCK = {"cpu": 128, "cuda": 256}
 #: tokens of a target
 NONE, END = 0, 1
 
@@ -197,7 +197,7 @@ class Seq2seqCohort(Cohort):
         self.keys, self.place = Keys(seeds, hashing.FORCED, (self.runs, 1), self.device), multiples(np.arange(count))
         self.place = self.place.to(self.device)
         self.d_inputs = [
-            torch.zeros(n, self.runs, EMBEDDING, batch, dtype=self.dtype, device=self.device)
+            torch.zeros(n, self.runs, EMBEDDING, batch + batch % 2, dtype=self.dtype, device=self.device)
             for n in (self.sources, self.places)
         ]
 
@@ -305,7 +305,7 @@ class Seq2seqCohort(Cohort):
             size = table.shape[1]
             run = size * torch.arange(self.runs, device=self.device)[:, None, None]
             total = table.new_zeros(self.runs * size, EMBEDDING)
-            total.index_add_(0, (tokens + run).reshape(-1), d.permute(1, 3, 0, 2).reshape(-1, EMBEDDING))
+            total.index_add_(0, (tokens + run).reshape(-1), d[..., : tokens.shape[1]].permute(1, 3, 0, 2).reshape(-1, EMBEDDING))
             table.copy_(total.view(table.shape))
 
     def _fill(self, name: str, gradients) -> None:
@@ -326,14 +326,15 @@ class Seq2seqCohort(Cohort):
         """What is written without being told, [R, B, T], of the rows that were judged last."""
         writes, rows = self.block.writes, self.read.shape[1]
         writes.go_on(self.block.reads)
+        # a product with one column goes another way alone than in company: of one row the place stands there twice
+        places = 2 if rows == 1 else 1
         tokens = self.read.new_zeros(self.runs, rows, self.places + 1, dtype=torch.long)
         ended = torch.zeros_like(tokens[:, :, 0], dtype=torch.bool)
         for t in range(self.places):
             writes.inputs[t][..., :rows].copy_(self._embedded("target", tokens[:, :, t : t + 1])[0])
             writes.step(t)
-            # a product with one column goes another way alone than in company: the place stands there twice
-            h = writes.h[t + 1].transpose(1, 2)[:, :rows, None].expand(-1, -1, 2, -1).contiguous()
-            tokens[:, :, t + 1] = self._said(self._say(h, self.read), 2)[:, :, 0]
+            h = writes.h[t + 1].transpose(1, 2)[:, :rows, None].expand(-1, -1, places, -1).contiguous()
+            tokens[:, :, t + 1] = self._said(self._say(h, self.read), places)[:, :, 0]
             ended |= tokens[:, :, t + 1] == END
             if ended.all():
                 break

@@ -31,7 +31,7 @@ class Seq2seq(Workload):
     name = "seq2seq"
     space = COMMON | Space(
         learning_rate=Float(1e-4, 1.0, log=True, default=1e-2),
-        batch_size=Ordinal(16, 32, 64, default=16),
+        batch_size=Ordinal(16, 32, 64, default=32),
         clip=Choice("none", "norm", default="norm"),
         cell=Choice("lstm", "gru", default="gru"),
         units=Ordinal(16, 32, 64, default=32),
