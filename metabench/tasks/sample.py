@@ -6,6 +6,7 @@ import numpy as np
 
 from metabench.errors import UsageError
 from metabench.tasks.task import Arrays
+from metabench.tasks.views import TARGET
 
 
 def sample(view: str, n: int = 96, *, seed: int = 0) -> Arrays:
@@ -79,7 +80,7 @@ def _language(rng, n):
 
 def _pairs(rng, n):
     """The source's letters the other way round."""
-    x, y = np.zeros((n, 8), dtype=np.int32), np.zeros((n, 9), dtype=np.int32)
+    x, y = np.zeros((n, 8), dtype=np.int32), np.zeros((n, TARGET), dtype=np.int32)
     for i, size in enumerate(rng.integers(2, 7, size=n)):
         x[i, :size] = rng.integers(2, 10, size=size)
         y[i, : size + 1] = [*x[i, :size][::-1], 1]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from metabench.space import Choice, Float, Ordinal, Space
+from metabench.tasks.views import TARGET
 from metabench.workloads.base import COMMON, Workload
 
 #: cell → gates, each of them a linear map of the inputs, the state and a constant
@@ -75,7 +76,7 @@ class Seq2seq(Workload):
 
     def flops(self, arrays, config: dict[str, Any], epochs: int) -> int:
         units, width, n = int(config["units"]), int(config["embedding"]), len(arrays.x_train)
-        source, target = arrays.shape[0], arrays.y_train.shape[1]
+        source, target = arrays.shape[0], TARGET
         cell = 6 * GATES[config["cell"]] * units * (width + 1 + units)
         writing = 6 * units * arrays.n_outputs * (1 if config["attention"] == "none" else 2)
         if config["attention"] == "dot":
@@ -89,7 +90,7 @@ class Seq2seq(Workload):
 
     def work(self, arrays, config: dict[str, Any], checkpoints: Sequence[int]) -> dict[str, float]:
         out = super().work(arrays, config, checkpoints)
-        source, target = arrays.shape[0], arrays.y_train.shape[1]
+        source, target = arrays.shape[0], TARGET
         told = 1 if config["teacher_forcing"] == 1.0 else 4 / 3
         units = out["examples"] * (source + target * told) * int(config["units"])
         compared = out["examples"] * source * target * COMPARED * told
