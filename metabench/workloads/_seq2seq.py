@@ -110,7 +110,9 @@ class Network(nn.Module):
         if self.training and self.forcing < 1.0:
             with torch.no_grad():
                 said = 1 + self.write(told, read)[0][:, 1:].argmax(1)
-            u = hashing.uniform(hashing.key(self.seed, hashing.FORCED, self.step), np.arange(told.numel(), dtype=np.uint32))
+            u = hashing.uniform(
+                hashing.key(self.seed, hashing.FORCED, self.step), np.arange(told.numel(), dtype=np.uint32)
+            )
             true = torch.as_tensor(u.astype(np.float64) < self.forcing, device=x.device).view(told.shape)
             true[:, 0] = True
             told = torch.where(true, told, said.roll(1, 1))
@@ -184,7 +186,8 @@ class Seq2seqCohort(Cohort):
         self.block_rows = BLOCK[self.device.type]
         shape = self.units, self.sources, self.places
         self.train, self.block = (
-            Coder(CELLS[first["cell"]], self.runs, *shape, n, (self.dtype, self.device)) for n in (batch, self.block_rows)
+            Coder(CELLS[first["cell"]], self.runs, *shape, n, (self.dtype, self.device))
+            for n in (batch, self.block_rows)
         )
         count = batch * self.places
         self.dropout = Dropout(
@@ -305,7 +308,9 @@ class Seq2seqCohort(Cohort):
             size = table.shape[1]
             run = size * torch.arange(self.runs, device=self.device)[:, None, None]
             total = table.new_zeros(self.runs * size, EMBEDDING)
-            total.index_add_(0, (tokens + run).reshape(-1), d[..., : tokens.shape[1]].permute(1, 3, 0, 2).reshape(-1, EMBEDDING))
+            total.index_add_(
+                0, (tokens + run).reshape(-1), d[..., : tokens.shape[1]].permute(1, 3, 0, 2).reshape(-1, EMBEDDING)
+            )
             table.copy_(total.view(table.shape))
 
     def _fill(self, name: str, gradients) -> None:

@@ -67,6 +67,12 @@ class Seq2seq(Workload):
 
         return Alone(self, arrays, config, seed, data, epochs)
 
+    def references(self, arrays) -> dict[str, float]:
+        """Rules of endings, of the training rows."""
+        from metabench.workloads._seq2seq_rules import share
+
+        return {"rules of endings": share(arrays)}
+
     def params(self, arrays, config: dict[str, Any]) -> int:
         units, width, outputs = int(config["units"]), int(config["embedding"]), arrays.n_outputs
         cells = 2 * GATES[config["cell"]] * units * (width + 1 + units)
