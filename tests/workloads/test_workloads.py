@@ -33,7 +33,9 @@ def test_the_default_learns(name):
     )
     curves = run_cohort(workload, arrays, config, [0], (1, min(workload.epochs, 12)), backend="batched")
     assert curves.status == ["ok"]
-    assert curves.valid_loss[0, -1] < 0.9 * curves.valid_loss[0, 0]
+    # most may be learned in the first epoch: guessing among the classes costs their logarithm
+    start = max(curves.valid_loss[0, 0], np.log(max(arrays.n_classes, 1)))
+    assert curves.valid_loss[0, -1] < 0.9 * start
     assert np.isfinite(curves.test_score).all()
 
 
