@@ -31,7 +31,8 @@ def prepare(dataset: Dataset, workload) -> tuple[dict[str, Any], Callable[[int],
     stratify = np.zeros(len(rows)) if target is None else target
     if seen_as.by_class:  # there are few classes: the seed always picks a split
         apart = stratify if groups is None else groups
-        assigned = [splits.by_class(dataset.name, s, apart) for s in range(splits.SPLITS)]
+        # by the family's name, so that one shot and five are shown of the same classes
+        assigned = [splits.by_class(dataset.family, s, apart) for s in range(splits.SPLITS)]
     else:
         strata = "classification" if dataset.kind in _CLASSES else dataset.kind
         count = splits.n_splits(len(rows), dataset.temporal)

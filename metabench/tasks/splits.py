@@ -77,12 +77,12 @@ def _by_group(dataset: str, split: int, groups: np.ndarray) -> np.ndarray:
     return part[inverse]
 
 
-def by_class(dataset: str, split: int, groups: np.ndarray) -> np.ndarray:
+def by_class(family: str, split: int, groups: np.ndarray) -> np.ndarray:
     """Part of every row where what is judged are classes that were never trained on, int8 [n]: of the groups (classes, or
     sets of them) 60 %, 20 % and 20 %, in hashed order."""
     codes, inverse = np.unique(groups, return_inverse=True)
     part = np.empty(len(codes), dtype=np.int8)
-    hashes = row_hashes(f"{dataset}/classes", split, len(codes))
+    hashes = row_hashes(f"{family}/classes", split, len(codes))
     part[np.argsort(hashes, kind="stable")] = _cut(np.arange(len(codes)), len(codes))
     return part[inverse]
 
