@@ -20,7 +20,7 @@ from metabench.workloads.seq2seq import COMPARED, GATES
 
 KINDS = {"lstm": nn.LSTM, "gru": nn.GRU}
 #: room for the embeddings of every run: runs of all widths keep company
-EMBEDDING = 32
+EMBEDDING = 16
 #: standard deviation of embeddings
 SPREAD = 0.5
 #: rows predicted at a time

@@ -32,12 +32,12 @@ class Seq2seq(Workload):
     name = "seq2seq"
     space = COMMON | Space(
         learning_rate=Float(1e-4, 1.0, log=True, default=1e-2),
-        batch_size=Ordinal(16, 32, 64, default=32),
+        batch_size=Ordinal(16, 32, 64, default=16),
         clip=Choice("none", "norm", default="norm"),
         cell=Choice("lstm", "gru", default="gru"),
         units=Ordinal(16, 32, 64, default=32),
-        embedding=Ordinal(8, 16, 32, default=16),
-        attention=Choice("none", "dot", "additive", default="dot"),
+        embedding=Ordinal(8, 16, default=16),
+        attention=Choice("none", "dot", "additive", default="additive"),
         teacher_forcing=Float(0.5, 1.0, default=1.0),
         dropout=Float(0.0, 0.6, default=0.1),
     )
