@@ -1,7 +1,9 @@
 """The plug-ins shown in CONTRIBUTING.md are code that works, from a file in the working folder."""
 
 import importlib
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -38,7 +40,37 @@ def shown(tmp_path, monkeypatch):
 
 
 def test_a_metamodel_a_baseline_and_one_that_trains_in_parts_are_shown():
-    assert list(SHOWN) == ["nearest_task", "farthest", "alternate"]
+    assert list(SHOWN) == ["factorisation", "nearest_task", "farthest", "alternate"]
+
+
+def test_the_workload_gives_tasks_that_are_trained_stored_and_trained_again(tmp_path):
+    """From the one file, found by its entry point: no other file knows of it."""
+    (tmp_path / "factorisation.py").write_text(SHOWN["factorisation"])
+    about = tmp_path / "shown-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: shown\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[metabench.workloads]\nfactorisation = factorisation:Factorisation\n")
+    paths = [str(tmp_path), str(Path(metabench.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "metabench.cli", *command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    table = str(tmp_path / "mine" / "v1")
+    which = ["--workload", "factorisation", "--tasks", "factorisation-iris", "--configs", "8"]
+    run("generate", "--table", table, *which, "--seeds", "1", "--workers", "1")
+    runs = metabench.load_table(table).runs("factorisation").to_pandas()
+    assert len(runs) == 8
+    assert max(scores[-1] for scores in runs["test_score"]) > 0.8  # chance is a third
+    run("rerun", table, "--sample", "3")
 
 
 @pytest.mark.parametrize("name", SHOWN)
