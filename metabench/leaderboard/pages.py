@@ -5,16 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import cache
-from importlib import resources
 from typing import Any
 
-import jinja2
 from markupsafe import Markup, escape
 
 from metabench.leaderboard import charts, wording
-from metabench.leaderboard.cards import prose
 from metabench.leaderboard.charts import SECONDS, Axis, Series
+from metabench.leaderboard.render import ASSETS, render, static
 from metabench.leaderboard.view import REFERENCE, STARTS, Entry, Row, View, page_name
 
 HEADINGS = {
@@ -41,36 +38,10 @@ def downloads(view: View) -> dict[str, str]:
     return DOWNLOADS | {"curves": "Regret over epochs", "seconds": "Regret over seconds"}
 
 
-def static(name: str) -> str:
-    """A file of ``static/``."""
-    return resources.files("metabench.leaderboard").joinpath("static", name).read_text(encoding="utf-8")
-
-
-@cache
-def environment() -> jinja2.Environment:
-    """Templates; everything in HTML is escaped, an undefined name is an error."""
-    env = jinja2.Environment(
-        loader=jinja2.PackageLoader("metabench.leaderboard"),
-        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    env.filters.update(wording.FILTERS, prose=prose)
-    env.globals.update(starts=STARTS)
-    return env
-
-
-def render(template: str, **context: Any) -> str:
-    return environment().get_template(template).render(**context)
-
-
 def site(view: View) -> Iterator[tuple[str, str]]:
     """(path below ``site/``, contents) of every page, style sheet and script."""
     ranking = {start: view.rows(start) for start in view.starts}
-    yield "style.css", static("style.css")
-    yield "board.js", static("board.js")
+    yield from ((name, static(name)) for name in ASSETS)
     yield "index.html", index(view, ranking)
     for entry in view.entries.values():
         yield entry.page, method(view, entry, ranking)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from metabench.leaderboard import charts, pages, wording
+from metabench.leaderboard import charts, wording
 from metabench.leaderboard.cards import Card, card
 from metabench.leaderboard.charts import Series
+from metabench.leaderboard.render import ASSETS, render, static
 from metabench.leaderboard.svg import Scale, drawing, element
 from metabench.leaderboard.view import HIGHLIGHTED, check_names
 from metabench.scores.prediction import LEVEL, PRIOR
@@ -110,7 +111,7 @@ def _card(name: str) -> Card:
 
 def protocol(board: Board, table: Table) -> list[str]:
     """How the board is measured, a paragraph each."""
-    text = pages.render(
+    text = render(
         "predict_protocol.txt.j2",
         board=board,
         n_tasks=len(board.tasks(table, "test")),
@@ -122,8 +123,7 @@ def protocol(board: Board, table: Table) -> list[str]:
 
 def site(view: PredictionView, finding: str) -> Iterator[tuple[str, str]]:
     """(path below ``site/``, contents) of the page, its style sheet and its script."""
-    yield "style.css", pages.static("style.css")
-    yield "board.js", pages.static("board.js")
+    yield from ((name, static(name)) for name in ASSETS)
     yield "index.html", index(view, finding)
 
 
@@ -136,7 +136,7 @@ def index(view: PredictionView, finding: str) -> str:
 
     most = max(max(row.at[view.last][f"{RANKED_BY}_high"], row.at[view.last][RANKED_BY]) for row in view.rows)
     strips = {row.name: _strip(row.at[view.last], most, row.css) for row in view.rows}
-    return pages.render(
+    return render(
         "predict.html.j2",
         v=view,
         root="",

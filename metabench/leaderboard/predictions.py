@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from metabench import schema
 from metabench.errors import MetabenchError
-from metabench.leaderboard import pages, prediction_page
+from metabench.leaderboard import prediction_page
 from metabench.leaderboard.build import published, records, same, to_csv, to_json, to_parquet
+from metabench.leaderboard.render import render
 from metabench.scores.prediction import PRIOR
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def contents(board: Board, scores: PredictionScores, table: Table, command: str)
 
 def readme(board: Board, scores: PredictionScores, table: Table, command: str) -> str:
     """The board as one Markdown page."""
-    return pages.render(
+    return render(
         "predict.md.j2",
         board=board,
         rows=_rows(scores),
