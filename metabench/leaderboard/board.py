@@ -21,6 +21,7 @@ from metabench.leaderboard.shift import Shift, parse_shift
 from metabench.registry import suggest
 from metabench.search.starts import STARTS, USUAL
 from metabench.table.splits import members
+from metabench.tasks.variants import is_variant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,14 +167,14 @@ class Board:
         return boards
 
     def tasks(self, table, part: str) -> list[str]:
-        """Ids of the table's tasks in one part of the split, in the table's order.
+        """Ids of the table's tasks in one part of the split, in the table's order; variants of data sets are in none.
 
         They are of the board's workload, but where the shift is one of workloads.
         """
         if part not in PARTS:
             raise suggest(part, list(PARTS), "part of a split")
         frame = table.tasks
-        mine = frame["family"].isin(self.split[part])
+        mine = frame["family"].isin(self.split[part]) & ~frame["task_id"].map(is_variant).astype(bool)
         if self.shift is not None:
             mine &= frame[self.shift.column].isin(getattr(self.shift, part))
         if self.shift is None or self.shift.column != "workload":

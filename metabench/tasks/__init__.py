@@ -25,6 +25,7 @@ from metabench.errors import MetabenchError, UsageError
 from metabench.sources.base import Dataset
 from metabench.tasks.prepare import prepare
 from metabench.tasks.task import Arrays, Task, checkpoints
+from metabench.tasks.variants import is_variant
 
 #: data sets with fewer rows are no tasks: their test part would be a handful of rows
 MIN_ROWS = 150
@@ -43,8 +44,9 @@ def _listings() -> dict[str, tuple[Any, Any]]:
     return found
 
 
-def names(workload: str = "mlp") -> list[str]:
-    """Task ids of a workload, sorted; whether or not their data is here.
+def names(workload: str = "mlp", variants: bool = False) -> list[str]:
+    """Task ids of a workload, sorted; whether or not their data is here. With ``variants`` those of data sets made harder
+    (:mod:`metabench.tasks.variants`) instead.
 
     Left out: data sets under MIN_ROWS rows, and those with several labels a row.
     """
@@ -52,17 +54,19 @@ def names(workload: str = "mlp") -> list[str]:
     return sorted(
         f"{workload}-{name}"
         for name, (_, listing) in _listings().items()
-        if kinds.accepts(listing) and listing.n_rows >= MIN_ROWS
+        if is_variant(name) == variants and kinds.accepts(listing) and listing.n_rows >= MIN_ROWS
     )
 
 
 def select(workload: str, pattern: str = "*") -> list[str]:
-    """Task ids that match a glob such as ``mlp-*`` or a comma-separated list of them.
+    """Task ids that match a glob such as ``mlp-*`` or a comma-separated list of them; variants, such as
+    ``mlp-yeast__half``, where it has their ``__``.
 
     Raises UsageError when a part of the pattern matches nothing.
     """
-    known, chosen = names(workload), []
+    chosen: list[str] = []
     for part in pattern.split(","):
+        known = names(workload, variants=is_variant(part))
         part = part.strip() if part.strip().startswith(f"{workload}-") else f"{workload}-{part.strip()}"
         hits = fnmatch.filter(known, part)
         if not hits:
@@ -78,8 +82,9 @@ def get(task_id: str) -> Task:
     Raises UsageError for an unknown id, MetabenchError when its data cannot be had.
     """
     workload, _, name = task_id.partition("-")
-    if name not in _listings() or task_id not in names(workload):
-        raise registry.suggest(task_id, names(workload) if workload in registry.names("workloads") else [], "task")
+    known = names(workload, is_variant(name)) if workload in registry.names("workloads") else []
+    if task_id not in known:
+        raise registry.suggest(task_id, known, "task")
     source, listing = _listings()[name]
     load = registry.load("workloads", workload)
     folder = cache_dir() / "tasks" / f"{name}-{_identity(listing.fingerprint, load)}"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from metabench.errors import UsageError
 from metabench.sources.base import Dataset
-from metabench.tasks import episodes, features, metrics, preprocess, splits
+from metabench.tasks import episodes, features, metrics, preprocess, splits, variants
 from metabench.tasks.task import Arrays
 from metabench.tasks.views import View, view
 
@@ -28,6 +28,7 @@ def prepare(dataset: Dataset, workload) -> tuple[dict[str, Any], Callable[[int],
     seen_as: View = view(workload.view)
     rows, target, labels, groups = _labelled(dataset, seen_as)
     kind = seen_as.kind or dataset.kind
+    origin = variants.base(dataset.name)  # a variant's rows stand where those of its data set do
     stratify = np.zeros(len(rows)) if target is None else target
     if seen_as.by_class:  # there are few classes: the seed always picks a split
         apart = stratify if groups is None else groups
@@ -36,27 +37,35 @@ def prepare(dataset: Dataset, workload) -> tuple[dict[str, Any], Callable[[int],
     else:
         strata = "classification" if dataset.kind in _CLASSES else dataset.kind
         count = splits.n_splits(len(rows), dataset.temporal)
-        assigned = [splits.assign(dataset.name, s, stratify, strata, groups, dataset.temporal) for s in range(count)]
+        assigned = [splits.assign(origin, s, stratify, strata, groups, dataset.temporal) for s in range(count)]
     metric = workload.metric or metrics.choose_metric(kind, target)
 
     def parts(split: int) -> tuple[np.ndarray, ...]:
-        return splits.parts(dataset.name, split, assigned[split], dataset.temporal, workload.rows)
+        train, *others = splits.parts(origin, split, assigned[split], dataset.temporal, workload.rows)
+        return variants.thinned(dataset.name, split, train, stratify), *others
 
-    def see(split: int):
+    def targets(split: int) -> np.ndarray | None:
+        if target is None:
+            return None
         train, *_ = parts(split)
-        y = preprocess.standardise(target, train) if target is not None and not labels else target
-        return seen_as.see(rows, y, train, dataset)
+        y = variants.relabelled(dataset.name, split, train, target, len(labels))
+        return y if labels else preprocess.standardise(y, train)
+
+    def see(split: int, y: np.ndarray | None):
+        train, _, test = parts(split)
+        return seen_as.see(variants.shifted(dataset.name, rows, train, test, dataset.categorical), y, train, dataset)
 
     def arrays(split: int) -> Arrays:
-        seen = see(split)
+        y = targets(split)
+        seen = see(split, y)
         xy = (values[part] for part in parts(split) for values in (seen.x, seen.y))
-        classes = seen.classes or (len(labels) if seen.y is target else 0)
+        classes = seen.classes or (len(labels) if seen.y is y else 0)
         more = {name: getattr(seen, name) for name in _MORE}
         return Arrays(kind, metric, classes, *xy, x_source=seen.x_source, y_source=seen.y_source, **more)
 
     first, train = arrays(0), parts(0)[0]
     raw = _raw_facts(dataset, rows, train, first)
-    described = seen_as.embedding(see(0))[train]
+    described = seen_as.embedding(see(0, targets(0)))[train]
     described_as = "classification" if kind in _CLASSES else kind
     found = features.task_features(dataset.name, raw, described, first.y_train, described_as)
     chance = metrics.chance(metric, first.y_train, first.y_test)
