@@ -5,6 +5,7 @@
 >>> board = mb.load_board("search")             # the frozen rules of a leaderboard
 >>> traces = mb.evaluate("portfolio", board)    # resumable cell by cell
 >>> mb.score(traces)                            # beside every method that is published; .summary, .figure()
+>>> model = mb.load_metamodel("mlp-v1")         # fitted; model.top_configs(task, k=5)
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _PUBLIC = {
     "load_board": "metabench.leaderboard.board",
     "evaluate": "metabench.evaluate",
     "score": "metabench.notebook",
+    "load_metamodel": "metabench.pretrained",
     "task_from_csv": "metabench.tasks",
     "Searcher": "metabench.search.base",
     "Surrogate": "metabench.search.base",

@@ -1,0 +1,349 @@
+"""A fitted meta-model as a person uses it: a task in, configurations in native units out, with what they promise."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from metabench.errors import MetabenchError, UsageError
+from metabench.metatrain import TaskInfo, row_keys
+from metabench.pretrained.record import Record
+from metabench.pretrained.scale import LEVELS, LIKE_LANDMARKS, Scale
+from metabench.search.base import History, Problem
+from metabench.search.continuous import Trials
+from metabench.space import Space
+
+if TYPE_CHECKING:
+    from metabench.metamodels.common import MetaModel
+    from metabench.tasks import Task
+
+#: scrambled Sobol configurations that stand beside the source's own in the pool of a search
+POOL = 2048
+#: what is said of a configuration: the share of configurations that it beats, and its score, each with a 90 % interval
+SAID = ("percentile", "percentile_low", "percentile_high", "score", "score_low", "score_high")
+#: quantile of the normal distribution that a 90 % interval reaches to
+_Z90 = float(stats.norm.ppf(0.95))
+
+
+@dataclass(frozen=True)
+class KnownTask:
+    """A source task: what was known of it, and what came out."""
+
+    info: TaskInfo
+    #: its best configurations (positions in the source's table), best first
+    best: tuple[int, ...]
+    #: their mean validation scores over the seeds
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A source task beside a new one."""
+
+    task_id: str
+    #: share of the source tasks that lie no nearer, in [0, 1]
+    nearer_than: float
+    #: root mean square difference over the task features, in their standard deviations over the source tasks
+    distance: float
+    #: the features that say most of why it is near: (name, value on the new task, value on this one)
+    why: tuple[tuple[str, float, float], ...]
+    #: the configuration that was best on it, and its validation score
+    config: dict[str, Any]
+    score: float
+    metric: str
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A fitted meta-model that came from :func:`metabench.load_metamodel`.
+
+    A *task* is a :class:`metabench.tasks.Task`, a :class:`metabench.metatrain.TaskInfo`, or None where nothing is known
+    (then it is a classification whose score is to be as large as possible). A *history* is what was tried on it:
+    :class:`metabench.search.continuous.Trials`, raw scores in order, NaN where a run diverged.
+    """
+
+    record: Record
+    #: the fitted surrogate
+    model: MetaModel
+    tasks: tuple[KnownTask, ...]
+
+    def __repr__(self) -> str:
+        r = self.record
+        return f"<meta-model {r.name}: {r.method} for {r.workload}, learned from {r.runs:,} runs on {r.tasks} tasks>"
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def workload(self) -> str:
+        return self.record.workload
+
+    @property
+    def method(self) -> str:
+        return self.record.method
+
+    @property
+    def table_digest(self) -> str:
+        """What it learned from: ``load_table(record.table).digest_of([workload])``."""
+        return self.record.table_digest
+
+    @property
+    def space(self) -> Space:
+        """The hyperparameters that it knows, with their ranges and scales."""
+        return self.model.source_.space
+
+    @property
+    def configs(self) -> pd.DataFrame:
+        """The source's configurations, all of which were trained on all source tasks."""
+        return self.model.source_.configs
+
+    # ---------------------------------------------------------------- asking
+    def top_configs(
+        self, task: Task | TaskInfo | None = None, k: int = 5, history: Trials | None = None
+    ) -> pd.DataFrame:
+        """The k configurations to train, in this order: native units and what they promise (SAID), a row each.
+
+        With nothing tried they are a portfolio: together they served the source tasks best, so the fifth is no copy of
+        the first. After trials they are the most promising ones that were not tried (:meth:`ask`).
+        Hyperparameters that do not count on the task are left out. Raises UsageError when k is out of range.
+        """
+        configs = self.ask(task, history, k)
+        names = list(self.space.for_task(self.info(task).kind))
+        return pd.concat([configs[names], self.predict(task, configs, history)], axis=1)
+
+    def ask(
+        self, task: Task | TaskInfo | None, history: Trials | None = None, n: int = 1, *, seed: int = 0,
+        pool: pd.DataFrame | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
+        """The next n configurations to try at once, a table of the whole space; none that was tried.
+
+        They come from ``pool``, a configuration table; without one from the source's configurations, the workload's
+        default and POOL scrambled Sobol points that depend on ``seed``. Before any trial they follow the opening. After
+        that each maximises expected improvement, given the trials and, of those asked at once, the predicted scores of
+        the ones before it (Ginsbourger et al., 2010: the kriging believer). Raises UsageError when n is out of range.
+        """
+        tried = 0 if history is None else len(history)
+        given = self._pool(seed) if pool is None else self._typed(pool)
+        if not 1 <= n <= len(given) - tried:
+            raise UsageError(
+                f"{n} configurations cannot be had of a pool of {len(given)} with {tried} tried; ask for 1 or more"
+            )
+        if not tried:
+            return given.iloc[self._opening(task, given)[:n]].reset_index(drop=True)
+        problem, past = self._problem(task, given, history)
+        searcher = self.model.start(problem, seed)
+        for _ in range(n):
+            position = searcher.ask(past)
+            past.add(position, _believed(searcher, past, position))
+        return problem.candidates.iloc[past.candidates[-n:]].reset_index(drop=True)
+
+    def predict(
+        self, task: Task | TaskInfo | None, configs: pd.DataFrame, history: Trials | None = None
+    ) -> pd.DataFrame:
+        """What is to be expected of configurations on a task: SAID, a row each.
+
+        ``percentile`` is the expected share of configurations (drawn evenly from the space) that it beats. ``score`` is
+        the validation score that goes with that rank, in the task's metric: told from the task's features, and after
+        trials moved by what these differ from it; NaN where nothing is known of the features, or no source task had the
+        metric. Intervals hold 90 %: by cross-validation over families of data sets while nothing was tried.
+        """
+        info, asked = self.info(task), self._typed(configs)
+        trials = Trials(asked.iloc[:0]) if history is None else history
+        problem, past = self._problem(task, asked, trials)
+        searcher = self.model.start(problem, 0)
+        # rows that were tried, or are asked twice, stand in the pool once
+        keys = {key: i for i, key in reversed(list(enumerate(row_keys(problem.candidates, list(self.space)))))}
+        rows = np.array([keys[key] for key in row_keys(asked, list(self.space))], dtype=int)
+        said = searcher.predict(past, np.arange(len(problem.candidates)))
+        std = said.std * self.record.spread
+        ends = np.stack([said.mean, said.mean - _Z90 * std, said.mean + _Z90 * std])
+        share = stats.norm.cdf(ends)
+        # the mean of a normal score's percentile: E Φ(z) = Φ(μ / √(1 + σ²))
+        share[0] = stats.norm.cdf(said.mean / np.sqrt(1.0 + std**2))
+        scores = self._scores(info, share, past)
+        columns = dict(zip(SAID, [*share[:, rows], *scores[:, rows]], strict=True))
+        return pd.DataFrame(columns, index=configs.index)
+
+    def nearest(self, task: Task | TaskInfo, k: int = 3, reasons: int = 3) -> list[Neighbour]:
+        """The k source tasks whose features are most like the task's, nearest first, and which features say so.
+
+        Features are standardised over the source tasks and clipped at ±3; those that are not known of both do not count.
+        A feature says the more the nearer both are to one another for two tasks: the reasons are those with the largest
+        typical squared difference (2, for standardised ones) less their own, weighed by how unusual the value is.
+        """
+        mine = self._standard([self.info(task)])[0]
+        theirs = self._known
+        both = np.isfinite(mine) & np.isfinite(theirs)
+        if not both.any():
+            raise UsageError("nothing is known of the task's features, so no task is near it")
+        apart = np.where(both, (theirs - mine) ** 2, 0.0)
+        distance = np.sqrt(apart.sum(1) / np.maximum(both.sum(1), 1))
+        distance[~both.any(1)] = np.inf
+        out = []
+        for i in np.argsort(distance, kind="stable")[:k]:
+            known = self.tasks[i]
+            weight = np.where(both[i], np.abs(mine) * np.exp(-apart[i]), -1.0)
+            why = [self._names[j] for j in np.argsort(-weight, kind="stable")[:reasons] if weight[j] >= 0]
+            info = self.info(task)
+            out.append(Neighbour(
+                known.info.task_id, float(np.mean(distance >= distance[i])), float(distance[i]),
+                tuple((name, info.feature(name), known.info.feature(name)) for name in why),
+                self._row(known.best[0], known.info.kind), known.scores[0], known.info.metric,
+            ))  # fmt: skip
+        return out
+
+    # ---------------------------------------------------------------- tasks
+    def info(self, task: Task | TaskInfo | None) -> TaskInfo:
+        """What may be known of a task. Raises UsageError for a task of another workload."""
+        if task is None:
+            return TaskInfo("unknown", "unknown", "", self.workload, "classification", "accuracy", "max", {})
+        if task.workload != self.workload:
+            raise UsageError(
+                f"{self.name} knows workload {self.workload}, the task {task.task_id} is one of {task.workload}"
+            )
+        if isinstance(task, TaskInfo):
+            return task
+        return TaskInfo(**{f.name: getattr(task, f.name) for f in dataclasses.fields(TaskInfo)})
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return sorted({name for known in self.tasks for name in known.info.features})
+
+    @cached_property
+    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
+        raw = np.array([[known.info.feature(n) for n in self._names] for known in self.tasks])
+        some = np.isfinite(raw).any(0)
+        mean = np.nanmean(np.where(some, raw, 0.0), axis=0)
+        spread = np.nanstd(np.where(some, raw, 0.0), axis=0)
+        return mean, np.where(spread > 1e-12, spread, 1.0)
+
+    def _standard(self, infos: Sequence[TaskInfo]) -> np.ndarray:
+        raw = np.array([[info.feature(n) for n in self._names] for info in infos])
+        return np.clip((raw - self._moments[0]) / self._moments[1], -3.0, 3.0)
+
+    @cached_property
+    def _known(self) -> np.ndarray:
+        return self._standard([known.info for known in self.tasks])
+
+    # ---------------------------------------------------------------- configurations
+    def _row(self, position: int, kind: str) -> dict[str, Any]:
+        values = self.configs.iloc[position]
+        return {n: values[n] for n in self.space.for_task(kind) if not pd.isna(values[n])}
+
+    def _typed(self, configs: pd.DataFrame) -> pd.DataFrame:
+        """A configuration table with all columns of the space: those that count on other tasks only may be absent."""
+        columns = {}
+        for name, p in self.space.items():
+            if name in configs:
+                columns[name] = configs[name].astype(p.dtype)
+            elif p.when is not None and p.when.on_task:
+                columns[name] = pd.Series(self.space.default()[name], index=configs.index, dtype=p.dtype)
+            else:
+                raise UsageError(f"the configurations have no column {name}; columns: {', '.join(self.space)}")
+        return pd.DataFrame(columns, index=configs.index)
+
+    def _pool(self, seed: int) -> pd.DataFrame:
+        parts = [self.space.table([self.space.default()]), self.configs, self.space.sample(POOL, seed)]
+        return self._unique(pd.concat(parts, ignore_index=True))
+
+    def _unique(self, configs: pd.DataFrame) -> pd.DataFrame:
+        keys = row_keys(configs, list(self.space))
+        first = list(dict(zip(reversed(keys), reversed(range(len(keys))), strict=True)).values())[::-1]
+        return configs.iloc[sorted(first)].reset_index(drop=True)
+
+    def _opening(self, task: Task | TaskInfo | None, pool: pd.DataFrame) -> list[int]:
+        """Positions of a pool in the order in which they are to be tried first: those of the opening that it has, then by
+        the predicted percentile."""
+        where = {key: i for i, key in reversed(list(enumerate(row_keys(pool, list(self.space)))))}
+        opening = row_keys(self.configs.iloc[list(self.record.opening)], list(self.space))
+        head = [where[key] for key in opening if key in where]
+        if len(head) >= len(self.record.opening):
+            return head
+        rest = np.argsort(-self.predict(task, pool)["percentile"].to_numpy(), kind="stable")
+        return [*head, *(int(i) for i in rest if i not in set(head))]
+
+    def _problem(self, task: Task | TaskInfo | None, given: pd.DataFrame, history: Trials) -> tuple[Problem, History]:
+        """A search whose pool begins with what was tried."""
+        if len(history.scores) != len(history.configs):
+            raise UsageError(
+                f"{len(history.configs)} configurations were tried, but {len(history.scores)} scores are given"
+            )
+        tried = self._typed(history.configs)
+        pool = self._unique(pd.concat([tried, given], ignore_index=True))
+        keys = {key: i for i, key in enumerate(row_keys(pool, list(self.space)))}
+        where = [keys[key] for key in row_keys(tried, list(self.space))]
+        return Problem(self.space, self.info(task), pool, len(pool)), History(where, [float(s) for s in history.scores])
+
+    # ---------------------------------------------------------------- scores
+    def _scores(self, info: TaskInfo, share: np.ndarray, past: History) -> np.ndarray:
+        """Scores for shares of configurations beaten [3, n] (expected, low, high): float64 [3, n]."""
+        found = self.record.scales.get(info.metric)
+        if found is None or not any(np.isfinite(v) for v in info.features.values()):
+            return np.full(share.shape, np.nan)
+        sign = 1.0 if info.direction == "max" else -1.0
+        at = sign * Scale.from_json(info.metric, found).scores(info.features)
+        at = at if sign > 0 else at[[0, 2, 1]]
+        rising = np.maximum.accumulate(at[0])
+        scores = np.interp(share, LEVELS, rising)
+        # how the rank may be off, and how the score at a rank may be: two errors that have nothing to do with each other
+        for end, errors in ((1, at[1] - at[0]), (2, at[2] - at[0])):
+            apart = np.hypot(scores[end] - scores[0], np.interp(share[0], LEVELS, errors))
+            scores[end] = scores[0] + (apart if end == 2 else -apart)
+        tried, y = np.asarray(past.candidates, dtype=int), sign * np.asarray(past.scores)
+        ok = np.isfinite(y)
+        if ok.any():
+            off = y[ok] - scores[0, tried[ok]]
+            # the features' error is one number for all configurations: each trial shows it, and its own noise
+            keep = 1.0 / (1.0 + ok.sum())
+            middle = scores[0] + off.sum() * keep
+            scores = np.stack([middle, *(middle + np.sqrt(keep) * (end - scores[0]) for end in scores[1:])])
+        scores = np.minimum(scores, 1.0) if info.metric in LIKE_LANDMARKS else scores
+        return scores if sign > 0 else -scores[[0, 2, 1]]
+
+
+def _believed(searcher, past: History, position: int) -> float:
+    """The raw score that a surrogate's prediction for an untried position amounts to: its predicted utilities are mapped
+    to raw scores by the least-squares line through the trials (their mean where these are too few for a line)."""
+    y = np.asarray(past.scores, dtype=float)
+    ok = np.isfinite(y)
+    if not ok.any():
+        return float("nan")
+    mean = searcher.predict(past, np.array([*past.candidates, position])).mean
+    x, new = mean[:-1][ok], mean[-1]
+    if ok.sum() < 2 or np.ptp(x) < 1e-9:
+        return float(y[ok].mean())
+    slope = ((x - x.mean()) @ (y[ok] - y[ok].mean())) / ((x - x.mean()) @ (x - x.mean()))
+    return float(y[ok].mean() + slope * (new - x.mean()))
+
+
+# ---------------------------------------------------------------------------------------------- storage
+def tasks_to_json(tasks: Sequence[KnownTask]) -> str:
+    rows = []
+    for known in tasks:
+        facts = dataclasses.asdict(known.info)
+        facts["features"] = {n: float(f"{v:.7g}") if np.isfinite(v) else None for n, v in known.info.features.items()}
+        rows.append({**facts, "best": list(known.best), "scores": list(known.scores)})
+    return json.dumps(rows, indent=0, allow_nan=False) + "\n"
+
+
+def tasks_from_json(path: Path) -> tuple[KnownTask, ...]:
+    """Raises MetabenchError when the file is not what :func:`tasks_to_json` wrote."""
+    try:
+        out = []
+        for row in json.loads(path.read_text(encoding="utf-8")):
+            best, scores = tuple(map(int, row.pop("best"))), tuple(map(float, row.pop("scores")))
+            row["features"] = {n: np.nan if v is None else float(v) for n, v in row["features"].items()}
+            out.append(KnownTask(TaskInfo(**row), best, scores))
+        return tuple(out)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise MetabenchError(f"{path} cannot be read as source tasks ({type(error).__name__}: {error})") from None
