@@ -23,6 +23,7 @@ KINDS = {
     "baselines": "metabench.baselines",
     "sources": "metabench.sources",
     "formats": "metabench.interop.formats",
+    "reports": "metabench.reports",
 }
 #: modules of those packages that are not plug-ins
 _SUPPORT = {"base", "common"}

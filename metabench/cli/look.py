@@ -104,6 +104,13 @@ def _boards() -> Rows:
     ]  # fmt: skip
 
 
+def _reports() -> Rows:
+    from metabench import registry
+
+    found = [registry.load("reports", name) for name in registry.names("reports")]
+    return [{"name": r.name, "about": f"{r.needs} {r.published}", "question": r.title} for r in found]
+
+
 LISTINGS: dict[str, Callable[[], Rows]] = {
     "sources": _sources,
     "tasks": _tasks,
@@ -113,6 +120,7 @@ LISTINGS: dict[str, Callable[[], Rows]] = {
     "baselines": lambda: _methods("baselines"),
     "tables": _tables,
     "boards": _boards,
+    "reports": _reports,
 }
 
 

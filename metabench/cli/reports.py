@@ -1,0 +1,82 @@
+"""Commands that answer: report."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from metabench.cli.output import as_json, board_names, completes, show, table_names
+from metabench.errors import MetabenchError
+
+#: where the reports of the published boards and tables lie, and those about others
+PUBLISHED, ELSEWHERE = Path("leaderboards/reports"), Path("build/reports")
+
+
+def report_names() -> list[str]:
+    from metabench import registry
+
+    return registry.names("reports")
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]…", shell_complete=completes(report_names))
+@click.option(
+    "--board", metavar="NAME|FOLDER", shell_complete=completes(board_names),
+    help="Board whose split and searches are looked at.  [default: the one of the published page]",
+)  # fmt: skip
+@click.option(
+    "--table", metavar="NAME|FOLDER", shell_complete=completes(table_names),
+    help="Table to look at, in place of the board's.  [default: the one of the published page]",
+)  # fmt: skip
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False),
+    help=f"Folder of pages and numbers.  [default: {PUBLISHED}, or {ELSEWHERE} where --board or --table is given]",
+)  # fmt: skip
+@click.option("--again", is_flag=True, help="Compute what is stored already as well.")
+@click.option("--check", is_flag=True, help="Write nothing; status 1 when a page or a number is not current.")
+@as_json
+def report(
+    names: tuple[str, ...],
+    board: str | None,
+    table: str | None,
+    out: Path | None,
+    again: bool,
+    check: bool,
+    as_json: bool,
+) -> None:
+    """Answer questions about tables and boards, each with a page: plot, numbers, intervals, the command that made it.
+
+    All reports without NAME; `metabench list reports` says which there are. Findings are stored beside the pages: what did
+    not change is not computed again.
+    """
+    from metabench.reports import _publish as publishing
+
+    out = out or (ELSEWHERE if board or table else PUBLISHED)
+    if check:
+        lines = publishing.stale(out, names)
+        show([{"problem": line} for line in lines], as_json, out=str(out), current=not lines)
+        if lines:
+            raise MetabenchError(f"{out}: {len(lines)} files are not current; run `metabench report`")
+        if not as_json:
+            click.echo(f"{out}: current")
+        return
+    rows = []
+    for name in names or publishing.report_names():
+        chosen = publishing.check_name(name)
+        asked = publishing.given(chosen, board, table, lambda text: click.echo(text, err=True))
+        began = time.process_time()
+        found, computed = publishing.find(chosen, asked, out, again)
+        spent = time.process_time() - began
+        publishing.write({name: found}, out)
+        rows.append(
+            {"report": name, "computed": computed, "cpu_seconds": round(spent, 1), "page": str(out / f"{name}.html")}
+        )
+        if computed:
+            print(f"{name}: {spent:.0f} CPU seconds", file=sys.stderr, flush=True)
+    show(rows, as_json, out=str(out))
+
+
+COMMANDS = (report,)

@@ -1,0 +1,192 @@
+"""Findings → files: what is stored beside the pages, the pages made of it, and whether those that lie there are current.
+
+``data/<report>.json`` holds everything that a report found, and the key of what determines it; pages, tables of numbers and
+the index follow from these files alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+
+from metabench import registry
+from metabench.errors import MetabenchError, UsageError
+from metabench.leaderboard import wording
+from metabench.leaderboard.board import load_board
+from metabench.leaderboard.build import to_csv, to_json
+from metabench.leaderboard.pages import static
+from metabench.reports.base import Findings, Given, Report, paragraphs
+from metabench.table import load_table
+
+DATA = "data"
+
+
+def report_names() -> list[str]:
+    """Names of all reports in the order of their pages."""
+    return registry.names("reports")
+
+
+def given(report: Report, board: str | None, table: str | None, say: Callable[[str], None]) -> Given:
+    """What a report is asked about: a board on its own table or on another, or a table. None: what its page is about.
+
+    Raises UsageError for an unknown name, and for a table that lacks the board's workload or families.
+    """
+    if report.needs == "table":
+        if board is not None and table is None:
+            table = load_board(board).dataset
+        return Given(load_table(table or report.published), None, say)
+    rules = load_board(board or report.published)
+    held = load_table(table) if table else load_table(rules.dataset, rules.dataset_version)
+    if table and held.name != rules.dataset:
+        rules = replace(
+            rules, dataset=held.name, dataset_version=held.version or 1, digest=rules.digest_on(held), path=None
+        )
+    rules = rules.on(held)
+    rules.check(held)
+    return Given(held, rules, say)
+
+
+def command(report: Report, asked: Given) -> str:
+    """The shell command that makes a report."""
+    if asked.board is None:
+        return f"metabench report {report.name} --table {asked.table.name}"
+    other = f" --table {asked.table.name}" if asked.board.path is None else ""
+    return f"metabench report {report.name} --board {asked.board.name}{other}"
+
+
+def find(report: Report, asked: Given, out: Path, again: bool = False) -> tuple[Findings, bool]:
+    """What the folder ``out`` stores of a report about this, or what it finds now; and whether it was computed now."""
+    key, path = report.key(asked), out / DATA / f"{report.name}.json"
+    if path.exists() and not again:
+        stored = read(path)
+        if stored.made.get("key") == key:
+            return stored, False
+    facts, frames = report.compute(asked)
+    made = {"command": command(report, asked), "table": asked.table.name, "table_version": asked.table.version}
+    if asked.board is not None:
+        made |= {"board": asked.board.name, "board_version": asked.board.version}
+    found = Findings.of(report.name, made | {"key": key}, facts, frames)
+    return Findings.from_json(to_json(found.to_json()).decode(), str(path)), True
+
+
+def read(path: Path) -> Findings:
+    """Stored findings. Raises MetabenchError naming a file that cannot be read or holds something else."""
+    try:
+        return Findings.from_json(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise MetabenchError(f"{path} cannot be read: {error}") from None
+
+
+def stored(out: Path) -> dict[str, Findings]:
+    """Report → what the folder stores of it."""
+    found = {name: out / DATA / f"{name}.json" for name in report_names()}
+    return {name: read(path) for name, path in found.items() if path.exists()}
+
+
+def contents(found: dict[str, Findings]) -> dict[str, bytes]:
+    """Path below the folder → contents, of everything that follows from findings."""
+    reports = {name: registry.create("reports", name) for name in found}
+    pages = {name: reports[name].page(findings) for name, findings in found.items()}
+    listed = [(name, report.label) for name, report in reports.items()]
+    files: dict[str, str | bytes] = {
+        "style.css": static("style.css"),
+        "board.js": static("board.js"),
+        "report.css": resources.files("metabench.reports").joinpath("static/report.css").read_text(encoding="utf-8"),
+    }
+    rows = [(reports[name], page, told(found[name])) for name, page in pages.items()]
+    files["index.html"] = _render("reports.html.j2", reports=rows, listed=listed)
+    for name, findings in found.items():
+        where = {"report": reports[name], "page": pages[name], "findings": findings}
+        files[f"{name}.html"] = _render("report.html.j2", told=told(findings), listed=listed, **where)
+        files[f"{DATA}/{name}.json"] = to_json(findings.to_json())
+        for frame, rows_of in findings.frames.items():
+            files[f"{DATA}/{name}-{frame}.csv"] = to_csv(rows_of)
+    return {k: v.encode() if isinstance(v, str) else v for k, v in sorted(files.items())}
+
+
+def told(findings: Findings) -> str:
+    """What findings are about, in words."""
+    made = findings.made
+    table = made["table"] if made["table_version"] is None else f"{made['table']} v{made['table_version']}"
+    return f"board {made['board']} v{made['board_version']} on table {table}" if "board" in made else f"table {table}"
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    env = jinja2.Environment(
+        loader=jinja2.PackageLoader("metabench.reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    env.filters.update(wording.FILTERS, paragraphs=paragraphs)
+    return env
+
+
+def _render(template: str, **context) -> str:
+    return _environment().get_template(template).render(**context)
+
+
+# ---------------------------------------------------------------- on disk
+def write(found: dict[str, Findings], out: Path) -> list[Path]:
+    """Write findings and pages; those of other reports that are stored in the folder are made anew with them.
+
+    Raises MetabenchError when ``out`` cannot be written.
+    """
+    files = contents(dict(sorted((stored(out) | found).items())))
+    try:
+        for name, data in files.items():
+            path = out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and path.read_bytes() == data:
+                continue
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as part:
+                part.write(data)
+            os.chmod(part.name, 0o644)
+            os.replace(part.name, path)
+    except OSError as error:
+        raise MetabenchError(f"the reports cannot be written to {out}: {error.strerror or error}") from None
+    return [out / name for name in files]
+
+
+def stale(out: Path, names: Sequence[str] = ()) -> list[str]:
+    """What lies in the folder but is not what its stored findings give, and findings whose table, board or code has changed
+    since; one line each."""
+    found = stored(out)
+    if unknown := [n for n in names if n not in found]:
+        raise UsageError(f"{out} holds no report {unknown[0]!r}; run `metabench report {unknown[0]}` first")
+    files = contents(found) if found else {}
+    lines = []
+    for name, data in files.items():
+        path = out / name
+        if not path.is_file():
+            lines.append(f"{path} is absent")
+        elif path.read_bytes() != data:
+            lines.append(f"{path} is stale")
+    left = [p for p in out.rglob("*") if p.is_file() and p.relative_to(out).as_posix() not in files]
+    lines += [f"{path} is left over" for path in left]
+    for name, findings in found.items():
+        if names and name not in names:
+            continue
+        report, made = registry.create("reports", name), findings.made
+        asked = given(report, made.get("board"), made["table"], lambda text: None)
+        if report.key(asked) != made["key"]:
+            lines.append(f"{out / DATA / f'{name}.json'} is of other inputs; run `{made['command']} --out {out}`")
+    return sorted(lines)
+
+
+def check_name(name: str) -> Report:
+    """The report of a name. Raises UsageError, with the nearest known one."""
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise registry.suggest(name, report_names(), "report")
+    return registry.create("reports", name)
