@@ -13,9 +13,8 @@ ROOT = Path(metabench.__file__).parent
 #: top to bottom; a module imports from its own row and from those above it
 ROWS = [
     "errors", "cluster", "schema", "space", "metatrain", "registry", "sources", "tasks", "training", "workloads", "table",
-    "generate", "search", "baselines", "metamodels", "pretrained", "evaluate", "scores", "leaderboard", "reports", "interop",
-    "testing",
-    "benchmark", "notebook", "doctor", "cli",
+    "generate", "search", "baselines", "metamodels", "pretrained", "evaluate", "scores", "explain", "leaderboard",
+    "reports", "interop", "testing", "benchmark", "notebook", "doctor", "cli",
 ]  # fmt: skip
 #: rows that never import others although these stand above them; but for the one door
 FORBIDDEN = {row: {"workloads", "training", "generate"} for row in ("search", "baselines", "metamodels")}

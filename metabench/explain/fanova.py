@@ -102,7 +102,9 @@ class Grid:
         gone = np.isnan(unit) & self.space.active(configs)
         if gone.any():
             row, column = np.argwhere(gone)[0]
-            raise UsageError(f"configuration {configs.index[row]}: hyperparameter {self.axes[column].name} has no value")
+            raise UsageError(
+                f"configuration {configs.index[row]}: hyperparameter {self.axes[column].name} has no value"
+            )
         out = np.full(unit.shape, INACTIVE, dtype=np.int16)
         for i, (axis, p) in enumerate(zip(self.axes, self.space.values(), strict=True)):
             on = ~np.isnan(unit[:, i])
@@ -126,7 +128,9 @@ class Grid:
 
         u = qmc.Sobol(len(self.axes), rng=np.random.default_rng([seed, 0xFA0A])).random(n)
         cuts = [np.cumsum(axis.weights)[:-1] for axis in self.axes]
-        return np.stack([np.searchsorted(c, column, side="right") for c, column in zip(cuts, u.T)], axis=1).astype(np.int16)
+        return np.stack([np.searchsorted(c, column, side="right") for c, column in zip(cuts, u.T)], axis=1).astype(
+            np.int16
+        )
 
     def deactivate(self, codes: np.ndarray) -> np.ndarray:
         """The same points with INACTIVE where a parent's value says so."""
@@ -158,7 +162,9 @@ class Forest:
     of the truth an importance speaks of.
     """
 
-    def __init__(self, grid: Grid, codes: np.ndarray, y: np.ndarray, seed: int = 0, trees: int = TREES, leaf: int = LEAF):
+    def __init__(
+        self, grid: Grid, codes: np.ndarray, y: np.ndarray, seed: int = 0, trees: int = TREES, leaf: int = LEAF
+    ):
         """Fit to scores ``y`` float64 [n] of points ``codes`` int16 [n, axes]. Raises UsageError under eight rows."""
         from sklearn.ensemble import RandomForestRegressor
 

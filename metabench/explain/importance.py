@@ -1,0 +1,68 @@
+"""Which hyperparameters matter: functional ANOVA on each task of a table, and over its tasks with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metabench.explain.cases import forests, over_families, source_of
+from metabench.explain.fanova import Forest
+from metabench.metatrain import TaskInfo
+
+#: columns of :func:`importance`
+COLUMNS = ["task_id", "family", "hyperparameter", "interacts_with", "share", "total", "r2"]
+
+
+def importance(
+    table, workload: str, tasks: Sequence[str] | None = None, target: str = "rank", seed: int = 0
+) -> pd.DataFrame:
+    """A row per task and hyperparameter, and per task and pair of them (``interacts_with``, "" for a single one).
+
+    ``share`` is the part of the variance over the space that it explains alone (a pair: beyond its two alone), ``total``
+    the part that involves it in any interaction (NaN for pairs), as functional ANOVA has it
+    (:mod:`metabench.explain.fanova`). ``r2`` says how much of the scores' variance the forest explains on configurations it
+    did not see: shares are of the forest's variance, not of what it misses. A hyperparameter that the workload ignores on
+    a kind of task has no row there.
+
+    ``target`` is ``rank`` or ``score`` (:func:`metabench.explain.cases.targets`). Raises UsageError for a workload, task
+    or target that does not exist, and for a task with fewer than eight configurations.
+    """
+    source = source_of(table, workload, tasks)
+    rows = [row for info, forest in forests(source, target, seed) for row in shares_of(info, forest)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def shares_of(info: TaskInfo, forest: Forest) -> list[dict[str, Any]]:
+    """One task's rows of :func:`importance`."""
+    shares, names = forest.decompose(), [axis.name for axis in forest.grid.axes]
+    head = {"task_id": info.task_id, "family": info.family}
+    rows = [
+        {**head, "hyperparameter": n, "interacts_with": "", "share": s, "total": t, "r2": shares.r2}
+        for n, s, t in zip(names, shares.main, shares.total, strict=True)
+    ]
+    return rows + [
+        {**head, "hyperparameter": names[i], "interacts_with": names[j], "share": s, "total": np.nan, "r2": shares.r2}
+        for (i, j), s in zip(forest.grid.pairs, shares.pairs, strict=True)
+    ]
+
+
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Over the tasks of :func:`importance`: means over families with 95 % bootstrap intervals, largest share first.
+
+    Columns hyperparameter, interacts_with, share, low, high, total, total_low, total_high, tasks, families; the interval is
+    NaN with a single family.
+    """
+    rows = []
+    for (name, other), part in frame.groupby(["hyperparameter", "interacts_with"], sort=False):
+        share, low, high = over_families(part["family"].tolist(), part["share"].to_numpy())
+        total, total_low, total_high = over_families(part["family"].tolist(), part["total"].to_numpy())
+        rows.append({
+            "hyperparameter": name, "interacts_with": other, "share": share, "low": low, "high": high, "total": total,
+            "total_low": total_low, "total_high": total_high, "tasks": len(part), "families": part["family"].nunique(),
+        })  # fmt: skip
+    out = pd.DataFrame(rows).sort_values("share", ascending=False, kind="stable", ignore_index=True)
+    numbers = ["share", "low", "high", "total", "total_low", "total_high"]
+    return out.astype(dict.fromkeys(numbers, float))
