@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -40,6 +41,13 @@ class Episodes:
     x: np.ndarray
     seen: np.ndarray
     truth: np.ndarray
+    #: which of the tasks they are, int [tasks]
+    chosen: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Sequence[Episodes]) -> Episodes:
+        """All of them, which show equally many trials."""
+        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
 
 
 @dataclass(frozen=True)
@@ -71,4 +79,4 @@ class Tasks:
             mean = self.means[t, cells[i, :shown]]
             seen[i] = on_normal_scale(warp(rng, self.targets[t, cells[i, :shown]]), mean, self.spread) - mean
         truth = np.take_along_axis(self.targets[chosen] - self.means[chosen], cells, 1)
-        return Episodes(self.x[cells], seen.astype(np.float32), truth.astype(np.float32))
+        return Episodes(self.x[cells], seen.astype(np.float32), truth.astype(np.float32), chosen)

@@ -181,7 +181,8 @@ class Neural(MetaModel):
     # ---------------------------------------------------------------- searching
     def begin(self) -> None:
         super().begin()
-        self._mean = self.source_.align(self.problem).carry(self.mean_)
+        self._alignment = self.source_.align(self.problem)
+        self._mean = self._alignment.carry(self.mean_)
         self._x = self.inputs(self._pool_columns(self.problem))
 
     def fitted_network(self) -> torch.nn.Module:
@@ -189,7 +190,7 @@ class Neural(MetaModel):
         import torch
 
         with torch.random.fork_rng(devices=[]):
-            network = self.network(self._x.shape[1])
+            network = self.network(len(self.centre_))
         torch.nn.utils.vector_to_parameters(torch.as_tensor(self.weights_), network.parameters())
         return network
 
