@@ -151,12 +151,15 @@ def rerun(table: str, sample: int, run_id: int | None, as_json: bool) -> None:
 @a_table
 @click.option(
     "--board",
+    "boards",
+    multiple=True,
     metavar="NAME",
     shell_complete=completes(board_names),
-    help="Store the split of this board as splits.csv first; without it the stored split stays.",
+    help="Store the split of this board, or of several about different workloads, as splits.csv first; without it the "
+    "stored split stays.",
 )
 @click.option("--check", is_flag=True, help="Write nothing; status 1 when the card is stale.")
-def card(table: str, board: str | None, check: bool) -> None:
+def card(table: str, boards: tuple[str, ...], check: bool) -> None:
     """Write a table's card from the table itself.
 
     README.md for people and Hugging Face, DATASHEET.md, croissant.json, pictures, and SHA256SUMS.card over them.
@@ -165,10 +168,10 @@ def card(table: str, board: str | None, check: bool) -> None:
     from metabench.table import find_table
 
     path = find_table(table)
-    if check and board:
+    if check and boards:
         raise UsageError("--check writes nothing, --board stores a split: give one of them")
     if not check:
-        for written in cards.write(path, _families(path, board) if board else None):
+        for written in cards.write(path, _families(path, boards) if boards else None):
             click.echo(str(written))
     elif stale := cards.check(path):
         raise MetabenchError(f"stale: {', '.join(map(str, stale))}; run `metabench card {table}`")
@@ -176,13 +179,23 @@ def card(table: str, board: str | None, check: bool) -> None:
         click.echo(f"{path}: the card is current")
 
 
-def _families(path: Path, name: str) -> Mapping[str, Sequence[str]]:
+def _families(path: Path, names: tuple[str, ...]) -> Mapping[str, Sequence[str]]:
+    """The splits of boards, united. Raises UsageError where they disagree."""
     from metabench.leaderboard.board import load_board
     from metabench.table import load_table
 
-    board = load_board(name)
-    board.check(load_table(path))
-    return board.split
+    part_of: dict[str, tuple[str, str]] = {}
+    for name in names:
+        board = load_board(name)
+        board.check(load_table(path))
+        for part, families in board.split.items():
+            for family in families:
+                other, where = part_of.setdefault(family, (name, part))
+                if where != part:
+                    raise UsageError(
+                        f"family {family} stands in {where} of board {other} and in {part} of board {name}"
+                    )
+    return {part: [f for f, (_, where) in part_of.items() if where == part] for part in ("train", "valid", "test")}
 
 
 COMMANDS = (plan, generate, verify, rerun, card)

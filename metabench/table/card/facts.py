@@ -45,6 +45,7 @@ class Facts:
     """A table and what was found in it."""
 
     table: Table
+    #: the one with the most runs first
     workloads: list[Description]
     files: list[File]
     #: task → (family, part of the split); None where the table has no split
@@ -65,6 +66,7 @@ class Facts:
         if split is not None and (wrong := splits.problems(table.path / splits.FILE, split, table.tasks)):
             raise MetabenchError(wrong[0])
         found = [describe(table, w) for w in table.workloads if table.runs(w, ["seed"]).num_rows]
+        found.sort(key=lambda d: -d.runs)
         listed = [_file(table.path, name, sha256) for name, sha256 in manifest.read(table.path).items()]
         notes = beside.get(NOTES, b"").decode("utf-8").strip()
         return cls(table, found, listed, split, beside.get(splits.FILE, b""), notes)

@@ -16,13 +16,17 @@ from metabench.table.card.facts import Facts, columns, size_category
 from metabench.table.describe import AGREEMENT_BAR, NEAR, NOISE_BAR, at_bounds
 from metabench.tasks.splits import EVALUATION_CAP, MIN_CLASS, SMALL, SPLITS, TRAIN_CAP
 
+#: tasks below which shares of them are left out
+FEW = 20
 _PLAIN = re.compile(r"[a-z][a-z0-9_-]*")
 _BOOLEAN = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
 def readme(facts: Facts) -> str:
     """The dataset card, with the front matter that Hugging Face reads."""
-    bounds = {d.workload: list(at_bounds(facts.table, d.workload).itertuples()) for d in facts.workloads}
+    # of a few tasks a share says nothing
+    counted = [d.workload for d in facts.workloads if len(d.tasks) >= FEW]
+    bounds = {name: list(at_bounds(facts.table, name).itertuples()) for name in counted}
     return _render(
         "README.md.j2", facts, front=front_matter(facts), snippets=snippets(facts), columns=columns, bounds=bounds,
         space={d.workload: facts.table.space(d.workload).items() for d in facts.workloads}, scale=scale, values=values,
@@ -40,7 +44,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("metabench.table.card"), undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
-    env.filters.update(cell=cell, link=link, plural=plural)
+    env.filters.update(anchor=anchor, cell=cell, link=link, number=number, plural=plural)
     env.globals.update(
         NOISE_BAR=NOISE_BAR, AGREEMENT_BAR=AGREEMENT_BAR, NEAR=NEAR, TRAIN_CAP=TRAIN_CAP, EVALUATION_CAP=EVALUATION_CAP,
         SMALL=SMALL, SPLITS=SPLITS, MIN_CLASS=MIN_CLASS, NUMERICS=schema.NUMERICS_VERSION, NONE=splits.NONE,
@@ -50,6 +54,16 @@ def _environment() -> jinja2.Environment:
 
 def _render(template: str, facts: Facts, **more: Any) -> str:
     return _environment().get_template(template).render(facts=facts, **more).rstrip() + "\n"
+
+
+def number(value: float) -> str:
+    """Two decimals; a dash for NaN."""
+    return "–" if value != value else f"{value:.2f}"
+
+
+def anchor(heading: str) -> str:
+    """What a link to a heading on the same page ends with, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def cell(text: Any) -> str:
