@@ -1,4 +1,4 @@
-"""Commands that answer: report."""
+"""Commands that answer and show: report, explore."""
 
 from __future__ import annotations
 
@@ -79,4 +79,37 @@ def report(
     show(rows, as_json, out=str(out))
 
 
-COMMANDS = (report,)
+@click.command()
+@click.argument("table", default="starter", shell_complete=completes(table_names))
+@click.option(
+    "--tasks", default="*", show_default=True, metavar="GLOB",
+    help="Tasks: a glob such as 'mlp-*', or several separated by commas.",
+)  # fmt: skip
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the page.  [default: build/explore/TABLE]",
+)
+@click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")
+def explore(table: str, tasks: str, out: Path | None, opens: bool) -> None:
+    """Write a page to browse a table with: pick a task and two hyperparameters, see the landscape, the learning curves, the
+    runs behind a dot, and copy the command that trains one of them again.
+
+    It opens from a file: no server, no network.
+    """
+    from metabench.explore import build
+    from metabench.table import load_table
+
+    loaded = load_table(table)
+    out = out or Path("build/explore") / loaded.name
+    files = build(loaded, out, tasks, table)
+    page, size = out / "index.html", sum(path.stat().st_size for path in files)
+    click.echo(f"{len(files)} files, {size / 1e6:.1f} MB", err=True)
+    click.echo(str(page))
+    if opens:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
+
+
+COMMANDS = (report, explore)

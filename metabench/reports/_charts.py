@@ -117,8 +117,10 @@ def points(
     radius: float = 3.2,
     diagonal: bool = False,
     zero: bool = False,
+    named: bool = False,
 ) -> Markup:
-    """Points in the plane; ``diagonal`` draws where both are equal, ``zero`` the line y = 0."""
+    """Points in the plane, with their names beside them if they are ``named``; ``diagonal`` draws where both are equal,
+    ``zero`` the line y = 0."""
     width, height = 440, 340
     left, right, top, bottom = 52.0, width - 8.0, 30.0, height - 46.0
     x = x_axis.scale([v for c in clouds for v in c.x], left, right)
@@ -131,7 +133,35 @@ def points(
         out.append(element("line", x1=left, x2=right, y1=y(0.0), y2=y(0.0), class_="floor"))
     for cloud in clouds:
         out.append(_dots(cloud, x, y, radius))
+        if named:
+            out += _names(cloud, x, y)
     return drawing(out, (width, height), uid=uid, title=title, description=description, class_="chart report")
+
+
+def _names(cloud: Cloud, x: Scale, y: Scale) -> list[Markup]:
+    """Names beside points: on the first side on which none touches a point or an earlier name."""
+    spots = [(x(a), y(b)) for a, b in zip(cloud.x, cloud.y, strict=True)]
+    taken = [(px - 5, py - 5, px + 5, py + 5) for px, py in spots]
+    out = []
+    for label, (px, py) in zip(cloud.labels, spots, strict=True):
+        wide = 6.6 * len(label)
+        sides = [
+            (px + 8, py + 4.0, "", (px + 7, py - 6, px + 9 + wide, py + 6)),
+            (px - 8, py + 4.0, " end", (px - 9 - wide, py - 6, px - 7, py + 6)),
+            (px, py - 9, " middle", (px - wide / 2, py - 20, px + wide / 2, py - 8)),
+            (px, py + 17, " middle", (px - wide / 2, py + 7, px + wide / 2, py + 19)),
+        ]
+        free = [
+            s for s in sides if s[3][0] > x.start and s[3][2] < x.end + 8 and not any(_touch(s[3], t) for t in taken)
+        ]
+        if free:  # a name that fits nowhere is left to the point's title
+            taken.append(free[0][3])
+            out.append(element("text", label, x=free[0][0], y=free[0][1], class_=f"point-label{free[0][2]}"))
+    return out
+
+
+def _touch(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _dots(cloud: Cloud, x: Scale, y: Scale, radius: float) -> Markup:
@@ -164,9 +194,10 @@ def rows(
     origin: float | None = None,
     bars: bool = False,
     side: float = 168.0,
+    step: float = 22.0,
 ) -> Markup:
     """Rows one below the other: a dot with its interval, or a bar from ``origin``; labels stand left, ``side`` wide."""
-    step, top = 22.0, 12.0
+    top = 12.0
     width, bottom = 520, top + step * len(listed)
     x = axis.scale(
         [v for r in listed for v in (r.value, r.low, r.high)] + ([] if origin is None else [origin]), side, width - 12.0

@@ -73,8 +73,9 @@ def find(report: Report, asked: Given, out: Path, again: bool = False) -> tuple[
     made = {"command": command(report, asked), "table": asked.table.name, "table_version": asked.table.version}
     if asked.board is not None:
         made |= {"board": asked.board.name, "board_version": asked.board.version}
-    found = Findings.of(report.name, made | {"key": key}, facts, frames)
-    return Findings.from_json(to_json(found.to_json()).decode(), str(path)), True
+    found = to_json(Findings.of(report.name, made | {"key": key}, facts, frames).to_json())
+    place(path, found)  # kept at once: minutes went into it
+    return Findings.from_json(found.decode(), str(path)), True
 
 
 def read(path: Path) -> Findings:
@@ -144,19 +145,20 @@ def write(found: dict[str, Findings], out: Path) -> list[Path]:
     Raises MetabenchError when ``out`` cannot be written.
     """
     files = contents(dict(sorted((stored(out) | found).items())))
+    return [place(out / name, data) for name, data in files.items()]
+
+
+def place(path: Path, data: bytes) -> Path:
+    """Write a file whole or not at all. Raises MetabenchError when it cannot be written."""
     try:
-        for name, data in files.items():
-            path = out / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists() and path.read_bytes() == data:
-                continue
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as part:
-                part.write(data)
-            os.chmod(part.name, 0o644)
-            os.replace(part.name, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as part:
+            part.write(data)
+        os.chmod(part.name, 0o644)
+        os.replace(part.name, path)
     except OSError as error:
-        raise MetabenchError(f"the reports cannot be written to {out}: {error.strerror or error}") from None
-    return [out / name for name in files]
+        raise MetabenchError(f"{path} cannot be written: {error.strerror or error}") from None
+    return path
 
 
 def stale(out: Path, names: Sequence[str] = ()) -> list[str]:

@@ -90,6 +90,12 @@ class Ground:
         held, objective = problems(table, workload, ids, budget), Replay.from_table(table, workload, ids)
         return cls(ids, families, held, objective, reference(table, workload, ids))
 
+    def only(self, rows: np.ndarray) -> Ground:
+        """The ground of some of the tasks (positions)."""
+        ids, seen = [self.task_ids[i] for i in rows], self.reference
+        part = Reference(seen.valid[rows], seen.test[rows], None if seen.pool is None else seen.pool[rows])
+        return Ground(ids, [self.families[i] for i in rows], self.problems, self.objective, part)
+
     def regrets(self, searcher: Searcher, seeds: Sequence[int], trials: int) -> np.ndarray:
         """Valid regret of a fitted searcher's incumbents, float64 [tasks, seeds, trials]."""
         configs = search(searcher, self.problems, self.objective, self.task_ids, seeds, trials)

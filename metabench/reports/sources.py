@@ -23,7 +23,7 @@ from metabench.reports.base import Column, Figure, Findings, Given, Grid, Page, 
 from metabench.scores.aggregate import Hierarchy
 
 #: method → random orders of the source families; each is one more draw of every subset
-METHODS = {"empirical_gp": 6, "metric_knn": 6, "portfolio": 6, "xgb_rank": 4}
+METHODS = {"empirical_gp": 6, "metric_knn": 4, "portfolio": 6, "xgb_rank": 3}
 #: sizes of the subsets, in tasks; then all
 SIZES = (1, 2, 4, 8, 16, 32)
 MARKS = (1, 5, 10)

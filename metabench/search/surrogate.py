@@ -37,6 +37,9 @@ class SurrogateObjective:
         #: task → (ranks as ascending normal scores [configs], ascending scores [2, configs, seeds])
         self._scales: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._errors: list[dict] = []
+        #: task → what it says of every stored configuration when it was fitted without it: normal scores of validation and
+        #: test, float64 [configs, 2]
+        self.held_out: dict[str, np.ndarray] = {}
 
     @classmethod
     def from_table(cls, table, workload: str, task_ids: Sequence[str]) -> SurrogateObjective:
@@ -57,7 +60,8 @@ class SurrogateObjective:
             ordered = np.sort(scores, axis=1)
             scale = np.sort(_normal_scores(np.arange(len(x), dtype=float)[None, :, None])[0, :, 0])
             self._scales[task_id] = scale, sign * ordered
-            self._errors.append({"task_id": task_id} | _error(x, targets, scores[0], scale, ordered[0]))
+            self.held_out[task_id] = said = _held_out(x, targets)
+            self._errors.append({"task_id": task_id} | _error(said[:, 0], scores[0], scale, ordered[0]))
             self._models[task_id] = _fit(x, targets)
         return self
 
@@ -66,6 +70,14 @@ class SurrogateObjective:
         """Per task, on held-out configurations: ``spearman`` of answers with stored validation scores, and ``regret``,
         the mean absolute error of valid regret (clipped at 1) that an answer makes; means over seeds."""
         return pd.DataFrame(self._errors, columns=["task_id", "spearman", "regret"])
+
+    def scores(self, task_id: str, said: np.ndarray) -> np.ndarray:
+        """Raw scores of validation and test that normal scores ``said`` [configs, 2] stand for, float64 [2, configs, seeds]."""
+        scale, ordered = self._scales[task_id]
+        seeds = range(ordered.shape[2])
+        return np.stack([[np.interp(said[:, p], scale, ordered[p, :, k]) for k in seeds] for p in (0, 1)]).swapaxes(
+            1, 2
+        )
 
     def answer(self, trials: Sequence[Trial]) -> list[Outcome]:
         """The outcome of each trial; it costs no training."""
@@ -92,17 +104,22 @@ def _fit(x: np.ndarray, targets: np.ndarray):
     return ExtraTreesRegressor(TREES, min_samples_leaf=2, max_features=0.5, random_state=0).fit(x, targets)
 
 
-def _error(x: np.ndarray, targets: np.ndarray, truth: np.ndarray, scale: np.ndarray, ordered: np.ndarray) -> dict:
-    """Cross-validated error on validation scores ``truth`` [configs, seeds], whose sorted values are ``ordered``."""
+def _held_out(x: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Cross-validated predictions of ``targets`` [configs, 2], in FOLDS folds."""
     fold = np.random.default_rng(0).permutation(len(x)) % FOLDS
-    said = np.empty(len(x))
+    said = np.empty(targets.shape)
     for f in range(FOLDS):
-        said[fold == f] = _fit(x[fold != f], targets[fold != f]).predict(x[fold == f])[:, 0]
+        said[fold == f] = _fit(x[fold != f], targets[fold != f]).predict(x[fold == f])
+    return said
+
+
+def _error(said: np.ndarray, truth: np.ndarray, scale: np.ndarray, ordered: np.ndarray) -> dict:
+    """Error of predictions [configs] on validation scores ``truth`` [configs, seeds], whose sorted values are ``ordered``."""
     rank, wrong = [], []
     for k in range(truth.shape[1]):
         answer = np.interp(said, scale, ordered[:, k])
         rank.append(0.0 if np.ptp(answer) == 0 or np.ptp(truth[:, k]) == 0 else stats.spearmanr(said, truth[:, k])[0])
-        best, median = ordered[-1, k], ordered[(len(x) - 1) // 2, k]
+        best, median = ordered[-1, k], ordered[(len(said) - 1) // 2, k]
         regret = [np.minimum((best - y) / max(best - median, 1e-12), 1.0) for y in (answer, truth[:, k])]
         wrong.append(np.abs(regret[0] - regret[1]).mean())
     return {"spearman": float(np.mean(rank)), "regret": float(np.mean(wrong))}

@@ -1,0 +1,138 @@
+"""Which hyperparameters matter, workload by workload: functional ANOVA (:mod:`metabench.explain`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metabench import explain
+from metabench.leaderboard.wording import num, percent
+from metabench.reports import _charts
+from metabench.reports._charts import Axis, Line
+from metabench.reports.base import Column, Figure, Findings, Given, Grid, Page, Report, Section
+
+#: tasks of a workload that are looked at (at even distances in the table), and hyperparameters that a picture shows
+TASKS, SHOWN, PAIRS = 16, 10, 5
+
+
+class Importance(Report):
+    """Shares of the variance of scores that hyperparameters explain, alone and in pairs, over the tasks of each workload."""
+
+    name = "importance"
+    title = "Which hyperparameters matter?"
+    label = "Importance"
+    needs = "table"
+    published = "starter"
+
+    def inputs(self, given: Given) -> list[Any]:
+        table = given.table
+        return [[[w, table.digest_of([w])] for w in workloads(table)], TASKS]
+
+    def compute(self, given: Given) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+        shares, about = [], []
+        for workload in workloads(given.table):
+            ids = spread(given.table.tasks.loc[given.table.tasks["workload"] == workload, "task_id"].tolist(), TASKS)
+            given.say(f"importance: {len(ids)} tasks of {workload}")
+            found = explain.importance(given.table, workload, ids)
+            told = explain.summary(found)
+            shares.append(told.assign(workload=workload, rank=_ranks(told)))
+            single = found[found["interacts_with"] == ""]
+            main = single.groupby("task_id")["share"].sum().mean()
+            about.append({
+                "workload": workload, "tasks": len(ids), "families": found["family"].nunique(), "main": main,
+                "r2": single.groupby("task_id")["r2"].first().mean(), "configurations": len(given.table.configs(workload)),
+            })  # fmt: skip
+        first = ["workload", "hyperparameter", "interacts_with"]
+        frame = pd.concat(shares, ignore_index=True)
+        frame = frame[first + [c for c in frame if c not in first]]
+        return {"workloads": len(about)}, {"workloads": pd.DataFrame(about), "shares": frame}
+
+    def page(self, found: Findings) -> Page:
+        frame, about = found.frames["shares"], found.frames["workloads"]
+        tops = {w: _single(part).head(3) for w, part in frame.groupby("workload", sort=False)}
+        said = [
+            f"{w}: {', '.join(f'{r.hyperparameter} {percent(r.share)}' for r in top.itertuples())}"
+            for w, top in tops.items()
+        ]
+        firsts = pd.Series([top["hyperparameter"].iloc[0] for top in tops.values()]).value_counts()
+        answer = f"""What a hyperparameter explains alone of the variance of ranks over its space: {"; ".join(said)}.
+            {firsts.index[0]} comes first on {firsts.iloc[0]} of {len(tops)} workloads."""
+        method = f"""Functional ANOVA (Hutter, Hoos & Leyton-Brown, ICML 2014): a random forest is fitted to the normal scores of
+            the configurations of a task, and its variance over the space is split exactly into what each hyperparameter explains
+            alone, what each pair explains beyond, and the rest. Diverged runs rank last.
+
+            Shares are means over families of tasks, with 95 % bootstrap intervals over families; at most {TASKS} tasks of a
+            workload, at even distances in the table. They are shares of what the forest explains; how much that is on
+            configurations that it has not seen (R²) stands beside. Importance over a whole space is that of leaving the bad
+            regions: near the optimum others may matter more."""
+        sections = [
+            Section(
+                row.workload,
+                f"""{row.tasks} task{"s" * (row.tasks > 1)} of {row.families} {"families" if row.families > 1 else "family"},
+                {row.configurations:,} configurations. Single hyperparameters explain {percent(row.main)} together; the forest
+                explains R² = {num(row.r2)} of configurations that it has not seen.""",
+                [_figure(row.workload, _single(frame[frame["workload"] == row.workload]).head(SHOWN))],
+                _grids(row.workload, frame[frame["workload"] == row.workload]),
+            )
+            for row in about.itertuples()
+        ]
+        return Page(answer, sections, method)
+
+
+def _single(part: pd.DataFrame) -> pd.DataFrame:
+    return part[part["interacts_with"] == ""].sort_values("share", ascending=False, kind="stable")
+
+
+def _figure(workload: str, top: pd.DataFrame) -> Figure:
+    lines = [Line(r.hyperparameter, r.share, r.low, r.high) for r in top.itertuples()]
+    svg = _charts.rows(
+        lines,
+        Axis("share of the variance", low=0.0),
+        uid=f"importance-{workload}",
+        title=f"Importance of hyperparameters of {workload}",
+        description="; ".join(f"{line.label} {percent(line.value)}" for line in lines),
+        origin=0.0,
+        bars=True,
+    )
+    text = f"What a hyperparameter explains alone; the {len(lines)} that explain most, 95 % intervals over families."
+    return Figure("Alone.", text, svg)
+
+
+def _grids(workload: str, part: pd.DataFrame) -> list[Grid]:
+    single = [
+        Column("Hyperparameter", "hyperparameter"),
+        Column("Alone", "share", percent, ("low", "high")),
+        Column("In any interaction", "total", percent, ("total_low", "total_high")),
+    ]
+    pairs = [
+        Column("Hyperparameter", "hyperparameter"),
+        Column("and", "interacts_with"),
+        Column("Beyond both alone", "share", percent, ("low", "high")),
+    ]
+    both = part[part["interacts_with"] != ""].sort_values("share", ascending=False, kind="stable").head(PAIRS)
+    return [
+        Grid(f"{workload}: all hyperparameters", single, _single(part), folded=True),
+        Grid(f"{workload}: the pairs that interact most", pairs, both, folded=True),
+    ]
+
+
+# ---------------------------------------------------------------- numbers
+def workloads(table) -> list[str]:
+    """The table's workloads that have tasks and runs."""
+    present = set(table.tasks["workload"])
+    return [w for w in table.workloads if w in present and table.runs(w, ["seed"]).num_rows]
+
+
+def spread(items: list[str], n: int) -> list[str]:
+    """``n`` of them (or all) at even distances."""
+    places = np.linspace(0, len(items) - 1, min(n, len(items))).round().astype(int)
+    return [items[i] for i in dict.fromkeys(places.tolist())]
+
+
+def _ranks(told: pd.DataFrame) -> np.ndarray:
+    """1, 2, … among single hyperparameters and among pairs, by share."""
+    return (
+        told.groupby(told["interacts_with"] == "")["share"].rank(ascending=False, method="first").astype(int).to_numpy()
+    )
