@@ -14,7 +14,7 @@ from metabench.reports._charts import Axis, Line
 from metabench.reports.base import Column, Figure, Findings, Given, Grid, Page, Report, Section
 
 #: tasks of a workload that are looked at (at even distances in the table), and hyperparameters that a picture shows
-TASKS, SHOWN, PAIRS = 16, 10, 5
+TASKS, SHOWN, PAIRS = 40, 10, 5
 
 
 class Importance(Report):

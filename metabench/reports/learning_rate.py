@@ -80,12 +80,13 @@ class LearningRate(Report):
         text = """An exponent of 1 says that the best rate grows in proportion, ½ with the root, 0 not at all. Exponents whose
             interval leaves 0 out are trends; where many are looked at, Holm's p is what counts."""
         method = """Within each task the best rate is the mean (of logarithms) over the best tenth of the configurations of a
-            batch size, or of all. Over batch sizes the slope of its logarithm is found within each task and averaged over families;
-            over training rows it is a line through the families' means. Intervals: bootstrap over families; p by the same.
+            batch size, or of all. Over batch sizes the slope of its logarithm is found within each task and averaged over
+            families; over training rows it is a line through the families' means. Intervals: bootstrap over families; p by the
+            same.
 
-            By optimizer: sgd is SGD with and without (Nesterov) momentum, adam its relatives; all: every configuration. Holm's p
-            is over all rows of the table. Training is for a fixed number of epochs, so that larger batches take fewer steps,
-            and larger data sets more."""
+            By optimizer: sgd is SGD with and without (Nesterov) momentum, adam its relatives; all: every configuration. Holm's
+            p is over all rows of both tables. Training is for a fixed number of epochs, so that larger batches take fewer
+            steps, and larger data sets more."""
         sections = [
             Section(
                 f"With {words}",
