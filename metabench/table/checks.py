@@ -18,6 +18,8 @@ from metabench.training.curves import SERIES
 
 #: row groups that are checked at once: their values stay near the processor
 GROUPS = 2
+#: metrics of tasks whose losses may fall below 0: the logarithm of a density, an unbiased distance, what a return lacks
+SIGNED = ("nats", "mmd", "return")
 STATUSES = ("ok", "diverged", "failed")
 _NEVER_NULL = [name for name in schema.RUNS.names if name != "error"]
 
@@ -229,7 +231,9 @@ class _Batch:
                 continue
             yield rows_with(~np.isfinite(value)), f"have a {name} that is not finite"
             if name in rows.LOSSES:
-                yield rows_with(value < 0), f"have a negative {name}"
+                below = rows_with(value < 0)
+                signed = np.isin(self.tasks.metric, SIGNED)[own] if self.tasks else np.zeros(len(below), bool)
+                yield below & ~signed, f"have a negative {name}"
             elif self.tasks:
                 yield from self._scores(name, value, own, rows_with)
 

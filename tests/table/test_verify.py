@@ -180,6 +180,19 @@ def test_rows_that_cannot_be_true(path, column, change, said):
     assert any(line.startswith(f"{path}/runs/mlp.parquet: ") and said in line for line in problems), problems
 
 
+def test_a_density_has_losses_below_0(path):
+    """Row 10 is of a regression; by a metric in nats its loss is no squared error."""
+    altered(path, "valid_loss", lambda v: v[10].__setitem__(3, -0.1))
+    assert ["have a negative valid_loss" in line for line in verify(path)] == [True]
+    tasks = pq.read_table(path / "tasks.parquet")
+    at = tasks.column_names.index("metric")
+    metrics = ["nats" if m == "r2" else m for m in tasks["metric"].to_pylist()]
+    resealed(
+        path, "tasks.parquet", tasks.set_column(at, tasks.schema.field(at), pa.array(metrics, tasks["metric"].type))
+    )
+    assert verify(path) == []
+
+
 def test_a_truncated_run_is_not_complete(path):
     for column in ("epochs", "train_loss", "valid_loss", "test_loss", "valid_score", "test_score"):
         altered(path, column, lambda values: values[0].pop())
