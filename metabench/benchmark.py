@@ -226,7 +226,7 @@ def _predicted(name: str, out: Path | None):
         raise MetabenchError(f"{folder} holds no {PREDICTIONS}; run `metabench evaluate --board {name}` first")
     table = load_table(board.dataset, board.dataset_version)
     scores = score_predictions(read_predictions(folder / PREDICTIONS), table, board)
-    return board, scores, table, folder, f"metabench evaluate --board {name}"
+    return board, scores, table, folder, f"metabench evaluate --board {name}", _home(board, folder)
 
 
 def _adopt(published: pa.Table, store: CellStore) -> None:
@@ -323,7 +323,8 @@ def _published(name: str, profile: str, out: Path | None):
         twins = {TWINS: json.dumps({submission.method: submission.twin} if submission.twin else {}).encode()}
         traces = together(rows.replace_schema_metadata(twins), others)
     command = f"metabench evaluate --board {name}" + ("" if profile == "full" else f" --profile {profile}")
-    return narrowed, traces, score(traces, table, narrowed), table, folder, command, [s for s, _ in submitted]
+    scores, accepted = score(traces, table, narrowed), [s for s, _ in submitted]
+    return narrowed, traces, scores, table, folder, command, accepted, _home(board, folder)
 
 
 def _read(path: Path, board: Board) -> pa.Table:
@@ -353,6 +354,54 @@ def stale(name: str, *, profile: str = "full", out: Path | None = None) -> list[
     from metabench.leaderboard.build import check
 
     return check(*_published(name, profile, out))
+
+
+def _home(board: Board, folder: Path) -> str | None:
+    """From a board's site to the pages over all boards; None where it does not lie among others that have such pages."""
+    from metabench.site.collect import SITE
+
+    whole = folder.resolve().parents[1] if len(folder.resolve().parents) > 1 else folder
+    inside = (whole / board.name / f"v{board.version}").resolve() == folder.resolve()
+    return f"../../../{SITE}/" if inside and (whole / SITE).is_dir() else None
+
+
+def _boards_folder() -> Path:
+    """The folder of all boards that is published. Raises UsageError where there is none."""
+    from metabench.leaderboard.board import board_folders
+
+    found = next((folder for folder in board_folders() if any(folder.glob("*/v*/board.toml"))), None)
+    if found is None:
+        raise UsageError(f"there is no board in {', '.join(map(str, board_folders()))}")
+    return found
+
+
+def _evaluated(whole: Path) -> list[str]:
+    """The boards that have traces or predictions: by name, earlier versions by folder."""
+    from metabench.leaderboard.board import find_board
+    from metabench.leaderboard.predictions import PREDICTIONS
+
+    folders = sorted(path.parent for path in whole.glob("*/v*/board.toml"))
+    made = [folder for folder in folders if any((folder / name).exists() for name in (TRACES, PREDICTIONS))]
+    newest = {folder: find_board(folder.parent.name).parent.resolve() for folder in made}
+    return [folder.parent.name if newest[folder] == folder.resolve() else str(folder) for folder in made]
+
+
+def publish_all() -> list[Path]:
+    """Publish every board that has traces, then the pages over all of them; the paths written."""
+    from metabench import site
+
+    whole = _boards_folder()
+    (whole / site.SITE).mkdir(exist_ok=True)
+    written = [path for folder in _evaluated(whole) for path in publish(folder)]
+    return written + site.build(whole)
+
+
+def all_stale() -> list[str]:
+    """What of all boards, and of the pages over them, is not what traces and tables give, one line each."""
+    from metabench import site
+
+    whole = _boards_folder()
+    return [line for folder in _evaluated(whole) for line in stale(folder)] + site.check(whole)
 
 
 def choose_settings(

@@ -25,6 +25,12 @@ a_board = options(
 into = click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the results.  [default: the board's own]"
 )
+every = click.option(
+    "--all",
+    "whole",
+    is_flag=True,
+    help="Every board that has traces, and the pages over all of them (site/ beside them).",
+)
 #: the console script does not look for modules in the working folder, where a plug-in in the making stands
 _HERE = ""
 
@@ -198,30 +204,53 @@ def leaderboard() -> None:
 @leaderboard.command("build")
 @a_board
 @into
-def leaderboard_build(board: str, profile: str, out: Path | None) -> None:
+@every
+@click.option("--check", "only_check", is_flag=True, help="Write nothing: as `metabench leaderboard check`.")
+@click.pass_context
+def leaderboard_build(
+    context: click.Context, board: str, profile: str, out: Path | None, whole: bool, only_check: bool
+) -> None:
     """Score the stored traces; write Markdown, JSON, CSV, Parquet and the static site."""
     from metabench import benchmark
 
-    for path in benchmark.publish(board, profile=profile, out=out):
+    if only_check:
+        context.invoke(leaderboard_check, board=board, profile=profile, out=out, whole=whole, as_json=False)
+        return
+    _alone(whole, profile, out)
+    for path in benchmark.publish_all() if whole else benchmark.publish(board, profile=profile, out=out):
         click.echo(str(path))
 
 
 @leaderboard.command("check")
 @a_board
 @into
+@every
 @as_json
-def leaderboard_check(board: str, profile: str, out: Path | None, as_json: bool) -> None:
+def leaderboard_check(board: str, profile: str, out: Path | None, whole: bool, as_json: bool) -> None:
     """Compare what is published with what the traces give. Status 1 when it is stale."""
     from metabench import benchmark
 
-    stale = benchmark.stale(board, profile=profile, out=out)
-    show([{"problem": line} for line in stale], as_json, board=board, profile=profile, current=not stale)
+    _alone(whole, profile, out)
+    stale = benchmark.all_stale() if whole else benchmark.stale(board, profile=profile, out=out)
+    what, again = ("all boards", " --all") if whole else (f"board {board}", "")
+    show(
+        [{"problem": line} for line in stale],
+        as_json,
+        board=None if whole else board,
+        profile=profile,
+        current=not stale,
+    )
     if stale:
         raise MetabenchError(
-            f"board {board}: {len(stale)} published files are stale; run `metabench leaderboard build`"
+            f"{what}: {len(stale)} published files are stale; run `metabench leaderboard build{again}`"
         )
     if not as_json:
-        click.echo(f"{board}: current")
+        click.echo(f"{what}: current")
+
+
+def _alone(whole: bool, profile: str, out: Path | None) -> None:
+    if whole and (profile != "full" or out is not None):
+        raise UsageError("--all is about what is published: it takes neither --profile nor --out")
 
 
 @leaderboard.command("ceiling")

@@ -44,18 +44,20 @@ def build(
     out: str | os.PathLike,
     command: str,
     submissions: Iterable[Submission] = (),
+    home: str | None = None,
 ) -> list[Path]:
     """Write the leaderboard into the folder ``out`` and return the paths of all files, sorted.
 
     ``board`` is narrowed to the profile that the traces were made with; ``command`` is the shell command that made
-    them, shown to the reader; ``submissions`` are those whose traces are among them. Everything is written to a
+    them, shown to the reader; ``submissions`` are those whose traces are among them; ``home`` leads from the board's site
+    to the pages over all boards, where it stands among others. Everything is written to a
     temporary folder first and then moved into place, entry by entry, so that no page is ever half-written.
 
     Raises UsageError when a method or a task has a name that is unsafe as a file's, MetabenchError when ``out`` cannot
     be written.
     """
     out = Path(out)
-    files = contents(View(board, traces, scores, table, command, submissions))
+    files = contents(View(board, traces, scores, table, command, submissions, home))
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".build-", dir=out) as temporary:
@@ -82,6 +84,7 @@ def check(
     out: str | os.PathLike,
     command: str,
     submissions: Iterable[Submission] = (),
+    home: str | None = None,
 ) -> list[str]:
     """What is stale in the folder ``out``: one line for each published file that is absent, differs or is left over.
 
@@ -89,7 +92,7 @@ def check(
     written. Raises what :func:`build` raises.
     """
     out = Path(out)
-    files = contents(View(board, traces, scores, table, command, submissions))
+    files = contents(View(board, traces, scores, table, command, submissions, home))
     problems = []
     for name, data in files.items():
         path = out / name
@@ -122,14 +125,17 @@ def contents(view: View) -> dict[str, bytes]:
         "README.md": pages.readme(view).encode(),
         "regret.svg": pages.picture(view).encode(),
         "scores.csv": to_csv(frames["summary"]),
-        "scores.json": to_json(about | {name: records(frame) for name, frame in frames.items() if name != "curves"}),
+        "scores.json": to_json(
+            about
+            | {"finding": pages.finding(view)}
+            | {name: records(frame) for name, frame in frames.items() if name not in ("curves", "seconds")}
+        ),
         "scores.parquet": to_parquet(frames["summary"]),
         "traces.parquet": traces_parquet(view.traces),
     }
     files |= {f"site/{path}": text.encode() for path, text in pages.site(view)}
     for name, frame in frames.items():
         files[f"site/data/{name}.csv"] = to_csv(frame)
-        files[f"site/data/{name}.json"] = to_json(about | {name: records(frame)})
     return dict(sorted(files.items()))
 
 

@@ -60,13 +60,13 @@ def card(name: str, submission: Submission | None = None) -> Card:
     if group is None:
         return Card(name, "submission")
     cls = registry.load(group, name)
-    summary, *paragraphs = _paragraphs(sys.modules[cls.__module__].__doc__) + _paragraphs(vars(cls).get("__doc__"))
+    summary, *rest = paragraphs(cls)
     settings = tuple(
         (p.name, p.default)
         for p in inspect.signature(cls).parameters.values()
         if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.default is not p.empty
     )
-    return Card(name, KINDS[group], summary, tuple(paragraphs), settings, cls.twin, cls.__module__, group)
+    return Card(name, KINDS[group], summary, tuple(rest), settings, cls.twin, cls.__module__, group)
 
 
 def _submitted(submission: Submission) -> Card:
@@ -95,6 +95,11 @@ _STATUS = {
     "confirmed": "Confirmed: its code was run here and proposed the same configurations in every cell, and with fresh "
     "search seeds its regret stays within its interval.",
 }
+
+
+def paragraphs(cls: type) -> list[str]:
+    """What a plug-in's module and its class say of it, paragraph by paragraph."""
+    return _paragraphs(sys.modules[cls.__module__].__doc__) + _paragraphs(vars(cls).get("__doc__"))
 
 
 def _paragraphs(docstring: str | None) -> list[str]:

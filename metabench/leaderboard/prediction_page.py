@@ -48,7 +48,8 @@ class Row:
 class PredictionView:
     """What the page shows, taken out of the scores once. Raises UsageError where a method has an unsafe name."""
 
-    def __init__(self, board: Board, scores: PredictionScores, table: Table, command: str):
+    def __init__(self, board: Board, scores: PredictionScores, table: Table, command: str, home: str | None = None):
+        self.home = home
         self.board, self.scores, self.table, self.command = board, scores, table, command
         self.starts: tuple[str, ...] = ()  # as on boards of searches, whose pages share their frame
         self.observed = sorted({int(n) for n in scores.summary["observed"]})
@@ -140,6 +141,7 @@ def index(view: PredictionView, finding: str) -> str:
         "predict.html.j2",
         v=view,
         root="",
+        home=view.home,
         finding=finding,
         heat=heat,
         strips=strips,

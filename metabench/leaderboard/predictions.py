@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 PREDICTIONS = "predictions.parquet"
 
 
-def contents(board: Board, scores: PredictionScores, table: Table, command: str) -> dict[str, bytes]:
+def contents(
+    board: Board, scores: PredictionScores, table: Table, command: str, home: str | None = None
+) -> dict[str, bytes]:
     """Path below the board's folder → contents of everything that is published but the predictions themselves."""
     frames = {"summary": published(scores.summary), "tasks": published(scores.tasks)}
     about = {
@@ -37,15 +39,16 @@ def contents(board: Board, scores: PredictionScores, table: Table, command: str)
         },
         "command": command,
     }  # fmt: skip
-    view = prediction_page.PredictionView(board, scores, table, command)
+    view = prediction_page.PredictionView(board, scores, table, command, home)
     files = {f"site/{path}": text.encode() for path, text in prediction_page.site(view, finding(scores))}
     for name, frame in frames.items():
         files[f"site/data/{name}.csv"] = to_csv(frame)
-        files[f"site/data/{name}.json"] = to_json(about | {name: records(frame)})
     return files | {
         "README.md": readme(board, scores, table, command).encode(),
         "scores.csv": to_csv(frames["summary"]),
-        "scores.json": to_json(about | {name: records(frame) for name, frame in frames.items()}),
+        "scores.json": to_json(
+            about | {"finding": finding(scores)} | {name: records(frame) for name, frame in frames.items()}
+        ),
         "scores.parquet": to_parquet(frames["summary"]),
     }
 
@@ -79,9 +82,11 @@ def finding(scores: PredictionScores) -> str:
     )
 
 
-def build(board: Board, scores: PredictionScores, table: Table, out: str | os.PathLike, command: str) -> list[Path]:
+def build(
+    board: Board, scores: PredictionScores, table: Table, out: str | os.PathLike, command: str, home: str | None = None
+) -> list[Path]:
     """Write the published files into the folder ``out``; their paths. Raises MetabenchError when it cannot be written."""
-    out, files = Path(out), contents(board, scores, table, command)
+    out, files = Path(out), contents(board, scores, table, command, home)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".build-", dir=out) as temporary:
@@ -99,9 +104,11 @@ def build(board: Board, scores: PredictionScores, table: Table, out: str | os.Pa
     return [out / name for name in sorted(files)]
 
 
-def check(board: Board, scores: PredictionScores, table: Table, out: str | os.PathLike, command: str) -> list[str]:
+def check(
+    board: Board, scores: PredictionScores, table: Table, out: str | os.PathLike, command: str, home: str | None = None
+) -> list[str]:
     """What is stale in the folder ``out``, one line each; nothing is written."""
-    problems, files = [], contents(board, scores, table, command)
+    problems, files = [], contents(board, scores, table, command, home)
     for name, data in files.items():
         path = Path(out) / name
         if not path.is_file():

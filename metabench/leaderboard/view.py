@@ -125,7 +125,9 @@ class View:
         table: Table,
         command: str,
         submissions: Iterable[Submission] = (),
+        home: str | None = None,
     ):
+        self._home = home
         self.board, self.traces, self.scores, self.table, self.command = board, traces, scores, table, command
         self.submissions = {s.method: s for s in submissions}
         self.methods_found = check_names(scores.summary["method"].unique().tolist(), "method")
@@ -138,6 +140,10 @@ class View:
         self.start = HEADLINE_START if HEADLINE_START in self.starts else self.starts[0]
         limit = self.marks[-1] if self.hpob else HEADLINE_TRIALS
         self.mark = max((m for m in self.marks if m <= limit), default=self.marks[0])
+
+    def home(self, root: str) -> str | None:
+        """From a page to the pages over all boards, given the way from it to the board's first page; None: there are none."""
+        return None if self._home is None else root + self._home
 
     @property
     def hpob(self) -> bool:
