@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from metabench.leaderboard.plan import Planned
     from metabench.leaderboard.settings import Record
     from metabench.leaderboard.submissions import Checked
+    from metabench.leaderboard.view import Home
     from metabench.scores import Scores
     from metabench.scores.prediction import PredictionScores
     from metabench.table import Table
@@ -226,7 +227,7 @@ def _predicted(name: str, out: Path | None):
         raise MetabenchError(f"{folder} holds no {PREDICTIONS}; run `metabench evaluate --board {name}` first")
     table = load_table(board.dataset, board.dataset_version)
     scores = score_predictions(read_predictions(folder / PREDICTIONS), table, board)
-    return board, scores, table, folder, f"metabench evaluate --board {name}", _home(board, folder)
+    return board, scores, table, folder, f"metabench evaluate --board {name}", _home(board, folder, table)
 
 
 def _adopt(published: pa.Table, store: CellStore) -> None:
@@ -324,7 +325,7 @@ def _published(name: str, profile: str, out: Path | None):
         traces = together(rows.replace_schema_metadata(twins), others)
     command = f"metabench evaluate --board {name}" + ("" if profile == "full" else f" --profile {profile}")
     scores, accepted = score(traces, table, narrowed), [s for s, _ in submitted]
-    return narrowed, traces, scores, table, folder, command, accepted, _home(board, folder)
+    return narrowed, traces, scores, table, folder, command, accepted, _home(board, folder, table)
 
 
 def _read(path: Path, board: Board) -> pa.Table:
@@ -356,13 +357,17 @@ def stale(name: str, *, profile: str = "full", out: Path | None = None) -> list[
     return check(*_published(name, profile, out))
 
 
-def _home(board: Board, folder: Path) -> str | None:
-    """From a board's site to the pages over all boards; None where it does not lie among others that have such pages."""
-    from metabench.site.collect import SITE
+def _home(board: Board, folder: Path, table: Table) -> Home | None:
+    """Where the pages over all boards are from a board's site; None where it does not lie among others that have them."""
+    from metabench.leaderboard.view import Home
+    from metabench.site import SITE, TABLES
 
-    whole = folder.resolve().parents[1] if len(folder.resolve().parents) > 1 else folder
-    inside = (whole / board.name / f"v{board.version}").resolve() == folder.resolve()
-    return f"../../../{SITE}/" if inside and (whole / SITE).is_dir() else None
+    place = folder.resolve()
+    whole = place.parent.parent
+    if place != whole / board.name / f"v{board.version}" or not (whole / SITE).is_dir():
+        return None
+    beside = isinstance(table.path, Path) and table.path.resolve().parent.parent == whole.parent / TABLES
+    return Home(f"../../../{SITE}/", beside)
 
 
 def _boards_folder() -> Path:

@@ -59,10 +59,21 @@ class FakeTable:
         order = list(self._infos)
         return self._series[series][[order.index(t) for t in task_ids]]
 
+    #: checkpoints of its curves, which rise in even steps from nothing to the final score
+    epochs = (1, 3, 10)
+
+    def curves(self, workload, task_ids, series="valid_score"):
+        return self.final(workload, task_ids, series)[..., None] * np.linspace(1 / 3, 1, 3)
+
     def runs(self, workload, columns=None, tasks=None):
-        assert columns == ["task_id"]
-        cells = int(np.prod(self._series["valid_score"].shape[1:]))
-        return pa.table({"task_id": [t for t in tasks for _ in range(cells)]})
+        """Of the real one's columns: identity, and ``epochs``."""
+        _, configs, seeds = self._series["valid_score"].shape
+        cells = [(t, c, s) for t in tasks for c in range(configs) for s in range(seeds)]
+        known = {
+            "task_id": [t for t, _, _ in cells], "config_id": [c for _, c, _ in cells], "seed": [s for _, _, s in cells],
+            "run_id": list(range(len(cells))), "epochs": [list(self.epochs)] * len(cells),
+        }  # fmt: skip
+        return pa.table({name: known[name] for name in columns})
 
     def meta_train(self, workload, train_ids, valid_ids=()):
         valid = self.meta_train(workload, valid_ids) if len(valid_ids) else None

@@ -24,7 +24,7 @@ from metabench import schema
 from metabench.errors import MetabenchError
 from metabench.evaluate.store import EPOCHS, completed
 from metabench.leaderboard import pages
-from metabench.leaderboard.view import View
+from metabench.leaderboard.view import Home, View
 
 if TYPE_CHECKING:
     from metabench.leaderboard.board import Board
@@ -44,13 +44,13 @@ def build(
     out: str | os.PathLike,
     command: str,
     submissions: Iterable[Submission] = (),
-    home: str | None = None,
+    home: Home | None = None,
 ) -> list[Path]:
     """Write the leaderboard into the folder ``out`` and return the paths of all files, sorted.
 
     ``board`` is narrowed to the profile that the traces were made with; ``command`` is the shell command that made
-    them, shown to the reader; ``submissions`` are those whose traces are among them; ``home`` leads from the board's site
-    to the pages over all boards, where it stands among others. Everything is written to a
+    them, shown to the reader; ``submissions`` are those whose traces are among them; ``home`` says where the
+    pages over all boards are, if it stands among others. Everything is written to a
     temporary folder first and then moved into place, entry by entry, so that no page is ever half-written.
 
     Raises UsageError when a method or a task has a name that is unsafe as a file's, MetabenchError when ``out`` cannot
@@ -84,7 +84,7 @@ def check(
     out: str | os.PathLike,
     command: str,
     submissions: Iterable[Submission] = (),
-    home: str | None = None,
+    home: Home | None = None,
 ) -> list[str]:
     """What is stale in the folder ``out``: one line for each published file that is absent, differs or is left over.
 

@@ -1,5 +1,5 @@
 """The leaderboard's charts as SVG: regret over trials (epochs, seconds), critical differences, rank against
-overhead, interval strips.
+overhead.
 
 Colours, dashes and text sizes come from the page's style sheet through classes: ``c1`` … ``c5`` are the highlighted
 methods, ``reference`` the one that all should beat, ``other`` the rest. ``data-method`` lets the page's script find a
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from metabench.leaderboard.svg import Scale, drawing, element, number, path, spread, tick_label
+from metabench.leaderboard.svg import Scale, drawing, element, path, spread, tick_label
 
 #: text height in user units that labels are kept apart by
 LINE = 17.0
@@ -319,26 +319,3 @@ def _place(
         taken.append((box[0], box[2], box[1], box[3]))
         out.append((x, y, css))
     return out
-
-
-def strip(value: float, low: float, high: float, most: float, css: str = "") -> Markup:
-    """A value with its interval on a 0 … ``most`` line, for a table cell; screen readers get the numbers beside it."""
-    x = Scale(0.0, most, 4.0, 116.0)
-    marks = [
-        element("line", x1=4, x2=116, y1=8, y2=8, class_="track"),
-        element("line", x1=x(low), x2=x(high), y1=8, y2=8, class_="whisker"),
-        element("circle", cx=x(value), cy=8, r=4, class_="dot"),
-    ]
-    return element("svg", marks, viewBox="0 0 120 16", class_=f"strip series {css}".strip(), aria_hidden="true")
-
-
-def range_strip(value: float, low: float, middle: float, high: float, most: float) -> Markup:
-    """One method's value (dot) on the range of all methods (bar) with their median (tick)."""
-    x = Scale(0.0, most, 4.0, 156.0)
-    marks = [
-        element("line", x1=4, x2=156, y1=8, y2=8, class_="track"),
-        element("line", x1=x(low), x2=x(high), y1=8, y2=8, class_="range"),
-        element("path", d=f"M{number(x(middle))} 2V14", class_="median"),
-        element("circle", cx=x(value), cy=8, r=4.5, class_="dot"),
-    ]
-    return element("svg", marks, viewBox="0 0 160 16", class_="strip wide", aria_hidden="true")

@@ -9,10 +9,11 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from metabench.leaderboard import charts, wording
+from metabench.leaderboard import charts, strips, trained_page, wording
 from metabench.leaderboard.charts import SECONDS, Axis, Series
 from metabench.leaderboard.render import ASSETS, render, static
-from metabench.leaderboard.view import REFERENCE, STARTS, Entry, Row, View, page_name
+from metabench.leaderboard.trained import Trained
+from metabench.leaderboard.view import LEVEL, REFERENCE, STARTS, Entry, Row, View, page_name
 
 HEADINGS = {
     "valid": ("Valid regret: how well it searches.", "Incumbent on what the searcher sees."),
@@ -118,22 +119,20 @@ def describe(curves: list[Series], floor: float | None, axis: Axis) -> str:
 def board_panels(
     view: View, start: str, uid: str, css: dict[str, str] | None = None, axis: Axis | None = None
 ) -> list[dict[str, Any]]:
-    """The panels of all tasks from one start; ``css`` replaces the methods' classes, ``other`` ones lose their bands.
+    """The panels of all tasks from one start, over what the board counts, or over SECONDS.
 
-    They are over what the board counts, or over SECONDS.
+    ``css``: only these methods, with these classes.
     """
     axis = axis or view.axis
     draw = view.clock if axis is SECONDS else view.curves
     series = {kind: draw(start, kind) for kind in kinds(view)}
     if css is not None:
-        series = {kind: [_restyled(s, css[s.method]) for s in curves] for kind, curves in series.items()}
+        series = {
+            kind: [replace(s, css=css[s.method]) for s in curves if s.method in css] for kind, curves in series.items()
+        }
     where = f"first trials: {STARTS[start][0].lower()}"
     floor = view.scores.floor["test_regret"] if view.has_test else None
     return panels(series, f"{uid}-{start}", where, floor, axis)
-
-
-def _restyled(s: Series, css: str) -> Series:
-    return replace(s, css=css, low=s.mean, high=s.mean) if css == "other" else replace(s, css=css)
 
 
 def kinds(view: View) -> tuple[str, ...]:
@@ -153,11 +152,13 @@ def index(view: View, ranking: dict[str, list[Row]]) -> str:
         low, high = spans[start, mark]
         return f"{(high - value) / (high - low) if high > low else 0.0:.2f}"
 
-    strips = {}
+    drawn = {}
     for start, rows in ranking.items():
         most = max(r.valid[view.mark].band[1] for r in rows) or 1.0
-        strips[start] = {
-            r.entry.name: charts.strip(e.value, *e.band, most, r.entry.css) for r in rows for e in [r.valid[view.mark]]
+        drawn[start] = {
+            r.entry.name: strips.interval(e.value, *e.band, most, r.entry.css)
+            for r in rows
+            for e in [r.valid[view.mark]]
         }
     text = finding(view)
     leader = ranking[view.start][0].entry
@@ -171,13 +172,15 @@ def index(view: View, ranking: dict[str, list[Row]]) -> str:
         root="",
         home=view.home(""),
         rows=ranking,
-        strips=strips,
+        strips=drawn,
         heat=heat,
         finding={"text": text, "html": linked},
         curves={start: board_panels(view, start, "board") for start in view.starts},
         clock={
             start: board_panels(view, start, "clock", axis=SECONDS) for start in view.starts if view.board.by_epochs
         },
+        pairs={start: _matrix(view, start, ranking[start]) for start in view.starts},
+        method_kinds=sorted({e.card.kind for e in view.entries.values()}),
         tests={start: _tests(view, start, ranking[start]) for start in view.starts},
         cd={start: _critical(view, start) for start in view.starts},
         cost={start: _cost(view, start, ranking[start]) for start in view.starts},
@@ -199,6 +202,16 @@ def _tests(view: View, start: str, rows: list[Row]) -> list[dict[str, Any]]:
     """Every method's tests against the first and against the reference; None where it is that itself."""
     first, reference = view.tests(start, rows[0].entry.name), view.tests(start, REFERENCE)
     return [{"entry": r.entry, "first": first.get(r.entry.name), "ref": reference.get(r.entry.name)} for r in rows]
+
+
+def _matrix(view: View, start: str, rows: list[Row]) -> list[dict[str, Any]]:
+    """A line a method: (share of tasks on which it beats each other one, is the difference significant), in the board's order."""
+    found: dict[tuple[str, str], tuple[float, bool]] = {}
+    for pair in view.pairs(start):
+        a, b, won, clear = pair["method_a"], pair["method_b"], pair["improvement"], pair["p_holm"] < LEVEL
+        found[a, b], found[b, a] = (won, clear), (1.0 - won, clear)
+    order = [r.entry for r in rows]
+    return [{"entry": a, "cells": [found.get((a.name, b.name)) for b in order]} for a in order]
 
 
 def _critical(view: View, start: str) -> Markup | None:
@@ -241,8 +254,7 @@ def method(view: View, entry: Entry, ranking: dict[str, list[Row]]) -> str:
     """A method's page."""
     of = {start: row for start, rows in ranking.items() for row in rows if row.entry.name == entry.name}
     own = list(of)
-    css = {m: "other" if c.startswith("c") else c for m, c in view.css.items()}
-    css[entry.name] = f"{view.css[entry.name]} self".removeprefix("other ")
+    shown = beside(view, entry)
     return render(
         "method.html.j2",
         v=view,
@@ -253,10 +265,21 @@ def method(view: View, entry: Entry, ranking: dict[str, list[Row]]) -> str:
         of=of,
         own_starts=own,
         mine=of.get(view.start, of[own[0]]),
-        curves={start: board_panels(view, start, entry.page[8:-5], css) for start in own},
+        shown=shown,
+        curves={start: board_panels(view, start, entry.page[8:-5], shown) for start in own},
         tasks={start: _wins(view, start, entry.name) for start in own},
         usage=usage(view, entry),
     )
+
+
+def beside(view: View, entry: Entry) -> dict[str, str]:
+    """Methods that a method's curves are drawn with → their classes: itself, its twin, the first and the reference."""
+    names = [entry.name, entry.card.twin, next(iter(view.entries)), REFERENCE]
+    shown = [m for m in dict.fromkeys(names) if m in view.entries]
+    out = {m: f"c{i}" for i, m in enumerate((m for m in shown if m != REFERENCE), 1)}
+    if REFERENCE in shown:
+        out[REFERENCE] = "reference"
+    return out | {entry.name: f"{out[entry.name]} self"}
 
 
 def usage(view: View, entry: Entry) -> str:
@@ -290,7 +313,7 @@ def _wins(view: View, start: str, name: str) -> list[dict[str, Any]]:
                 "difference": regret - median,
                 # ties share their average rank
                 "rank": (values.index(regret) + 1 + values.index(regret) + values.count(regret)) / 2,
-                "strip": charts.range_strip(regret, values[0], median, values[-1], most),
+                "strip": strips.span(regret, values[0], median, values[-1], most),
             }
         )
     return sorted(out, key=lambda t: (t["difference"], t["id"]))
@@ -314,15 +337,14 @@ SHOWN = {
 def task(view: View, task_id: str) -> str:
     """A task's page."""
     facts = view.task_facts[task_id]
-    floor = view.floors[task_id] if view.has_test else None
     methods, curves = {}, {}
     for start in view.starts:
         found = view.on_task(start, task_id)
         ordered = sorted(found, key=lambda m: (found[m][view.mark][0], view.entries[m].place))
         methods[start] = [{"entry": view.entries[m], "marks": found[m]} for m in ordered]
-        series = {kind: view.task_series(start, task_id, kind) for kind in kinds(view)}
+        series = {"valid": view.task_series(start, task_id)}
         curves[start] = panels(
-            series, f"task-{start}", f"{task_id}, first trials: {STARTS[start][0].lower()}", floor, view.axis
+            series, f"task-{start}", f"{task_id}, first trials: {STARTS[start][0].lower()}", None, view.axis
         )
     return render(
         "task.html.j2",
@@ -334,8 +356,15 @@ def task(view: View, task_id: str) -> str:
         shown=[(label, _fact(facts[k])) for k, label in SHOWN.items() if k in facts and _told(k, facts)],
         methods=methods,
         curves=curves,
-        best=view.best(task_id),
+        everywhere=view.everywhere(task_id),
+        trained=None if view.everywhere(task_id) else training(view, task_id),
     )
+
+
+def training(view: View, task_id: str) -> dict[str, Any] | None:
+    """What training gave on a task, as its page shows it; None if nothing finished with every seed."""
+    t = Trained(view.table, task_id)
+    return trained_page.shown(t) if len(t.scores) else None
 
 
 def _told(key: str, facts: Any) -> bool:

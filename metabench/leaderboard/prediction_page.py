@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from metabench.leaderboard import charts, wording
+from metabench.leaderboard import charts, strips, wording
 from metabench.leaderboard.cards import Card, card
 from metabench.leaderboard.charts import Series
 from metabench.leaderboard.render import ASSETS, render, static
@@ -20,6 +20,7 @@ from metabench.scores.prediction import LEVEL, PRIOR
 
 if TYPE_CHECKING:
     from metabench.leaderboard.board import Board
+    from metabench.leaderboard.view import Home
     from metabench.scores.prediction import PredictionScores
     from metabench.table import Table
 
@@ -48,8 +49,8 @@ class Row:
 class PredictionView:
     """What the page shows, taken out of the scores once. Raises UsageError where a method has an unsafe name."""
 
-    def __init__(self, board: Board, scores: PredictionScores, table: Table, command: str, home: str | None = None):
-        self.home = home
+    def __init__(self, board: Board, scores: PredictionScores, table: Table, command: str, home: Home | None = None):
+        self.home = None if home is None else home.way
         self.board, self.scores, self.table, self.command = board, scores, table, command
         self.starts: tuple[str, ...] = ()  # as on boards of searches, whose pages share their frame
         self.observed = sorted({int(n) for n in scores.summary["observed"]})
@@ -136,7 +137,7 @@ def index(view: PredictionView, finding: str) -> str:
         return f"{(high - value) / (high - low) if high > low else 0.0:.2f}"
 
     most = max(max(row.at[view.last][f"{RANKED_BY}_high"], row.at[view.last][RANKED_BY]) for row in view.rows)
-    strips = {row.name: _strip(row.at[view.last], most, row.css) for row in view.rows}
+    drawn = {row.name: _strip(row.at[view.last], most, row.css) for row in view.rows}
     return render(
         "predict.html.j2",
         v=view,
@@ -144,7 +145,7 @@ def index(view: PredictionView, finding: str) -> str:
         home=view.home,
         finding=finding,
         heat=heat,
-        strips=strips,
+        strips=drawn,
         panels=[_panel(view, measure) for measure in PANELS],
         n_tasks=len(view.board.tasks(view.table, "test")),
         protocol=protocol(view.board, view.table),
@@ -157,7 +158,7 @@ def index(view: PredictionView, finding: str) -> str:
 
 def _strip(record: Mapping[str, Any], most: float, css: str) -> Markup:
     value, low, high = (record[f"{RANKED_BY}{end}"] for end in ("", "_low", "_high"))
-    return charts.strip(value, low if low == low else value, high if high == high else value, most, css)
+    return strips.interval(value, low if low == low else value, high if high == high else value, most, css)
 
 
 def _panel(view: PredictionView, measure: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from metabench.scores.prediction import PRIOR
 
 if TYPE_CHECKING:
     from metabench.leaderboard.board import Board
+    from metabench.leaderboard.view import Home
     from metabench.scores.prediction import PredictionScores
     from metabench.table import Table
 
@@ -26,7 +27,7 @@ PREDICTIONS = "predictions.parquet"
 
 
 def contents(
-    board: Board, scores: PredictionScores, table: Table, command: str, home: str | None = None
+    board: Board, scores: PredictionScores, table: Table, command: str, home: Home | None = None
 ) -> dict[str, bytes]:
     """Path below the board's folder → contents of everything that is published but the predictions themselves."""
     frames = {"summary": published(scores.summary), "tasks": published(scores.tasks)}
@@ -83,7 +84,7 @@ def finding(scores: PredictionScores) -> str:
 
 
 def build(
-    board: Board, scores: PredictionScores, table: Table, out: str | os.PathLike, command: str, home: str | None = None
+    board: Board, scores: PredictionScores, table: Table, out: str | os.PathLike, command: str, home: Home | None = None
 ) -> list[Path]:
     """Write the published files into the folder ``out``; their paths. Raises MetabenchError when it cannot be written."""
     out, files = Path(out), contents(board, scores, table, command, home)
@@ -105,7 +106,7 @@ def build(
 
 
 def check(
-    board: Board, scores: PredictionScores, table: Table, out: str | os.PathLike, command: str, home: str | None = None
+    board: Board, scores: PredictionScores, table: Table, out: str | os.PathLike, command: str, home: Home | None = None
 ) -> list[str]:
     """What is stale in the folder ``out``, one line each; nothing is written."""
     problems, files = [], contents(board, scores, table, command, home)

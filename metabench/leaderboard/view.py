@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from metabench.errors import UsageError
@@ -114,6 +113,14 @@ def check_names(names: Sequence[str], what: str) -> list[str]:
     return sorted(names)
 
 
+@dataclass(frozen=True)
+class Home:
+    """The way from a board's first page to the pages over all boards, and whether its table's tasks have pages there."""
+
+    way: str
+    tasks: bool
+
+
 class View:
     """Board, scores and table as the pages need them. Raises UsageError where a method or task has an unsafe name."""
 
@@ -125,7 +132,7 @@ class View:
         table: Table,
         command: str,
         submissions: Iterable[Submission] = (),
-        home: str | None = None,
+        home: Home | None = None,
     ):
         self._home = home
         self.board, self.traces, self.scores, self.table, self.command = board, traces, scores, table, command
@@ -143,7 +150,15 @@ class View:
 
     def home(self, root: str) -> str | None:
         """From a page to the pages over all boards, given the way from it to the board's first page; None: there are none."""
-        return None if self._home is None else root + self._home
+        return None if self._home is None else root + self._home.way
+
+    def everywhere(self, task_id: str) -> str | None:
+        """From a task's page to its page over all boards, with curves and landscape; None where there is none."""
+        return (
+            None
+            if self._home is None or not self._home.tasks
+            else f"{self.home('../')}tasks/{page_name(task_id, 'task')}.html"
+        )
 
     @property
     def hpob(self) -> bool:
@@ -357,12 +372,11 @@ class View:
         """Method → mark → (valid, test regret) on one task, methods in the board's order."""
         return {m: self._by_task[start, task, m] for m in self.present(start) if (start, task, m) in self._by_task}
 
-    def task_series(self, start: str, task: str, kind: str) -> list[Series]:
-        """Regret at the marks on one task. There are no intervals: the bands have no width."""
-        at = 0 if kind == "valid" else 1
+    def task_series(self, start: str, task: str) -> list[Series]:
+        """Valid regret at the marks on one task. There are no intervals: the bands have no width."""
         out = []
         for method, marks in self.on_task(start, task).items():
-            values = [marks[m][at] for m in sorted(marks)]
+            values = [marks[m][0] for m in sorted(marks)]
             out.append(Series(method, self.css[method], sorted(marks), values, values, values))
         return out
 
@@ -371,38 +385,6 @@ class View:
         """Task → its row of tasks.parquet."""
         found = self.table.tasks
         return {r["task_id"]: r for r in found[found["task_id"].isin(self.task_ids)].to_dict("records")}
-
-    def best(self, task: str) -> Best | None:
-        """The configuration with the best mean validation score on one task; None if all diverged with some seed."""
-        workload = self.task_facts[task]["workload"]
-        valid = self.table.final(workload, [task])[0]
-        sign = 1.0 if self.task_facts[task]["direction"] == "max" else -1.0
-        # configurations that diverged with any seed are no recommendation
-        mean = np.where(np.isnan(valid).any(axis=1), np.nan, np.nan_to_num(valid).mean(axis=1))
-        if np.isnan(mean).all():
-            return None
-        position = int(np.nanargmax(sign * mean))
-        test = self.table.final(workload, [task], "test_score")[0]
-        configs = self.table.configs(workload)
-        values = configs.iloc[position].to_dict()
-        return Best(
-            config_id=int(configs.index[position]),
-            values={k: v for k, v in values.items() if not pd.isna(v)},
-            valid=float(mean[position]),
-            test=float(np.nanmean(test[position])) if np.isfinite(test[position]).any() else math.nan,
-            median=float(np.nanmedian(mean)),
-        )
-
-
-@dataclass(frozen=True)
-class Best:
-    """A task's best configuration by mean validation score, with the score of the median configuration beside it."""
-
-    config_id: int
-    values: Mapping[str, Any]
-    valid: float
-    test: float
-    median: float
 
 
 def _estimate(row: Mapping[str, Any], kind: str) -> Estimate:

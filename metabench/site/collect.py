@@ -28,6 +28,8 @@ from metabench.table.splits import FILE as SPLITS
 
 #: below the folder of all boards: this site
 SITE = "site"
+#: beside the folder of all boards: the tables
+TABLES = "datasets"
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ class TaskPlace:
 
 
 class Collection:
-    """Everything below a folder of boards, and the tables in ``datasets`` beside it.
+    """Everything below a folder of boards, and the tables in ``TABLES`` beside it.
 
     ``root`` is the folder of all boards (``leaderboards``). Raises MetabenchError where it holds no board.
     """
@@ -233,7 +235,7 @@ class Collection:
     def facts(self) -> list[Facts]:
         """The newest version of every table, the largest first."""
         newest: dict[str, Path] = {}
-        for folder in sorted((self.root.parent / "datasets").glob("*/v*/SHA256SUMS")):
+        for folder in sorted((self.root.parent / TABLES).glob("*/v*/SHA256SUMS")):
             other = newest.get(folder.parent.parent.name)
             if other is None or _version(folder.parent) > _version(other):
                 newest[folder.parent.parent.name] = folder.parent

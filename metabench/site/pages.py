@@ -12,14 +12,13 @@ import numpy as np
 from markupsafe import Markup
 
 from metabench import registry
-from metabench.leaderboard import charts, landscape, wording
+from metabench.leaderboard import charts, strips, trained_page, wording
 from metabench.leaderboard.charts import EPOCHS, TRIALS, Series
 from metabench.leaderboard.render import ASSETS, render, static
-from metabench.leaderboard.trained import TOP, Trained
+from metabench.leaderboard.strips import bar
 from metabench.leaderboard.view import page_name
-from metabench.site import references, spread
+from metabench.site import references
 from metabench.site.collect import SITE, Collection, Line, PublishedBoard
-from metabench.space import Choice, Ordinal
 from metabench.table.card import pages as cards
 from metabench.table.card import pictures
 from metabench.table.card.facts import Facts
@@ -28,7 +27,7 @@ from metabench.table.describe import NOISE_BAR, Description
 #: facts of a task that its page shows, by column of tasks.parquet
 SHOWN = {
     "n_rows": "Rows", "n_train": "Trained on", "n_valid": "Validated on", "n_test": "Tested on", "n_features": "Inputs",
-    "n_classes": "Classes", "chance": "Chance", "source": "Source", "licence": "Licence",
+    "n_classes": "Classes", "chance": "Chance",
 }  # fmt: skip
 
 
@@ -95,7 +94,7 @@ def forest(b: PublishedBoard, lines: list[Line]) -> list[dict[str, Any]]:
     return [
         {
             "line": line,
-            "strip": charts.strip(max(line.value, 0.0), max(line.band[0], 0.0), line.band[1], most, line.css),
+            "strip": strips.interval(max(line.value, 0.0), max(line.band[0], 0.0), line.band[1], most, line.css),
         }
         for line in lines
     ]
@@ -171,10 +170,10 @@ def method(c: Collection, name: str) -> str:
     for b in c.published:
         line = next((found for found in b.lines if found.method == name), None)
         if line is not None:
-            strips = {s["line"].method: s["strip"] for s in forest(b, b.lines)}
+            drawn = {s["line"].method: s["strip"] for s in forest(b, b.lines)}
             page = None if b.predicts else b.below(f"methods/{page_name(name, 'method')}.html")
             boards.append(
-                {"b": b, "line": line, "strip": strips[name], "page": page, "n": len(b.lines)} | _edges(b, name)
+                {"b": b, "line": line, "strip": drawn[name], "page": page, "n": len(b.lines)} | _edges(b, name)
             )
     return _page(
         "method_everywhere.html.j2", "methods", True, c=c, card=card, name=name, boards=boards, usage=usage(c, name),
@@ -239,7 +238,7 @@ def task_line(c: Collection, task_id: str) -> dict[str, Any]:
     best, median = t.native(float(t.mean.max())), t.native(float(np.median(t.mean)))
     return {
         "id": task_id, "page": f"{page_name(task_id, 'task')}.html", "row": row, "t": t, "best": best, "median": median,
-        "strip": spread.strip(t), "noise": float(found["noise"]), "trials": float(found["trials"]),
+        "strip": strips.scores(t), "noise": float(found["noise"]), "trials": float(found["trials"]),
         "noisy": bool(found["noisy"]),
     }  # fmt: skip
 
@@ -255,7 +254,7 @@ def workload(c: Collection, name: str) -> str:
         "workload.html.j2", "workloads", True, c=c, name=name, about=_about(name), space=space, default=space.default(),
         ids=ids, rows=[task_line(c, t) for t in ids], explained=explained, most=max(explained.values(), default=0.0),
         reference=references.read(c.root.parent / "docs/workloads.md", name), d=place.description if place else None,
-        scale=cards.scale, values=cards.values, bar=NOISE_BAR, bars=spread.bar,
+        scale=cards.scale, values=cards.values, bar=NOISE_BAR, bars=bar,
         boards=[b for b in c.published if set(b.by_task.index) & set(ids)],
         tables=[f for f in c.facts if name in f.table.workloads], table_page=table_page,
     )  # fmt: skip
@@ -276,34 +275,11 @@ def task(c: Collection, task_id: str) -> str:
                 "ties": int((values == values[best]).sum()) - 1,
             })  # fmt: skip
     return _page(
-        "task_everywhere.html.j2", "workloads", True, c=c, id=task_id, row=row, t=t, boards=boards,
+        "task_everywhere.html.j2", "workloads", True, c=c, id=task_id, row=row, boards=boards,
         line=task_line(c, task_id), page=method_page, neighbours=c.neighbours(task_id), table_page=_page_of(c, place.table),
         shown=[(label, fact(row[k])) for k, label in SHOWN.items() if k in row and _told(k, row[k])],
-        **pictures_of(t),
+        **trained_page.shown(t),
     )  # fmt: skip
-
-
-def pictures_of(t: Trained) -> dict[str, Any]:
-    """The pictures and the table that a task's page has of its training."""
-    most = max(t.explained.values()) or 1.0
-    return {
-        "curves": landscape.curves(t, "curves"), "landscape": landscape.landscape(t, "landscape"),
-        "settings": [_setting(s, most) for s in t.settings], "top": TOP,
-    }  # fmt: skip
-
-
-def _setting(s, most: float) -> dict[str, Any]:
-    if s.low is None:
-        usual = "inactive"
-    elif isinstance(s.parameter, Choice | Ordinal):
-        usual = f"{s.low} ({wording.percent(s.share)})"
-    else:
-        usual = f"{wording.value(float(s.low))} … {wording.value(float(s.high))}"
-    best = "–" if s.best is None else wording.value(float(s.best) if isinstance(s.best, np.floating) else s.best)
-    return {
-        "name": s.name, "range": cards.values(s.parameter), "scale": cards.scale(s.parameter), "best": best,
-        "usual": usual, "explains": s.explains, "bar": spread.bar(s.explains, most),
-    }  # fmt: skip
 
 
 def _page_of(c: Collection, table) -> str:

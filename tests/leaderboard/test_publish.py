@@ -186,9 +186,10 @@ def test_data_files_agree(made, files):
         assert {k: type(data[k])(v) for k, v in row.items()} == data
     for column in ("valid_regret", "test_regret", "minmax_regret", "overhead_s"):
         np.testing.assert_allclose(frame[column], made[2].summary[column], rtol=6e-6, atol=1e-12)
-    about = json.loads(files["site/data/tasks.json"])
+    about = json.loads(files["scores.json"])
     assert about["board"]["digest"] == made[0].digest and about["command"] == COMMAND
-    assert len(about["tasks"]) == len(made[2].tasks)
+    assert len(about["tasks"]) == len(made[2].tasks) == files["site/data/tasks.csv"].count(b"\n") - 1
+    assert about["finding"] == publishing.pages.finding(View(*made, COMMAND))
 
 
 def test_traces_are_published_as_they_came(made, files):
@@ -329,16 +330,6 @@ def test_badges_follow_the_tests_against_the_first_and_random(made):
     assert {row.entry.name for row in rows if row.ahead} == {"rgpe"}
     text = publishing.pages.finding(View(board, traces, tested, table, COMMAND))
     assert "is not significant; those to the other 2 are." in text
-
-
-def test_best_configuration_is_the_tables(made):
-    board, _, _, table = made
-    task = board.tasks(table, "test")[0]
-    best = View(*made, COMMAND).best(task)
-    valid = table.final(board.workload, [task])[0].mean(axis=1)
-    assert best.config_id == np.nanargmax(valid) and best.valid == pytest.approx(np.nanmax(valid))
-    row = table.configs(board.workload).iloc[best.config_id].dropna().to_dict()
-    assert best.values == row
 
 
 def test_where_it_wins_ranks_ties_by_their_mean(made):
