@@ -83,7 +83,8 @@ def protocol(view: View) -> list[str]:
 def panels(
     series: dict[str, list[Series]], uid: str, where: str, floor: float | None, axis: Axis
 ) -> list[dict[str, Any]]:
-    """Regret panels (valid, test) over what ``axis`` says, each on a logarithmic and a linear axis of regret.
+    """Regret panels (valid, test) over what ``axis`` says, each on a logarithmic and a linear axis of regret; on the linear one
+    alone where regret goes below 0, as that of noisy test scores does.
 
     ``where`` ends the chart's title.
     """
@@ -91,8 +92,9 @@ def panels(
     for kind, curves in series.items():
         heading, text = HEADINGS[kind]
         level = floor if kind == "test" else None
-        drawn = {}
-        for scale in ("log", "linear"):
+        below = any(m < 0 for s in curves for m in s.mean) or (level is not None and level <= 0)
+        drawn = {"log": None}
+        for scale in ("linear",) if kind == "test" and below else ("log", "linear"):
             drawn[scale] = charts.regret_panel(
                 curves,
                 uid=f"{uid}-{kind}-{scale}",
@@ -121,18 +123,23 @@ def board_panels(
 ) -> list[dict[str, Any]]:
     """The panels of all tasks from one start, over what the board counts, or over SECONDS.
 
-    ``css``: only these methods, with these classes.
+    ``css``: only these methods, with these classes, and bands for the page's own and the reference alone.
     """
     axis = axis or view.axis
     draw = view.clock if axis is SECONDS else view.curves
     series = {kind: draw(start, kind) for kind in kinds(view)}
     if css is not None:
         series = {
-            kind: [replace(s, css=css[s.method]) for s in curves if s.method in css] for kind, curves in series.items()
+            kind: [_restyled(s, css[s.method]) for s in curves if s.method in css] for kind, curves in series.items()
         }
     where = f"first trials: {STARTS[start][0].lower()}"
     floor = view.scores.floor["test_regret"] if view.has_test else None
     return panels(series, f"{uid}-{start}", where, floor, axis)
+
+
+def _restyled(s: Series, css: str) -> Series:
+    banded = css.endswith(" self") or css == "reference"
+    return replace(s, css=css) if banded else replace(s, css=css, low=s.mean, high=s.mean)
 
 
 def kinds(view: View) -> tuple[str, ...]:
@@ -265,7 +272,7 @@ def method(view: View, entry: Entry, ranking: dict[str, list[Row]]) -> str:
         of=of,
         own_starts=own,
         mine=of.get(view.start, of[own[0]]),
-        shown=shown,
+        shown=list(shown),
         curves={start: board_panels(view, start, entry.page[8:-5], shown) for start in own},
         tasks={start: _wins(view, start, entry.name) for start in own},
         usage=usage(view, entry),

@@ -396,9 +396,9 @@ def _only(records: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _thin(trials: Sequence[float]) -> list[int]:
-    """Positions to draw on a logarithmic axis: all up to 20 trials, then some 16 an octave less, always the last."""
+    """Positions to draw on a logarithmic axis: all up to 12 trials, then ten an octave, always the last."""
     kept: list[int] = []
     for i, trial in enumerate(trials):
-        if trial <= 20 or trial >= trials[kept[-1]] * 1.045 or i == len(trials) - 1:
+        if trial <= 12 or trial >= trials[kept[-1]] * 1.07 or i == len(trials) - 1:
             kept.append(i)
     return kept

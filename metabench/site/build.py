@@ -1,21 +1,14 @@
-"""Writes the site over all boards, or says what of it is stale. Building twice gives the same bytes.
-
-``reports`` and ``explore`` below the site's folder belong to others and are left alone.
-"""
+"""Writes the site over all boards, or says what of it is stale. Building twice gives the same bytes."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
 from metabench.errors import MetabenchError
 from metabench.site.collect import SITE, Collection
 from metabench.site.pages import site
-
-#: folders of the site that others write
-FOREIGN = ("reports", "explore")
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -27,28 +20,22 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def build(root: Path) -> list[Path]:
-    """Write the site into ``root/site``; the paths of all files, sorted.
+    """Write the site, all that lies in ``root/site``; the paths of all files, sorted.
 
-    Everything is written beside first and then moved into place, entry by entry. Raises what :func:`contents` raises,
-    and MetabenchError where the folder cannot be written.
+    It is written beside first and then moved into place. Raises what :func:`contents` raises, and MetabenchError where the
+    folder cannot be written.
     """
     files, out = contents(root), root / SITE
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".build-", dir=out) as temporary:
+        with tempfile.TemporaryDirectory(prefix=".build-", dir=root) as temporary:
+            new = Path(temporary, SITE)
             for name, data in files.items():
-                path = Path(temporary, name)
+                path = new / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-            old = Path(temporary, ".old")
-            old.mkdir()
-            for entry in {name.split("/")[0]: None for name in files}:
-                if (out / entry).is_dir():
-                    os.replace(out / entry, old / entry)  # a folder that is not empty cannot be replaced
-                os.replace(Path(temporary, entry), out / entry)
-        for path in out.iterdir():
-            if path.name not in FOREIGN and path.name not in {name.split("/")[0] for name in files}:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if out.exists():
+                os.replace(out, Path(temporary, "old"))  # a folder that is not empty cannot be replaced
+            os.replace(new, out)
     except OSError as error:
         raise MetabenchError(f"the site cannot be written to {out}: {error.strerror or error}") from None
     return [out / name for name in files]
@@ -64,5 +51,5 @@ def check(root: Path) -> list[str]:
         elif (out / name).read_bytes() != data:
             problems.append(f"{out / name} is stale")
     there = (p.relative_to(out) for p in out.rglob("*") if p.is_file())
-    left = [p for p in there if p.parts[0] not in FOREIGN and p.as_posix() not in files]
+    left = [p for p in there if p.as_posix() not in files]
     return sorted([*problems, *(f"{out / path} is left over" for path in left)])

@@ -28,6 +28,8 @@ from metabench.table.splits import FILE as SPLITS
 
 #: below the folder of all boards: this site
 SITE = "site"
+#: and the reports, which are pages of their own
+REPORTS = "reports"
 #: beside the folder of all boards: the tables
 TABLES = "datasets"
 

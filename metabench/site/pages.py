@@ -18,7 +18,7 @@ from metabench.leaderboard.render import ASSETS, render, static
 from metabench.leaderboard.strips import bar
 from metabench.leaderboard.view import page_name
 from metabench.site import references
-from metabench.site.collect import SITE, Collection, Line, PublishedBoard
+from metabench.site.collect import REPORTS, Collection, Line, PublishedBoard
 from metabench.table.card import pages as cards
 from metabench.table.card import pictures
 from metabench.table.card.facts import Facts
@@ -80,7 +80,7 @@ def front(c: Collection) -> str:
         runs=sum(f.runs for f in c.facts), n_tasks=len(c.places), n_datasets=len(_datasets(c)), c=c,
         workloads=[workload_line(c, name) for name in c.workloads],
         tables=[(f, table_page(f)) for f in c.facts],
-        reports=reports(c.root / SITE / "reports"),
+        reports=reports(c.root / REPORTS),
     )  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def reports(folder: Path) -> list[tuple[str, str, str]]:
     for path in sorted(folder.glob("*.html")):
         if path.name != "index.html":
             head = _Head(path.read_text(encoding="utf-8"))
-            out.append((f"reports/{path.name}", head.title.split(" · ")[0].strip(), head.description))
+            out.append((f"../{folder.name}/{path.name}", head.title.split(" · ")[0].strip(), head.description))
     return out
 
 

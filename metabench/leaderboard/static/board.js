@@ -84,6 +84,9 @@ const rankAt = (mark) => {
     });
   }
   for (const part of all(".at", table)) part.textContent = mark;
+  for (const cell of all("[data-mark], [data-at]", table)) {
+    cell.classList.toggle("chosen", (cell.dataset.mark ?? cell.dataset.at) === mark);
+  }
   const place = table.tHead.rows[0].cells[0];
   place.removeAttribute("aria-sort");
   sortBy(table, place);
