@@ -38,23 +38,66 @@ for (const table of all("table.sortable")) {
   }
 }
 
-// ---- filtering: every word must occur in the method's name or type
+// ---- filtering: every word must occur in what the row says of itself, and its type must be the chosen one
+const checked = (name) => document.querySelector(`input[name=${name}]:checked`)?.value;
 const filter = document.getElementById("filter");
 if (filter) {
+  const count = document.getElementById("count");
   const rows = all("table.filterable tbody tr");
   const apply = () => {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const kind = checked("kind") ?? "all";
     const shown = new Set();
     for (const row of rows) {
       row.hidden = !words.every((word) => row.dataset.search.toLowerCase().includes(word));
-      if (!row.hidden) shown.add(row.dataset.method);
+      if (!row.hidden && (kind === "all" || row.dataset.kind === kind)) shown.add(row.dataset.method);
     }
     const total = new Set(rows.map((row) => row.dataset.method)).size;
-    document.getElementById("count").textContent = words.length ? `${shown.size} of ${total} methods` : "";
+    const unfiltered = words.length === 0 && kind === "all";
+    count.textContent = unfiltered ? "" : `${shown.size} of ${total} ${count.dataset.noun ?? "methods"}`;
   };
   filter.addEventListener("input", apply);
+  for (const input of all("input[name=kind]")) input.addEventListener("change", apply);
   apply();
 }
+
+// ---- ranking after another number of trials: its scores move into the first column, places are counted anew
+const rankAt = (mark) => {
+  const table = document.querySelector("table.ranking");
+  const cellOf = (row) => row.querySelector(`[data-mark="${mark}"]`);
+  const valueOf = (row) => Number(cellOf(row).dataset.value);
+  const groups = grouped(table.tBodies[0].rows);
+  for (const rows of groups.values()) {
+    const ends = (row) => cellOf(row).dataset.ends.split(" ").map(Number);
+    const most = Math.max(...rows.map((row) => ends(row)[1])) || 1;
+    const at = (value) => 4 + (112 * Math.min(Math.max(value, 0), most)) / most;
+    rows.sort((a, b) => valueOf(a) - valueOf(b)).forEach((row, place) => {
+      const main = row.querySelector(".main");
+      const [low, high] = ends(row);
+      main.dataset.value = cellOf(row).dataset.value;
+      main.querySelector("b").textContent = cellOf(row).textContent.trim();
+      main.querySelector(".under").textContent = low === high ? "" : `[${written(low)}, ${written(high)}]`;
+      main.querySelector(".whisker").setAttribute("x1", at(low));
+      main.querySelector(".whisker").setAttribute("x2", at(high));
+      main.querySelector(".dot").setAttribute("cx", at(valueOf(row)));
+      row.cells[0].textContent = place + 1;
+    });
+  }
+  for (const part of all(".at", table)) part.textContent = mark;
+  for (const cell of all("[data-mark], [data-at]", table)) {
+    cell.classList.toggle("chosen", (cell.dataset.mark ?? cell.dataset.at) === mark);
+  }
+  const place = table.tHead.rows[0].cells[0];
+  place.removeAttribute("aria-sort");
+  sortBy(table, place);
+};
+const written = (value) => value.toFixed(3).replace("-", "−").replace("−0.000", "0.000");
+const grouped = (rows) => {
+  const found = new Map();
+  for (const row of rows) found.set(row.dataset.start, [...(found.get(row.dataset.start) ?? []), row]);
+  return found;
+};
+for (const input of all("input[name=mark]")) input.addEventListener("change", () => rankAt(input.value));
 
 // ---- pointing: hovering or focusing a method anywhere lights it in every chart and table
 let pointed = null;
@@ -111,7 +154,7 @@ for (const chart of all(".chart.regret")) {
 }
 
 const describe = (method) => {
-  const start = document.querySelector("input[name=start]:checked")?.value;
+  const start = checked("start");
   const row = all("#ranking tr[data-method]").find(
     (candidate) => candidate.dataset.method === method && (!start || candidate.dataset.start === start),
   );
