@@ -14,7 +14,7 @@ ROOT = Path(metabench.__file__).parent
 ROWS = [
     "errors", "cluster", "schema", "space", "metatrain", "registry", "sources", "tasks", "training", "workloads", "table",
     "generate", "search", "baselines", "metamodels", "pretrained", "evaluate", "scores", "explain", "leaderboard",
-    "reports", "explore", "site", "interop", "testing", "benchmark", "notebook", "doctor", "cli",
+    "reports", "explore", "site", "interop", "advise", "testing", "benchmark", "notebook", "doctor", "cli",
 ]  # fmt: skip
 #: rows that never import others although these stand above them; but for the one door
 FORBIDDEN = {row: {"workloads", "training", "generate"} for row in ("search", "baselines", "metamodels")}

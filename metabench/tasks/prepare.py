@@ -87,6 +87,16 @@ def prepare(dataset: Dataset, workload) -> tuple[dict[str, Any], Callable[[int],
     return facts, arrays
 
 
+def training_part(dataset: Dataset, workload, split: int) -> tuple[Any, np.ndarray | None, list, np.ndarray]:
+    """Rows with a target, their targets (class indices, numbers or None), the labels, and the positions of a split's training
+    rows: what a network that :func:`prepare`'s arrays train is to be fitted on."""
+    seen_as = view(workload.view)
+    rows, target, labels, groups = _labelled(dataset, seen_as)
+    stratify = np.zeros(len(rows)) if target is None else target
+    assigned = splits.assign(dataset.name, split, stratify, dataset.kind, groups, dataset.temporal)
+    return rows, target, labels, splits.parts(dataset.name, split, assigned, dataset.temporal, workload.rows)[0]
+
+
 def _labelled(dataset: Dataset, seen_as: View):
     """Rows with a target, the targets (class indices, numbers or None), the labels, the groups."""
     examples, y = seen_as.examples(dataset), dataset.y
@@ -129,4 +139,4 @@ def _raw_facts(dataset: Dataset, rows, train: np.ndarray, first: Arrays) -> dict
     }  # fmt: skip
 
 
-__all__ = ["prepare"]
+__all__ = ["prepare", "training_part"]

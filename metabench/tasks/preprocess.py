@@ -8,8 +8,14 @@ training rows' mean and standard deviation over all pixels. Regression targets a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
 import numpy as np
 import pandas as pd
+
+from metabench.errors import UsageError
 
 MAX_FEATURES, MAX_VALUES, MIN_COUNT, CLIP = 256, 32, 3, 5.0
 #: part of the key of cached arrays: raise it when anything here changes
@@ -18,56 +24,167 @@ VERSION = "1"
 
 def inputs(X, categorical, train: np.ndarray) -> np.ndarray:
     """float32 [rows, features] for all rows of a data set; statistics come from the rows ``train`` (positions)."""
+    return fitted(X, categorical, train)[1]
+
+
+def fitted(X, categorical, train: np.ndarray) -> tuple[Encoder, np.ndarray]:
+    """What was learned from the rows ``train``, and what it makes of all rows: float32 [rows, features]."""
     if isinstance(X, np.ndarray):
         flat = X.reshape(len(X), -1).astype(np.float64)
-        return ((flat - flat[train].mean()) / (flat[train].std() or 1.0)).astype(np.float32)
-    blocks = [_names(X[c], train) if c in set(categorical) else _numbers(X[c], train) for c in X.columns]
-    out = np.concatenate(blocks, axis=1) if blocks else np.empty((len(X), 0))
-    out = out[:, out[train].std(axis=0) > 1e-12]
+        encoder = Encoder(pixels=(float(flat[train].mean()), float(flat[train].std() or 1.0)))
+        return encoder, encoder.transform(X)
+    named = set(categorical)
+    columns = tuple((Names if c in named else Numbers).fit(str(c), X[c], train) for c in X.columns)
+    out = Encoder(columns).blocks(X)
+    kept = out[train].std(axis=0) > 1e-12
+    out, axes = out[:, kept], None
     if out.shape[1] > MAX_FEATURES:
-        out = _principal(out, train)
-    return np.clip(out, -CLIP, CLIP).astype(np.float32)
+        axes = Principal.fit(out, train)
+        out = axes.transform(out)
+    return Encoder(columns, kept, axes), np.clip(out, -CLIP, CLIP).astype(np.float32)
 
 
-def _numbers(column: pd.Series, train: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class Numbers:
+    """A column of numbers: ``gaps`` are (mean, spread) of its 0/1 column, None where the training rows had no gap."""
+
+    name: str
+    median: float
+    mean: float
+    spread: float
+    gaps: tuple[float, float] | None
+
+    @classmethod
+    def fit(cls, name: str, column: pd.Series, train: np.ndarray) -> Numbers:
+        x = _finite(column)
+        missing = np.isnan(x)
+        known = x[train][~missing[train]]
+        median = float(np.median(known)) if len(known) else 0.0
+        x = np.where(missing, median, x)
+        spread, gap = x[train].std(), missing[train].astype(np.float64)
+        gaps = (float(gap.mean()), float(max(gap.std(), 1e-12))) if missing[train].any() else None
+        return cls(name, median, float(x[train].mean()), float(spread if spread > 1e-12 else 1.0), gaps)
+
+    def transform(self, column: pd.Series) -> np.ndarray:
+        x = _finite(column)
+        missing = np.isnan(x)
+        x = (np.where(missing, self.median, x) - self.mean) / self.spread
+        if self.gaps is None:
+            return x[:, None]
+        return np.stack([x, (missing.astype(np.float64) - self.gaps[0]) / self.gaps[1]], axis=1)
+
+
+@dataclass(frozen=True)
+class Names:
+    """A column of names: a 0/1 column for each that is ``kept``, and one for all others."""
+
+    name: str
+    kept: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, name: str, column: pd.Series, train: np.ndarray) -> Names:
+        names, counts = np.unique(_text(column)[train], return_counts=True)
+        most = min(MAX_VALUES, int((counts >= MIN_COUNT).sum()))
+        return cls(name, tuple(str(n) for n in names[np.lexsort((names, -counts))][:most]))
+
+    def transform(self, column: pd.Series) -> np.ndarray:
+        kept = np.array(self.kept, dtype=object)
+        hot = (_text(column)[:, None] == kept[None, :]).astype(np.float64)
+        return np.concatenate([hot, 1.0 - hot.sum(axis=1, keepdims=True)], axis=1)
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Principal components of standardised columns, divided by ``scale`` so that the first has unit variance."""
+
+    mean: np.ndarray
+    std: np.ndarray
+    axes: np.ndarray
+    scale: float
+
+    @classmethod
+    def fit(cls, x: np.ndarray, train: np.ndarray) -> Principal:
+        """The first MAX_FEATURES of the rows ``train``."""
+        mean, std = x[train].mean(axis=0), x[train].std(axis=0)
+        z = (x - mean) / std
+        rows = z[train]
+        if len(rows) < rows.shape[1]:  # the Gram matrix is smaller
+            values, left = np.linalg.eigh(rows @ rows.T)
+            keep = np.argsort(-values)[:MAX_FEATURES]
+            keep = keep[values[keep] > 1e-9 * values.max()]
+            axes = rows.T @ left[:, keep] / np.sqrt(values[keep])
+        else:
+            values, axes = np.linalg.eigh(rows.T @ rows)
+            axes = axes[:, np.argsort(-values)[:MAX_FEATURES]]
+        # an axis's sign is arbitrary: its largest entry is made positive
+        axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+        return cls(mean, std, axes, float((z @ axes)[train].std(axis=0).max()))
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        return (x - self.mean) / self.std @ self.axes / self.scale
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """From raw rows to network inputs, as it was fitted: of a table ``columns``, which of the columns that they make are
+    ``kept`` and, where there are many, their principal components; of images mean and spread of their ``pixels``."""
+
+    columns: tuple[Numbers | Names, ...] = ()
+    kept: np.ndarray | None = None
+    principal: Principal | None = None
+    pixels: tuple[float, float] | None = None
+
+    def transform(self, X) -> np.ndarray:
+        """float32 [rows, features]. A name that the training rows had not counts as "other". Raises UsageError when a
+        column is absent."""
+        if self.pixels is not None:
+            flat = X.reshape(len(X), -1).astype(np.float64)
+            return ((flat - self.pixels[0]) / self.pixels[1]).astype(np.float32)
+        out = self.blocks(X)[:, self.kept]
+        out = out if self.principal is None else self.principal.transform(out)
+        return np.clip(out, -CLIP, CLIP).astype(np.float32)
+
+    def blocks(self, X) -> np.ndarray:
+        """What the columns make, side by side, float64 [rows, all]."""
+        names = {str(c): c for c in X.columns}
+        if absent := [c.name for c in self.columns if c.name not in names]:
+            raise UsageError(f"the data has no column {absent[0]!r}, which the network was trained on")
+        found = [c.transform(X[names[c.name]]) for c in self.columns]
+        return np.concatenate(found, axis=1) if found else np.empty((len(X), 0))
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Facts for JSON and arrays for safetensors, read back by :meth:`from_state`."""
+        facts: dict[str, Any] = {"columns": [{"kind": type(c).__name__, **asdict(c)} for c in self.columns]}
+        facts["pixels"] = self.pixels
+        arrays = {} if self.kept is None else {"kept": self.kept.astype(np.uint8)}
+        if self.principal is not None:
+            facts["scale"] = self.principal.scale
+            arrays |= {name: getattr(self.principal, name) for name in ("mean", "std", "axes")}
+        return facts, arrays
+
+    @classmethod
+    def from_state(cls, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Encoder:
+        """Raises KeyError, TypeError or ValueError when it is no state."""
+        columns: list[Numbers | Names] = []
+        for found in facts["columns"]:
+            kind, rest = (
+                found["kind"],
+                {k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k != "kind"},
+            )
+            columns.append({"Numbers": Numbers, "Names": Names}[kind](**rest))
+        axes = Principal(*(arrays[n] for n in ("mean", "std", "axes")), facts["scale"]) if "axes" in arrays else None
+        kept = arrays["kept"].astype(bool) if "kept" in arrays else None
+        return cls(tuple(columns), kept, axes, tuple(facts["pixels"]) if facts["pixels"] else None)
+
+
+def _finite(column: pd.Series) -> np.ndarray:
+    """Numbers, float64 [rows]; what is none, or not finite, is NaN."""
     x = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    x = np.where(np.isfinite(x), x, np.nan)
-    missing = np.isnan(x)
-    known = x[train][~missing[train]]
-    x = np.where(missing, np.median(known) if len(known) else 0.0, x)
-    spread = x[train].std()
-    x = (x - x[train].mean()) / (spread if spread > 1e-12 else 1.0)
-    if not missing[train].any():
-        return x[:, None]
-    gap = missing.astype(np.float64)
-    return np.stack([x, (gap - gap[train].mean()) / max(gap[train].std(), 1e-12)], axis=1)
+    return np.where(np.isfinite(x), x, np.nan)
 
 
-def _names(column: pd.Series, train: np.ndarray) -> np.ndarray:
-    values = column.astype("string").fillna("(missing)").to_numpy(dtype=object)
-    names, counts = np.unique(values[train].astype(str), return_counts=True)
-    kept = names[np.lexsort((names, -counts))][: min(MAX_VALUES, int((counts >= MIN_COUNT).sum()))]
-    hot = (values.astype(str)[:, None] == kept[None, :]).astype(np.float64)
-    return np.concatenate([hot, 1.0 - hot.sum(axis=1, keepdims=True)], axis=1)
-
-
-def _principal(x: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """The first MAX_FEATURES principal components of standardised columns, the first with unit variance."""
-    mean, std = x[train].mean(axis=0), x[train].std(axis=0)
-    z = (x - mean) / std
-    rows = z[train]
-    if len(rows) < rows.shape[1]:  # the Gram matrix is smaller
-        values, left = np.linalg.eigh(rows @ rows.T)
-        keep = np.argsort(-values)[:MAX_FEATURES]
-        keep = keep[values[keep] > 1e-9 * values.max()]
-        axes = rows.T @ left[:, keep] / np.sqrt(values[keep])
-    else:
-        values, axes = np.linalg.eigh(rows.T @ rows)
-        axes = axes[:, np.argsort(-values)[:MAX_FEATURES]]
-    # an axis's sign is arbitrary: its largest entry is made positive
-    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
-    scores = z @ axes
-    return scores / scores[train].std(axis=0).max()
+def _text(column: pd.Series) -> np.ndarray:
+    return column.astype("string").fillna("(missing)").to_numpy(dtype=object).astype(str)
 
 
 def standardise(y: np.ndarray, train: np.ndarray) -> np.ndarray:

@@ -67,7 +67,7 @@ def choose(workload, device: str, backend: str = "auto") -> str:
 
 
 @contextmanager
-def _reproducible(device: str) -> Iterator[None]:
+def plain_loop(device: str = "cpu") -> Iterator[None]:
     """One thread, so that a run's curve is the same to the last bit in any company, and subnormal numbers as zero,
     which slow a saturated network down tenfold; both as before afterwards."""
     import torch
@@ -116,7 +116,7 @@ def run_cohort(
     import torch
 
     dtype = dtype or torch.float32
-    with _reproducible(device):
+    with plain_loop(device):
         if chosen == "sequential":
             from metabench.training import sequential
 
@@ -126,4 +126,4 @@ def run_cohort(
         return batched.run(workload, arrays, configs, seeds, checkpoints, device, dtype, together)
 
 
-__all__ = ["BACKENDS", "Curves", "backends", "choose", "run_cohort"]
+__all__ = ["BACKENDS", "Curves", "backends", "choose", "plain_loop", "run_cohort"]

@@ -1,0 +1,145 @@
+"""Recommendations against searching from nothing, on data sets that no table holds, every network really trained.
+
+    python benchmarks/practitioner.py run       # trains what is missing; may be stopped at any time, and goes on
+    python benchmarks/practitioner.py report    # docs/practitioner.csv and the tables of docs/practitioner.md
+
+The data sets are those of datasets/reserved.txt, each cut to ROWS rows by a fixed sample so that the whole takes minutes.
+For each and for each seed: `tune` (the meta-model's opening of five, then five trials that learn from those before; its
+first trial and its first five are what `recommend` says at k = 1 and 5), the workload's default, and random search,
+Optuna's TPE and a Gaussian process from nothing, all on the same splits. A search picks its best trial on the
+validation rows; what counts is that trial's score on the test rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+ROOT = Path(__file__).parents[1]
+RESERVED = ROOT / "datasets/reserved.txt"
+RESULTS = ROOT / "docs/practitioner.csv"
+MODEL, WORKLOAD, ROWS, SEEDS = "mlp-v1", "mlp", 1_000, 2
+#: method → trials
+BUDGETS = {"default": 1, "tune": 10, "random": 50, "tpe": 50, "gp": 50}
+#: what is compared: name → (method, trials)
+ARMS = {
+    "default": ("default", 1), "recommend, k = 1": ("tune", 1), "recommend, k = 5": ("tune", 5), "tune, 10": ("tune", 10),
+    "random, 10": ("random", 10), "TPE, 10": ("tpe", 10), "GP, 10": ("gp", 10),
+    "random, 50": ("random", 50), "TPE, 50": ("tpe", 50), "GP, 50": ("gp", 50),
+}  # fmt: skip
+
+
+def reserved() -> list[str]:
+    lines = RESERVED.read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def task_of(task_id: str):
+    """A reserved task on ROWS rows of its data set."""
+    from metabench import tasks
+    from metabench.tasks.splits import row_hashes
+
+    source, _ = tasks._listings()[task_id.removeprefix(f"{WORKLOAD}-")]
+    data = source.load(task_id.removeprefix(f"{WORKLOAD}-"))
+    n = len(data.X)
+    kept = np.arange(n)
+    if n > ROWS:
+        hashes = row_hashes(f"{data.name}/practitioner", 0, n)
+        # of rows in time order a stretch, the latest
+        kept = kept[-ROWS:] if data.temporal else np.sort(np.argsort(hashes, kind="stable")[:ROWS])
+    X = data.X.iloc[kept].reset_index(drop=True) if isinstance(data.X, pd.DataFrame) else data.X[kept]
+    groups = None if data.groups is None else data.groups[kept]
+    return tasks.from_dataset(replace(data, X=X, y=data.y.iloc[kept].reset_index(drop=True), groups=groups), WORKLOAD)
+
+
+class Trains:
+    """The objective of one task: what searches ask for in a round is trained together."""
+
+    def __init__(self, task, workload):
+        self.task, self.workload = task, workload
+
+    def answer(self, trials):
+        from metabench.search.continuous import Outcome
+        from metabench.training import run_cohort
+
+        out = [None] * len(trials)
+        splits = {}
+        for i, trial in enumerate(trials):
+            splits.setdefault(trial.seed % self.task.n_splits, []).append(i)
+        for split, rows in splits.items():
+            curves = run_cohort(
+                self.workload, self.task.arrays(split), self.workload.space.table([trials[i].config for i in rows]),
+                [trials[i].seed for i in rows], self.task.checkpoints,
+            )  # fmt: skip
+            for j, i in enumerate(rows):
+                ok = curves.status[j] == "ok"
+                scores = (float(s[j, -1]) if ok else np.nan for s in (curves.valid_score, curves.test_score))
+                seconds = float(curves.seconds[j])
+                out[i] = Outcome(*scores, curves.status[j], seconds, curves.engine, curves.device)
+        return out
+
+
+def train(task_id: str, place: Path) -> None:
+    """All searches of a task; its file is written in one go."""
+    from metabench import registry
+    from metabench.advise.search import Tune
+    from metabench.evaluate.live import LiveBench
+    from metabench.evaluate.worker import Group
+    from metabench.pretrained import load_metamodel
+    from metabench.search.base import Searcher
+
+    task, workload, model = task_of(task_id), registry.create("workloads", WORKLOAD), load_metamodel(MODEL)
+    rows = []
+    began = time.process_time()
+    for budget in sorted(set(BUDGETS.values())):
+        names = [name for name, trials in BUDGETS.items() if trials == budget]
+        methods: dict[str, Searcher] = {
+            name: Tune(model) if name == "tune" else registry.create("baselines", name) for name in names
+        }
+        bench = LiveBench(
+            methods, None, workload.space, model.configs, {task_id: model.info(task)}, budget, Trains(task, workload)
+        )
+        groups = [Group(name, "own", task_id, dict.fromkeys(range(SEEDS), "")) for name in names]
+        for group, found, failed in bench.run(groups):
+            if failed:
+                raise SystemExit(failed)
+            for row in found:
+                rows += [
+                    {"task_id": task_id, "method": group.method, "seed": row["seed"], "trial": i + 1, "status": s,
+                     "valid": v, "test": t, "train_seconds": sec, "own_seconds": own, "config": c}
+                    for i, (s, v, t, sec, own, c) in enumerate(zip(
+                        *(row[k] for k in ("status", "valid_score", "test_score", "seconds", "overhead", "configs"))
+                    ))
+                ]  # fmt: skip
+    facts = {"metric": task.metric, "direction": task.direction, "n_train": task.n_train, "family": task.family,
+             "chance": task.chance, "cpu_seconds": time.process_time() - began}  # fmt: skip
+    part = place.with_suffix(".part")
+    part.write_text(json.dumps({"facts": facts, "rows": rows}))
+    os.replace(part, place)
+
+
+def run(folder: Path, only: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for task_id in only or reserved():
+        place = folder / f"{task_id}.json"
+        if not place.exists():
+            began = time.time()
+            train(task_id, place)
+            cpu = json.loads(place.read_text())["facts"]["cpu_seconds"]
+            print(f"{task_id}: {cpu:.0f} s of CPU, {time.time() - began:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "report"])
+    parser.add_argument("tasks", nargs="*")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build/practitioner")
+    given = parser.parse_args()
+    run(given.folder, given.tasks)

@@ -1,0 +1,1 @@
+"""For one's own data: which hyperparameters to train with, and training with them."""

@@ -1,0 +1,130 @@
+"""Recommendations for a person's data: task features, the configurations to train, what they promise, which known tasks
+are like it."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from metabench import pretrained, tasks
+from metabench.advise.data import Read, read
+from metabench.errors import UsageError
+from metabench.pretrained import Pretrained
+from metabench.pretrained.model import SAID, Neighbour
+from metabench.search.continuous import row
+from metabench.tasks import Task
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What :func:`recommend` says. ``configs`` are those to train, in this order, with what they promise (``percentile``:
+    the expected share of configurations that one beats; ``score``: its expected validation score; each with a 90 %
+    interval)."""
+
+    task: Task
+    model: Pretrained
+    configs: pd.DataFrame
+    neighbours: tuple[Neighbour, ...]
+    #: what was done to the data, a line each
+    notes: tuple[str, ...]
+    read: Read
+    #: the file that the data came from, if it came from one
+    path: Path | None = None
+
+    def config(self, rank: int = 1) -> dict[str, Any]:
+        """The configuration of that rank, from 1 on; hyperparameters that do not count are left out."""
+        if not 1 <= rank <= len(self.configs):
+            raise UsageError(f"there is no configuration {rank}; {len(self.configs)} were asked for")
+        names = [n for n in self.configs if n not in SAID]
+        values = self.configs[names].iloc[rank - 1]
+        return {n: plain(values[n]) for n in names if not pd.isna(values[n])}
+
+    def snippet(self, rank: int = 1) -> str:
+        """A plain torch script that trains the configuration of that rank on the same file."""
+        from metabench.advise.snippet import script
+
+        return script(self.task, self.read, self.path, self.config(rank))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON has it."""
+        record = self.model.record
+        return {
+            "task": facts(self.task) | {"features": {n: plain(v) for n, v in self.task.features.items()}},
+            "notes": list(self.notes),
+            "model": {"name": record.name, "method": record.method, "table": record.table, "tasks": record.tasks,
+                      "runs": record.runs, "table_digest": record.table_digest},
+            "configurations": [
+                {"rank": i + 1, "config": self.config(i + 1), **{n: plain(self.configs[n].iloc[i]) for n in SAID}}
+                for i in range(len(self.configs))
+            ],
+            "nearest": [
+                {"task": n.task_id, "distance": n.distance, "nearer_than": n.nearer_than,
+                 "alike_in": [{"feature": f, "here": mine, "there": there} for f, mine, there in n.why],
+                 "best_config": {k: plain(v) for k, v in n.config.items()}, "its_score": n.score, "metric": n.metric}
+                for n in self.neighbours
+            ],
+        }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        said = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
+        return f"<ul>{said}</ul>{self.configs.T.to_html()}"
+
+
+def recommend(
+    data: Any, target: Any = None, *, workload: str = "mlp", k: int = 5, model: str | Pretrained | None = None,
+    kind: str | None = None, encoding: str = "utf-8",
+) -> Recommendation:  # fmt: skip
+    """The k configurations to train on a person's data; nothing is trained.
+
+    ``data`` and ``target`` are what :func:`metabench.advise.data.read` takes. ``model`` is a fitted meta-model, its name or
+    its folder (default: the newest that ships for the workload). Raises UsageError, in one line, when the data is no
+    task of the workload or no meta-model is there for it.
+    """
+    fitted = opened(model, workload)
+    found = read(data, target, workload, kind=kind, encoding=encoding)
+    task = task_of(found, workload)
+    configs = fitted.top_configs(task, k)
+    path = Path(data) if isinstance(data, str | Path) else None
+    return Recommendation(task, fitted, configs, tuple(fitted.nearest(task)), found.notes, found, path)
+
+
+def opened(model: str | Path | Pretrained | None, workload: str) -> Pretrained:
+    """The meta-model that is meant. Raises UsageError when it is for another workload."""
+    if isinstance(model, Pretrained):
+        fitted = model
+    else:
+        fitted = pretrained.for_workload(workload) if model is None else pretrained.load_metamodel(model)
+    if fitted.workload != workload:
+        raise UsageError(f"meta-model {fitted.name} is for workload {fitted.workload}, not for {workload}")
+    return fitted
+
+
+def task_of(found: Read, workload: str) -> Task:
+    """The task on a data set. Raises UsageError when its targets do not allow one."""
+    return tasks.from_dataset(found.dataset, workload)
+
+
+def facts(task: Task) -> dict[str, Any]:
+    """What a person wants to know of a task at a glance."""
+    names = ("task_id", "workload", "kind", "metric", "direction", "n_rows", "n_train", "n_valid", "n_test",
+             "n_features", "n_classes", "chance")  # fmt: skip
+    return {name: plain(getattr(task, name)) for name in names} | {"epochs": max(task.checkpoints)}
+
+
+def plain(value: Any) -> Any:
+    """A number as Python has it, None where it is missing."""
+    if value is None or (not isinstance(value, str) and pd.isna(value)):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def configurations(model: Pretrained, configs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a configuration table as valid configurations."""
+    return [row(model.space, configs, i) for i in range(len(configs))]
+
+
+__all__ = ["Recommendation", "recommend"]

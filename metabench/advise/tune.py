@@ -1,0 +1,286 @@
+"""Tuning on a person's data: a few trainings that a meta-model chooses, all of them real, and the best network kept.
+
+Whatever was trained is written at once, whole or not at all; the same call goes on where an interrupted one stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metabench.advise.data import Read, read
+from metabench.advise.recommend import configurations, facts, opened, plain, task_of
+from metabench.advise.search import FIRST, propose
+from metabench.errors import MetabenchError, UsageError
+from metabench.metamodels.common import write_bytes
+from metabench.pretrained import Pretrained
+from metabench.registry import create
+from metabench.search.continuous import Trials
+from metabench.tasks import Task
+
+#: format of trials.json; another one is refused
+FORMAT = 1
+TRIALS, REPORT, MODEL = "trials.json", "report.html", "model"
+#: where a trial came from: what the meta-model chose, random search, the workload's default
+TUNED, RANDOM, DEFAULT = "tuned", "random", "default"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training. Curves are over ``epochs``; they end where it diverged."""
+
+    arm: str
+    config: dict[str, Any]
+    status: str
+    epochs: tuple[int, ...]
+    valid: tuple[float, ...]
+    test: tuple[float, ...]
+    train_loss: tuple[float, ...]
+    seconds: float
+    flops: int
+
+    @property
+    def score(self) -> float:
+        """The validation score at the end, which chooses; NaN unless the trial is ok."""
+        return self.valid[-1] if self.status == "ok" else float("nan")
+
+    @property
+    def test_score(self) -> float:
+        """The test score at the end, which chooses nothing."""
+        return self.test[-1] if self.status == "ok" else float("nan")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What :func:`tune` did."""
+
+    task: Task
+    model: Pretrained
+    trials: tuple[Trial, ...]
+    #: trials of random search and the default's, when they were asked for
+    others: tuple[Trial, ...]
+    notes: tuple[str, ...]
+    #: scores of the network that was kept: trained again by the plain torch loop, with the same seed
+    kept: dict[str, float] | None = None
+    out: Path | None = None
+
+    @property
+    def best(self) -> Trial:
+        """The tuned trial with the best validation score."""
+        return best_of(self.trials, self.task)
+
+    def counting(self, trial: Trial) -> dict[str, Any]:
+        """The hyperparameters of a trial that count on the task."""
+        return {n: trial.config[n] for n in self.model.space.for_task(self.task.kind) if n in trial.config}
+
+    def comparison(self) -> dict[str, Any] | None:
+        """Tuned against random search with as many trials, each by the test score of its best on the validation rows.
+
+        ``gain`` is in the task's metric, positive where tuning is ahead; None when random search was not asked for.
+        """
+        random = tuple(t for t in self.others if t.arm == RANDOM)
+        if not random:
+            return None
+        sign = 1.0 if self.task.direction == "max" else -1.0
+        out: dict[str, Any] = {"trials": len(random)}
+        for name, arm in ((TUNED, self.trials), (RANDOM, random)):
+            best = best_of(arm, self.task)
+            out[name] = {"valid": best.score, "test": best.test_score, "seconds": sum(t.seconds for t in arm)}
+        out["gain"] = {k: sign * (out[TUNED][k] - out[RANDOM][k]) for k in ("valid", "test")}
+        (default,) = (t for t in self.others if t.arm == DEFAULT)
+        out[DEFAULT] = {"valid": default.score, "test": default.test_score, "seconds": default.seconds}
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON has it."""
+        best = self.best
+        chosen = {
+            "trial": self.trials.index(best) + 1, "config": self.counting(best), "valid": best.score, "test": best.test_score,
+        }  # fmt: skip
+        return {
+            "task": facts(self.task), "notes": list(self.notes), "model": self.model.name, "best": chosen,
+            "kept": self.kept, "comparison": self.comparison(),
+            "trials": [trial_to_json(t) for t in (*self.trials, *self.others)],
+            "out": None if self.out is None else str(self.out),
+        }  # fmt: skip
+
+
+def best_of(trials: tuple[Trial, ...], task: Task) -> Trial:
+    """The trial with the best validation score (ties: the first). Raises MetabenchError when all diverged."""
+    sign = 1.0 if task.direction == "max" else -1.0
+    good = [t for t in trials if np.isfinite(t.score)]
+    if not good:
+        raise MetabenchError(
+            f"all {len(trials)} trainings diverged: the data may hold extreme numbers; try more --trials"
+        )
+    return max(good, key=lambda t: sign * t.score)
+
+
+def tune(
+    data: Any, target: Any = None, *, trials: int = 10, workload: str = "mlp", model: str | Pretrained | None = None,
+    compare: bool = False, out: str | Path | None = None, kind: str | None = None, encoding: str = "utf-8", seed: int = 0,
+    device: str = "cpu", backend: str = "auto", progress: Callable[[Trial, int, int], None] | None = None,
+) -> Tuning:  # fmt: skip
+    """Train on a person's data with the hyperparameters that a meta-model chooses, and keep the best network.
+
+    The first FIRST trials are a portfolio and are trained together; each later one learns from all before it. Every
+    trial trains on 60 % of the rows and is chosen by another 20 %; the test score is of the last 20 %, which choose nothing.
+    With ``compare`` as many random configurations and the workload's default are trained, too.
+
+    ``out`` is a folder for ``model/`` (:func:`metabench.load_model` opens it), ``report.html`` and ``trials.json``; a call
+    with the same data and settings goes on where an earlier one stopped. ``progress(trial, made, of)`` is called after each
+    training. ``data`` and ``target`` are those of :func:`metabench.recommend`.
+
+    Raises UsageError, in one line, when the data is no task or the folder holds another tuning, MetabenchError when every
+    training diverged.
+    """
+    if trials < 1:
+        raise UsageError(f"{trials} trials are none; at least 1 is needed")
+    fitted = opened(model, workload)
+    found = read(data, target, workload, kind=kind, encoding=encoding)
+    task = task_of(found, workload)
+    folder = None if out is None else Path(out)
+    key = _key(task, fitted, seed, device, backend)
+    made = {} if folder is None else _stored(folder, key)
+    train = _Trainer(task, fitted, seed, device, backend)
+    wanted = trials + (trials + 1) * compare
+
+    def keep(arm: str, fresh: list[Trial]) -> None:
+        made[arm] = [*made.get(arm, []), *fresh]
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            everything = [trial_to_json(t) for arm in made.values() for t in arm]
+            text = json.dumps({"format": FORMAT, "key": key, "trials": everything}, indent=1, allow_nan=False)
+            write_bytes(folder / TRIALS, text.encode())
+        if progress is not None:
+            for i, trial in enumerate(fresh, sum(map(len, made.values())) - len(fresh) + 1):
+                progress(trial, i, wanted)
+
+    while (done := len(made.get(TUNED, []))) < trials:
+        together = min(max(FIRST - done, 1), trials - done)
+        past = Trials(
+            fitted.space.table([t.config for t in made.get(TUNED, [])]), [t.score for t in made.get(TUNED, [])]
+        )
+        keep(TUNED, train(TUNED, configurations(fitted, propose(fitted, task, past, together, seed=seed))))
+    if compare:
+        if (done := len(made.get(RANDOM, []))) < trials:
+            drawn = configurations(fitted, fitted.space.sample(trials, _random_seed(seed), method="random"))
+            keep(RANDOM, train(RANDOM, drawn[done:]))
+        if not made.get(DEFAULT):
+            keep(DEFAULT, train(DEFAULT, [fitted.space.default()]))
+    others = (*made.get(RANDOM, [])[:trials], *made.get(DEFAULT, [])) if compare else ()
+    result = Tuning(task, fitted, tuple(made[TUNED][:trials]), tuple(others), found.notes, None, folder)
+    best = result.best
+    if folder is None:
+        return result
+    return _kept(result, best, found, folder, seed)
+
+
+def _kept(result: Tuning, best: Trial, found: Read, folder: Path, seed: int) -> Tuning:
+    """The best network trained again and written, and the report."""
+    from metabench.advise import report, saved
+
+    kept = saved.write(folder / MODEL, result.task, found, best.config, seed)
+    result = replace(result, kept=kept)
+    write_bytes(folder / REPORT, report.page(result).encode())
+    return result
+
+
+class _Trainer:
+    def __init__(self, task: Task, fitted: Pretrained, seed: int, device: str, backend: str):
+        self.task, self.fitted, self.seed, self.device, self.backend = task, fitted, seed, device, backend
+        self.workload = create("workloads", task.workload)
+
+    def __call__(self, arm: str, configs: list[dict[str, Any]]) -> list[Trial]:
+        """Train configurations together."""
+        from metabench.training import run_cohort
+
+        curves = run_cohort(
+            self.workload, self.task.arrays(self.seed), self.fitted.space.table(configs), [self.seed] * len(configs),
+            self.task.checkpoints, device=self.device, backend=self.backend,
+        )  # fmt: skip
+        out = []
+        for i, config in enumerate(configs):
+            n = int(curves.length[i])
+            series = (
+                tuple(float(v) for v in s[i, :n]) for s in (curves.valid_score, curves.test_score, curves.train_loss)
+            )
+            said = {k: plain(v) for k, v in config.items() if plain(v) is not None}
+            epochs = tuple(int(e) for e in curves.epochs[:n])
+            out.append(
+                Trial(arm, said, curves.status[i], epochs, *series, float(curves.seconds[i]), int(curves.flops[i]))
+            )
+        return out
+
+
+def _random_seed(seed: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"random search/{seed}".encode()).digest()[:8], "little")
+
+
+# ---------------------------------------------------------------------------------------------- storage
+def _key(task: Task, fitted: Pretrained, seed: int, device: str, backend: str) -> str:
+    """What determines the trials: the rows and how they are split, the meta-model, the settings."""
+    arrays = task.arrays(seed)
+    digest = hashlib.sha256()
+    for part in ("x_train", "y_train", "x_valid", "y_valid", "x_test", "y_test"):
+        digest.update(np.ascontiguousarray(getattr(arrays, part)).tobytes())
+    record = fitted.record
+    digest.update(
+        json.dumps([task.workload, task.metric, task.checkpoints, record.files, seed, device, backend]).encode()
+    )
+    return digest.hexdigest()
+
+
+def trial_to_json(trial: Trial) -> dict[str, Any]:
+    """A trial as JSON has it."""
+    curves = ("epochs", "valid", "test", "train_loss")
+    rest = {name: getattr(trial, name) for name in ("arm", "config", "status", "seconds", "flops")}
+    return rest | {name: list(getattr(trial, name)) for name in curves}
+
+
+def _stored(folder: Path, key: str) -> dict[str, list[Trial]]:
+    """The trials that a folder holds, by arm. Raises UsageError when they are of another tuning."""
+    path = folder / TRIALS
+    if not folder.exists():
+        return {}
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder")
+    if not path.exists():
+        if any(folder.iterdir()):
+            raise UsageError(f"{folder} is there and holds no tuning; name a new folder")
+        return {}
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["format"] != FORMAT:
+            raise ValueError(f"format {stored['format']}")
+        if stored["key"] != key:
+            raise UsageError(f"{folder} holds a tuning of other data, or with other settings; name a new folder")
+        out: dict[str, list[Trial]] = {}
+        for found in stored["trials"]:
+            curves = {name: tuple(found.pop(name)) for name in ("epochs", "valid", "test", "train_loss")}
+            out.setdefault(found["arm"], []).append(Trial(**found, **curves))
+        return out
+    except UsageError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MetabenchError(
+            f"{path} cannot be read as trials ({type(error).__name__}: {error}); name a new folder"
+        ) from None
+
+
+def frame(trials: tuple[Trial, ...]) -> pd.DataFrame:
+    """Trials as a table, a row each: arm, scores, seconds, hyperparameters."""
+    return pd.DataFrame([
+        {"arm": t.arm, "status": t.status, "valid": t.score, "test": t.test_score, "seconds": t.seconds, **t.config}
+        for t in trials
+    ])  # fmt: skip
+
+
+__all__ = ["Trial", "Tuning", "tune"]

@@ -1,0 +1,103 @@
+"""Recommendations and tunings as lines of text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metabench.advise.recommend import Recommendation
+    from metabench.advise.tune import Trial, Tuning
+    from metabench.tasks import Task
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def recommended(found: Recommendation) -> Iterator[str]:
+    """What to train with, a column per configuration, and the known tasks that are like this one."""
+    record = found.model.record
+    yield of_task(found.task)
+    yield f"{record.name}: {record.method}, learned from {record.runs:,} runs on {record.tasks} tasks of table {record.table}"
+    yield ""
+    configs = found.configs
+    rows = [["", *(f"#{i + 1}" for i in range(len(configs)))]]
+    for label, name, unit in (("beats", "percentile", 100.0), (found.task.metric.replace("_", " "), "score", 1.0)):
+        if configs[name].notna().all():
+            form = "{:.0f} %" if unit == 100.0 else "{:.3g}"
+            rows.append([label, *(form.format(unit * v) for v in configs[name])])
+            ends = zip(configs[f"{name}_low"], configs[f"{name}_high"])
+            rows.append(["", *(f"[{number(unit * low, 2)}, {number(unit * high, 2)}]" for low, high in ends)])
+    known = [found.config(i + 1) for i in range(len(configs))]
+    rows += [
+        [n, *(number(c[n]) if n in c else "" for c in known)] for n in found.model.space if any(n in c for c in known)
+    ]
+    yield from aligned(rows)
+    yield ""
+    rows = [["nearest known task", "distance", "alike in (here, there)", "best there"]]
+    for n in found.neighbours:
+        why = ", ".join(f"{name} ({number(mine)}, {number(theirs)})" for name, mine, theirs in n.why)
+        rows.append([n.task_id, f"{n.distance:.2f}", why, f"{n.metric.replace('_', ' ')} {n.score:.3f}"])
+    yield from aligned(rows)
+
+
+def tuned(found: Tuning) -> Iterator[str]:
+    """The trials with their curves, the best, the comparison, where everything lies."""
+    yield of_task(found.task)
+    yield ""
+    metric, best = found.task.metric.replace("_", " "), found.best
+    rows = [["trial", "from", f"valid {metric}", "curve", "seconds", ""]]
+    for i, t in enumerate((*found.trials, *found.others), 1):
+        said = f"{t.score:.4f}" if t.status == "ok" else t.status
+        rows.append([str(i), t.arm, said, sparkline(t), f"{t.seconds:.2f}", "best" if t is best else ""])
+    yield from aligned(rows)
+    yield ""
+    scores = found.kept or {"valid": best.score, "test": best.test_score}
+    head = f"{'kept' if found.kept else 'best'}: trial {found.trials.index(best) + 1}"
+    yield f"{head}, valid {metric} {scores['valid']:.4f}, test {scores['test']:.4f}"
+    if comparison := found.comparison():
+        spent = f"tuned: {comparison['tuned']['seconds']:.1f} s"
+        others = {"random": f"random search, {comparison['trials']} trials", "default": "the workload's default, once"}
+        for name, what in others.items():
+            c = comparison[name]
+            yield f"{what}: valid {c['valid']:.4f}, test {c['test']:.4f}, {c['seconds']:.1f} s ({spent})"
+        gain = comparison["gain"]
+        sides = (
+            f"{abs(gain[k]):.4f} {'ahead' if gain[k] >= 0 else 'behind'} on the {k} rows" for k in ("valid", "test")
+        )
+        yield f"tuned is {', '.join(sides)}; one search each, on one split of {found.task.n_valid} and {found.task.n_test} rows"
+    if found.out:
+        yield f"written: {found.out}/report.html, {found.out}/model (mb.load_model), {found.out}/trials.json"
+
+
+def of_task(task: Task) -> str:
+    """The task in a line."""
+    classes = f", {task.n_classes} classes" if task.n_classes else ""
+    metric = task.metric.replace("_", " ")
+    return (
+        f"{task.dataset}: {task.kind} of {task.n_rows:,} rows, {task.n_features} inputs{classes}; "
+        f"{metric}, where a constant guess has {task.chance:.3g}"
+    )
+
+
+def sparkline(trial: Trial) -> str:
+    """A curve in eight heights."""
+    values = [v for v in trial.valid if math.isfinite(v)]
+    if not values:
+        return ""
+    low, span = min(values), max(values) - min(values)
+    return "".join(_BARS[min(7, int(8 * (v - low) / span))] if span > 0 else _BARS[3] for v in values)
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A value as people write it."""
+    if isinstance(value, float):
+        return "?" if math.isnan(value) else f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
+    return str(value)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Rows in columns."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

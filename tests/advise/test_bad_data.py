@@ -1,0 +1,189 @@
+"""What people's files are like: each trouble is one line that says what would be right, or a treatment that is said."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from metabench.advise import data
+from metabench.advise.data import read
+from metabench.errors import UsageError
+
+RNG = np.random.default_rng(0)
+N = 60
+
+
+def frame(n=N, **more):
+    x = RNG.normal(size=n)
+    return pd.DataFrame({"a": x, "b": RNG.normal(size=n), "y": np.where(x > 0, "yes", "no")}).assign(**more)
+
+
+def refused(match, *args, **settings):
+    with pytest.raises(UsageError, match=match) as caught:
+        read(*args, **settings)
+    assert "\n" not in str(caught.value)
+
+
+def said(found, match):
+    (note,) = [n for n in found.notes if match in n]
+    return note
+
+
+# ---------------------------------------------------------------------------------------------- refused
+def test_a_missing_target_names_the_nearest_column():
+    refused("did you mean 'y'", frame(), "yy")
+    refused("unknown target column 'price'; known: a, b, y", frame(), "price")
+    refused("name the target column; there are a, b, y", frame())
+
+
+@pytest.mark.parametrize("values", ["same", 1.0])
+def test_one_class_is_nothing_to_predict(values):
+    refused("has one value only", frame(y=values), "y")
+
+
+def test_targets_that_are_all_missing():
+    refused("has no values", frame(y=np.nan), "y")
+
+
+def test_ten_rows_are_too_few():
+    refused("10 rows with a target are too few; at least 20", frame(10), "y")
+
+
+def test_identifiers_as_target_are_no_classes():
+    refused("fewer than two of them 5 times", frame(y=[f"row {i}" for i in range(N)]), "y")
+
+
+def test_columns_that_say_nothing_are_all_there_is():
+    refused("no column says anything of 'y'", pd.DataFrame({"a": 1.0, "y": ["u", "v"] * 30}), "y")
+
+
+def test_no_rows_no_columns_twice():
+    refused("there are no rows", pd.DataFrame({"a": [], "y": []}), "y")
+    twice = frame()
+    twice.columns = ["a", "a", "y"]
+    refused("two columns are called 'a'", twice, "y")
+
+
+def test_an_unknown_kind_and_a_regression_without_numbers():
+    refused("did you mean 'regression'", frame(), "y", kind="regresion")
+    refused("has no numbers, so it is no regression", frame(), "y", kind="regression")
+
+
+def test_wrong_encoding_says_which_to_name(tmp_path):
+    path = tmp_path / "mine.csv"
+    frame(y=np.where(np.arange(N) % 2, "süß", "sauer")).to_csv(path, index=False, encoding="latin-1")
+    refused("is not utf-8 text .* name its encoding, such as latin-1", path, "y")
+    assert set(read(path, "y", encoding="latin-1").dataset.y) == {"süß", "sauer"}
+    refused("'klingon' is no encoding", path, "y", encoding="klingon")
+    frame().to_csv(path, index=False, encoding="utf-16")
+    refused("is not utf-8 text", path, "y")
+    assert len(read(path, "y", encoding="utf-16").dataset.y) == N
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "match"),
+    [
+        ("gone.csv", None, "no such file"),
+        ("empty.csv", b"", "cannot be read as a table"),
+        ("bad.parquet", b"PAR1 no", "cannot be read as Parquet"),
+        ("bad.npz", b"no zip", "cannot be read as numpy arrays|is no .npz file"),
+        ("mine.xlsx", b"PK", "a file is .csv, .tsv, .parquet"),
+        ("ragged.csv", b"a,y\n1,2\n1,2,3,4\n" * 30, "cannot be read as a table: .*line 3"),
+    ],
+)
+def test_files_that_are_not_what_they_are_called(tmp_path, name, content, match):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    refused(match, path, "y")
+
+
+def test_an_npz_of_objects_runs_no_code(tmp_path):
+    np.savez(tmp_path / "o.npz", x=np.array([{}, {}], dtype=object), y=np.zeros(2))
+    refused("without running code", tmp_path / "o.npz")
+    np.savez(tmp_path / "z.npz", data=np.zeros(2))
+    refused("it needs arrays x and y", tmp_path / "z.npz")
+
+
+def test_data_of_the_wrong_workload():
+    refused("workload text takes classification or regression of text", frame(), "y", workload="text")
+    refused("did you mean 'mlp'", frame(), "y", workload="mpl")
+
+
+# ---------------------------------------------------------------------------------------------- treated, and said
+def test_columns_that_say_nothing_are_left_out_and_said():
+    found = read(frame(const="k", gone=np.nan, row=range(N), key=[f"id{i}" for i in range(N)]), "y")
+    assert list(found.dataset.X) == ["a", "b"]
+    assert said(found, "constant").startswith("const:") and said(found, "all values are missing").startswith("gone:")
+    assert said(found, "counts the rows").startswith("row:")
+    assert said(found, "different in nearly every row").startswith("key:")
+
+
+def test_the_target_itself_among_the_columns_is_left_out():
+    y = RNG.normal(size=N)
+    assert "copy: the target itself, left out" in read(frame(y=y, copy=y), "y").notes
+
+
+def test_text_in_numbers_counts_as_missing():
+    found = read(frame(c=[*map(str, range(2, N)), "unknown", "n/a?"]), "y")
+    assert "c: 2 values are no numbers, such as 'unknown': they count as missing" in found.notes
+    assert found.dataset.X["c"].isna().sum() == 2 and "c" not in found.dataset.categorical
+
+
+def test_a_column_of_names_with_some_numbers_stays_names():
+    found = read(frame(c=["red", "green", "3"] * 20), "y")
+    assert found.dataset.categorical == ("c",)
+
+
+def test_missing_and_infinite_targets_are_left_out():
+    y = RNG.normal(size=N)
+    y[:3], y[3] = np.nan, np.inf
+    found = read(frame(y=y), "y")
+    assert len(found.dataset.y) == N - 4 and np.isfinite(found.dataset.y).all() and len(found.dataset.X) == N - 4
+    assert said(found, "missing in 3 rows") and said(found, "no finite numbers, such as 'inf'")
+
+
+def test_rare_classes_and_few_rows_are_said():
+    found = read(frame(y=["u"] * 30 + ["v"] * 28 + ["w"] * 2), "y")
+    assert said(found, "classes of fewer than 5 rows").startswith("w:") and said(found, "60 rows are few")
+
+
+def test_what_a_number_is_read_as_is_said_and_may_be_told():
+    y = RNG.integers(0, 40, N)
+    assert read(frame(y=y), "y").dataset.kind == "regression"
+    few = RNG.integers(0, 3, N)
+    assert said(read(frame(y=few), "y"), "read as classification")
+    assert read(frame(y=few), "y", kind="regression").dataset.kind == "regression"
+
+
+def test_ten_million_rows_are_sampled_evenly_chunk_by_chunk(tmp_path, monkeypatch):
+    """The same with small numbers: memory never holds more than the sample and a chunk."""
+    monkeypatch.setattr(data, "ROWS", 500)
+    monkeypatch.setattr(data, "CHUNK", 1_000)
+    whole = pd.DataFrame({"a": np.arange(20_000) * 2.0, "y": np.arange(20_000) % 2})
+    whole.to_csv(tmp_path / "big.csv", index=False)
+    whole.to_parquet(tmp_path / "big.parquet")
+    held, true = [], data.pd.concat
+    monkeypatch.setattr(data.pd, "concat", lambda parts, **k: (held.append(sum(map(len, parts))), true(parts, **k))[1])
+    for name in ("big.csv", "big.parquet"):
+        found = read(tmp_path / name, "y")
+        assert found.rows == 20_000 and len(found.dataset.y) == 500
+        assert said(found, "20,000 rows: an even random sample of 500")
+        assert abs(found.dataset.X["a"].mean() - 20_000) < 2_500 and found.dataset.X["a"].is_monotonic_increasing
+    assert max(held) <= 1_500
+    assert len(read(whole, "y").dataset.y) == 500
+
+
+def test_other_delimiters_and_question_marks(tmp_path):
+    path = tmp_path / "semi.csv"
+    frame().assign(a=lambda f: f["a"].where(f["a"] > -1)).to_csv(path, sep=";", index=False, na_rep="?")
+    found = read(path, "y")
+    assert (
+        list(found.dataset.X) == ["a", "b"]
+        and found.dataset.X["a"].dtype.kind == "f"
+        and found.dataset.X["a"].isna().any()
+    )
+
+
+def test_moments_in_time_are_seconds():
+    found = read(frame(when=pd.date_range("2024-01-01", periods=N, freq="37h")), "y")
+    assert found.moments == ("when",) and found.dataset.X["when"].dtype.kind == "f"
