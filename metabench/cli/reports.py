@@ -76,6 +76,8 @@ def report(
         )
         if computed:
             print(f"{name}: {spent:.0f} CPU seconds", file=sys.stderr, flush=True)
+    for name in publishing.outdated(out):
+        click.echo(f"{name} is left out: stored by another version; run `metabench report {name}`", err=True)
     show(rows, as_json, out=str(out))
 
 

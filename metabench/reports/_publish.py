@@ -70,7 +70,12 @@ def find(report: Report, asked: Given, out: Path, again: bool = False) -> tuple[
         if stored.made.get("key") == key:
             return stored, False
     facts, frames = report.compute(asked)
-    made = {"command": command(report, asked), "table": asked.table.name, "table_version": asked.table.version}
+    made = {
+        "version": report.version,
+        "command": command(report, asked),
+        "table": asked.table.name,
+        "table_version": asked.table.version,
+    }
     if asked.board is not None:
         made |= {"board": asked.board.name, "board_version": asked.board.version}
     found = to_json(Findings.of(report.name, made | {"key": key}, facts, frames).to_json())
@@ -87,7 +92,16 @@ def read(path: Path) -> Findings:
 
 
 def stored(out: Path) -> dict[str, Findings]:
-    """Report → what the folder stores of it."""
+    """Report → what the folder stores of it, but for findings of another version of the report (:func:`outdated`)."""
+    return {name: f for name, f in _all(out).items() if f.made.get("version") == registry.load("reports", name).version}
+
+
+def outdated(out: Path) -> list[str]:
+    """Reports whose stored findings are of another version, which cannot be told any more."""
+    return sorted(_all(out).keys() - stored(out).keys())
+
+
+def _all(out: Path) -> dict[str, Findings]:
     found = {name: out / DATA / f"{name}.json" for name in report_names()}
     return {name: read(path) for name, path in found.items() if path.exists()}
 
@@ -140,7 +154,8 @@ def _render(template: str, **context) -> str:
 
 # ---------------------------------------------------------------- on disk
 def write(found: dict[str, Findings], out: Path) -> list[Path]:
-    """Write findings and pages; those of other reports that are stored in the folder are made anew with them.
+    """Write findings and pages; those of other reports that are stored in the folder are made anew with them, but for those
+    that are :func:`outdated`.
 
     Raises MetabenchError when ``out`` cannot be written.
     """
@@ -177,6 +192,10 @@ def stale(out: Path, names: Sequence[str] = ()) -> list[str]:
             lines.append(f"{path} is stale")
     left = [p for p in out.rglob("*") if p.is_file() and p.relative_to(out).as_posix() not in files]
     lines += [f"{path} is left over" for path in left]
+    for name in outdated(out):
+        lines.append(
+            f"{out / DATA / f'{name}.json'} is of another version of the report; run `metabench report {name}`"
+        )
     for name, findings in found.items():
         if names and name not in names:
             continue

@@ -26,6 +26,8 @@ AGAINST = {"batch_size": "batch size", "n_train": "training rows"}
 #: optimizers together whose rates mean alike: name → options of the hyperparameter ``optimizer``
 GROUPS = {"sgd": ("sgd", "nesterov", "momentum"), "adam": ("adam", "adamw", "nadam", "amsgrad")}
 LEVEL = 0.05
+#: how the rate is said to go with the batch size → exponent
+RULES = {"linear rule": 1.0, "root rule": 0.5}
 
 
 class LearningRate(Report):
@@ -71,8 +73,10 @@ class LearningRate(Report):
         frame.loc[known, "p_holm"] = holm(frame.loc[known, "p"].to_numpy())
         columns = ["workload", "optimizers", "against", "why"]
         return {"configurations": {w: len(given.table.configs(w)) for w in dict.fromkeys(frame["workload"])}}, {
-            "slopes": frame, "lines": pd.concat(lines, ignore_index=True), "absent": pd.DataFrame(absent, columns=columns),
-        }  # fmt: skip
+            "slopes": frame,
+            "lines": pd.concat(lines, ignore_index=True),
+            **({"absent": pd.DataFrame(absent, columns=columns)} if absent else {}),
+        }
 
     def page(self, found: Findings) -> Page:
         slopes, lines = found.frames["slopes"], found.frames["lines"]
@@ -109,11 +113,23 @@ def told(slopes: pd.DataFrame, words: str) -> str:
         return (
             f"With {words} no trend of the best learning rate can be told from chance on {len(slopes)} rows looked at."
         )
-    parts = [
-        f"{r.workload} with {r.optimizers}: exponent {r.slope:.2f} [{r.low:.2f}, {r.high:.2f}]"
-        for r in sure.itertuples()
-    ]
-    return f"With {words} the best learning rate moves for certain on {'; '.join(parts)}.".replace("-", "−")
+    parts = []
+    for row in sure.itertuples():
+        group = "all optimizers" if row.optimizers == "all" else row.optimizers
+        parts.append(
+            f"{row.slope:.2f} [{row.low:.2f}, {row.high:.2f}] on {row.workload} with {group}{_laws(row, words)}"
+        )
+    return f"With {words} the best learning rate moves for certain, by an exponent of {'; '.join(parts)}.".replace(
+        "-", "−"
+    )
+
+
+def _laws(row: Any, words: str) -> str:
+    """Which of the two rules that are taught for batch sizes an interval leaves out."""
+    if words != AGAINST["batch_size"]:
+        return ""
+    out = [name for name, exponent in RULES.items() if not row.low <= exponent <= row.high]
+    return f" (leaves out the {' and the '.join(out)})" if out else ""
 
 
 def _exponents(slopes: pd.DataFrame, words: str) -> Figure:

@@ -268,12 +268,12 @@ def regrets(replayed: dict[str, np.ndarray], searched: dict[str, np.ndarray], fa
 
 
 def agreement(
-    replayed: dict[str, np.ndarray], searched: dict[str, np.ndarray], families: Sequence[str]
+    replayed: dict[str, np.ndarray], searched: dict[str, np.ndarray], families: Sequence[str], resamples: int = 1000
 ) -> pd.DataFrame:
     """Kendall's τ of the methods' order in both worlds at MARKS, and of the rows' order with seed 0 and with seed 1."""
     names = list(searched)
     seeds = searched[names[0]].shape[1]
-    hierarchy, single = Hierarchy.build(families, seeds), Hierarchy.build(families, 1)
+    hierarchy, single = Hierarchy.build(families, seeds, resamples), Hierarchy.build(families, 1)
     rows = []
     for mark in MARKS:
         rows_, mirror = (np.stack([w[m][..., mark - 1] for m in names]) for w in (replayed, searched))
