@@ -34,10 +34,15 @@ _PUBLIC = {
 #: those called otherwise there
 _CALLED = {"task_from_csv": "from_csv"}
 
-__all__ = ["__version__", *_PUBLIC]
+#: packages that are public as they are
+_PACKAGES = ("explain", "interop")
+
+__all__ = ["__version__", *_PACKAGES, *_PUBLIC]
 
 
 def __getattr__(name: str):
+    if name in _PACKAGES:
+        return importlib.import_module(f"metabench.{name}")
     if name in _PUBLIC:
         return getattr(importlib.import_module(_PUBLIC[name]), _CALLED.get(name, name))
     raise AttributeError(f"module 'metabench' has no attribute {name!r}")
@@ -55,4 +60,4 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_PUBLIC])
+    return sorted([*globals(), *_PACKAGES, *_PUBLIC])
