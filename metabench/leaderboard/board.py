@@ -182,7 +182,9 @@ class Board:
         return frame.loc[mine, "task_id"].tolist()
 
     def source(self, table, calibrated: bool = True) -> MetaTrain:
-        """What methods learn from: meta-train, of several workloads united, with meta-valid if ``calibrated``."""
+        """What methods learn from: meta-train, of several workloads united, with meta-valid if ``calibrated``; with the
+        curves of meta-train where epochs are counted."""
+        from metabench.search.curve_source import with_curves
         from metabench.search.pools import thinned
 
         workload = table.tasks.set_index("task_id")["workload"]
@@ -191,6 +193,8 @@ class Board:
             table.meta_train(name, *([t for t in ids if workload[t] == name] for ids in parts.values()))
             for name in dict.fromkeys(workload[t] for t in parts["train"])
         ]
+        if self.by_epochs:
+            sources = [with_curves(s, table, s.tasks[0].workload) for s in sources]
         if self.source_configs:
             sources = [thinned(source, self.source_configs) for source in sources]
         return sources[0] if len(sources) == 1 else type(sources[0]).union(sources)

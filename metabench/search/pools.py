@@ -151,11 +151,11 @@ def thinned(source: MetaTrain, most: int) -> MetaTrain:
 
 
 def _columns(source: MetaTrain, kept: np.ndarray) -> MetaTrain:
+    # of every source that has them, those that kept learning curves, too
+    cells = {name: getattr(source, name, None) for name in ("scores", "seconds", "observed", "curves")}
     return changed(
         source,
         configs=source.configs.iloc[kept].reset_index(drop=True),
-        scores=source.scores[:, kept],
-        seconds=None if source.seconds is None else source.seconds[:, kept],
-        observed=None if source.observed is None else source.observed[:, kept],
         valid=None if source.valid is None else _columns(source.valid, kept),
+        **{name: values[:, kept] for name, values in cells.items() if values is not None},
     )

@@ -258,8 +258,13 @@ def check_metamodel(searcher: Searcher | type) -> None:
     problem = _problem(source, family, 100)
     scores = family.scores(100, problem.candidates)[:, 0]
 
-    def trial(model: Searcher, where: Problem = problem, n: int = 6) -> list[int]:
-        return _search(model, where, lambda c: float(scores[c % len(scores)]), n)
+    def trial(model: Searcher, where: Problem = problem, n: int = 6) -> list:
+        def value(c: int) -> float:
+            return float(scores[c % len(scores)])
+
+        if isinstance(model, FidelitySearcher):
+            return _train(model, FidelityProblem(where.space, where.task, where.candidates, 2, CHECKPOINTS), value)
+        return _search(model, where, value, n)
 
     _require(
         trial(copy.deepcopy(searcher).fit(source)) == trial(searcher), f"{searcher.name}: two fits propose differently"
