@@ -60,7 +60,7 @@ def overhead(
         if isinstance(method.searcher, FidelitySearcher):
             raise UsageError(f"method {method.name!r} trains configurations in parts; whole trials are timed")
     parts = {part: board.tasks(table, part) for part in ("train", "valid", "test")}
-    some = _spread(parts["test"], tasks)
+    some = spread(parts["test"], tasks)
     source = table.meta_train(board.workload, parts["train"], parts["valid"])
     searches, objective = (
         problems(table, board.workload, some, trials + 1),
@@ -92,7 +92,7 @@ def _summary(method: Method, fit: float, seconds: np.ndarray) -> Overhead:
     return Overhead(method.name, fit, *map(float, (median[0], median[-1], median.mean(), rest.max())))
 
 
-def _spread(items: Sequence[str], n: int) -> list[str]:
+def spread(items: Sequence[str], n: int) -> list[str]:
     """``n`` of them (or all) at even distances."""
     places = np.linspace(0, len(items) - 1, min(n, len(items))).round().astype(int)
     return [items[i] for i in dict.fromkeys(places.tolist())]

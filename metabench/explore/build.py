@@ -9,11 +9,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from metabench.errors import UsageError
 from metabench.explore import data
-from metabench.leaderboard.pages import static
+from metabench.leaderboard.render import ASSETS, render, static
 from metabench.leaderboard.view import check_names, page_name
 from metabench.reports._publish import place
 from metabench.table import Table
@@ -97,20 +95,12 @@ def contents(
         ],
     }
     yield "data/index.js", data.script("metabench.index", index)
-    yield "style.css", static("style.css").encode()
+    yield from ((name, static(name).encode()) for name in ASSETS)
     for name in ("explore.css", "explore.js"):
         yield name, resources.files("metabench.explore").joinpath("static", name).read_bytes()
-    yield "index.html", _page(index).encode()
+    yield "index.html", render("explore.html.j2", package="metabench.explore", index=index, root="", home=None).encode()
 
 
 def _plain(value: Any) -> Any:
     value = value.item() if hasattr(value, "item") else value
     return None if value != value else value
-
-
-def _page(index: dict[str, Any]) -> str:
-    env = jinja2.Environment(
-        loader=jinja2.PackageLoader("metabench.explore"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    return env.get_template("explore.html.j2").render(index=index)

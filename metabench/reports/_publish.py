@@ -11,22 +11,20 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
 from importlib import resources
 from pathlib import Path
 
-import jinja2
-
 from metabench import registry
 from metabench.errors import MetabenchError, UsageError
-from metabench.leaderboard import wording
 from metabench.leaderboard.board import load_board
 from metabench.leaderboard.build import to_csv, to_json
-from metabench.leaderboard.pages import static
+from metabench.leaderboard.render import ASSETS, render, static
 from metabench.reports.base import Findings, Given, Report, paragraphs
 from metabench.table import load_table
 
-DATA = "data"
+PACKAGE, DATA = "metabench.reports", "data"
+#: the folder beside the reports that holds the site over all boards
+SITE = "site"
 
 
 def report_names() -> list[str]:
@@ -106,24 +104,24 @@ def _all(out: Path) -> dict[str, Findings]:
     return {name: read(path) for name, path in found.items() if path.exists()}
 
 
-def contents(found: dict[str, Findings]) -> dict[str, bytes]:
-    """Path below the folder → contents, of everything that follows from findings."""
+def contents(found: dict[str, Findings], home: str | None = None) -> dict[str, bytes]:
+    """Path below the folder → contents, of everything that follows from findings; ``home`` is the way to the site's front page
+    where they are a part of it."""
     reports = {name: registry.create("reports", name) for name in found}
     pages = {name: reports[name].page(findings) for name, findings in found.items()}
     listed = [(name, report.label) for name, report in reports.items()]
-    files: dict[str, str | bytes] = {
-        "style.css": static("style.css"),
-        "board.js": static("board.js"),
-        "report.css": resources.files("metabench.reports").joinpath("static/report.css").read_text(encoding="utf-8"),
+    frame = {"root": "", "home": home, "listed": listed, "paragraphs": paragraphs}
+    files: dict[str, str | bytes] = {name: static(name) for name in ASSETS} | {
+        "report.css": resources.files(PACKAGE).joinpath("static/report.css").read_text(encoding="utf-8"),
     }
     rows = [(reports[name], page, told(found[name])) for name, page in pages.items()]
-    files["index.html"] = _render("reports.html.j2", reports=rows, listed=listed)
+    files["index.html"] = render("reports.html.j2", package=PACKAGE, reports=rows, **frame)
     for name, findings in found.items():
         where = {"report": reports[name], "page": pages[name], "findings": findings}
-        files[f"{name}.html"] = _render("report.html.j2", told=told(findings), listed=listed, **where)
+        files[f"{name}.html"] = render("report.html.j2", package=PACKAGE, told=told(findings), **where, **frame)
         files[f"{DATA}/{name}.json"] = to_json(findings.to_json())
-        for frame, rows_of in findings.frames.items():
-            files[f"{DATA}/{name}-{frame}.csv"] = to_csv(rows_of)
+        for part, numbers in findings.frames.items():
+            files[f"{DATA}/{name}-{part}.csv"] = to_csv(numbers)
     return {k: v.encode() if isinstance(v, str) else v for k, v in sorted(files.items())}
 
 
@@ -134,32 +132,18 @@ def told(findings: Findings) -> str:
     return f"board {made['board']} v{made['board_version']} on table {table}" if "board" in made else f"table {table}"
 
 
-@cache
-def _environment() -> jinja2.Environment:
-    env = jinja2.Environment(
-        loader=jinja2.PackageLoader("metabench.reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    env.filters.update(wording.FILTERS, paragraphs=paragraphs)
-    return env
-
-
-def _render(template: str, **context) -> str:
-    return _environment().get_template(template).render(**context)
-
-
 # ---------------------------------------------------------------- on disk
+def _home(out: Path) -> str | None:
+    return f"../{SITE}/" if (out.resolve().parent / SITE / "index.html").exists() else None
+
+
 def write(found: dict[str, Findings], out: Path) -> list[Path]:
     """Write findings and pages; those of other reports that are stored in the folder are made anew with them, but for those
     that are :func:`outdated`.
 
     Raises MetabenchError when ``out`` cannot be written.
     """
-    files = contents(dict(sorted((stored(out) | found).items())))
+    files = contents(dict(sorted((stored(out) | found).items())), _home(out))
     return [place(out / name, data) for name, data in files.items()]
 
 
@@ -182,7 +166,7 @@ def stale(out: Path, names: Sequence[str] = ()) -> list[str]:
     found = stored(out)
     if unknown := [n for n in names if n not in found]:
         raise UsageError(f"{out} holds no report {unknown[0]!r}; run `metabench report {unknown[0]}` first")
-    files = contents(found) if found else {}
+    files = contents(found, _home(out)) if found else {}
     lines = []
     for name, data in files.items():
         path = out / name

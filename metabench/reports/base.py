@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import pandas as pd
 
 from metabench.errors import MetabenchError, UsageError
@@ -90,10 +91,13 @@ class Findings:
 
 
 def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    """Rows as a frame; None in a column of numbers is NaN again."""
-    frame = pd.DataFrame(rows, columns=columns)
-    for name in frame:
-        if any(type(v) is float for v in frame[name]):
+    """Rows as a frame; None among numbers, or alone, is NaN again."""
+    frame = pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in columns})
+    for name in columns:
+        kinds = {type(v) for v in frame[name]}
+        if kinds == {int}:
+            frame[name] = frame[name].astype(np.int64)
+        elif kinds and kinds <= {int, float, type(None)}:
             frame[name] = frame[name].astype(float)
     return frame
 

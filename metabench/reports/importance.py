@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from metabench import explain
+from metabench.evaluate.overhead import spread
 from metabench.leaderboard.wording import num, percent
 from metabench.reports import _charts
 from metabench.reports._charts import Axis, Line
@@ -123,12 +124,6 @@ def workloads(table) -> list[str]:
     """The table's workloads that have tasks and runs."""
     present = set(table.tasks["workload"])
     return [w for w in table.workloads if w in present and table.runs(w, ["seed"]).num_rows]
-
-
-def spread(items: list[str], n: int) -> list[str]:
-    """``n`` of them (or all) at even distances."""
-    places = np.linspace(0, len(items) - 1, min(n, len(items))).round().astype(int)
-    return [items[i] for i in dict.fromkeys(places.tolist())]
 
 
 def _ranks(told: pd.DataFrame) -> np.ndarray:

@@ -19,6 +19,7 @@ from metabench.reports import _charts
 from metabench.reports._charts import Axis, Cloud, Line
 from metabench.reports._intervals import Interval, mean_over_families, rank_correlation
 from metabench.reports.base import Column, Figure, Findings, Given, Grid, Page, Report, Section
+from metabench.table.card.pictures import clustered
 from metabench.table.describe import describe
 
 if TYPE_CHECKING:
@@ -219,16 +220,6 @@ def standardised(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def distances(z: np.ndarray) -> np.ndarray:
     """Euclidean distances over the root of the number of features, [tasks, tasks]."""
     return np.sqrt(np.maximum(((z[:, None] - z[None]) ** 2).mean(axis=2), 0.0))
-
-
-def clustered(rho: np.ndarray) -> np.ndarray:
-    """An order of the tasks in which those that are alike stand together (average linkage of 1 − ρ)."""
-    from scipy.cluster.hierarchy import leaves_list, linkage
-    from scipy.spatial.distance import squareform
-
-    gap = 1.0 - (rho + rho.T) / 2
-    np.fill_diagonal(gap, 0.0)
-    return leaves_list(linkage(squareform(gap, checks=False), "average", optimal_ordering=True))
 
 
 def per_task(

@@ -69,7 +69,7 @@ class Surrogate(Report):
             "summary": summary(errors),
             "agreement": agreement(replayed, searched, done.families),
             "methods": regrets(replayed, searched, done.families),
-            "calibration": calibration(done.reference.valid, signed[:, 0]),
+            "calibration": calibration(done.reference.valid, np.stack([model.held_out[t][:, 0] for t in ids])),
             "tasks": errors,
         }
 
@@ -239,11 +239,12 @@ def summary(errors: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def calibration(truth: np.ndarray, answers: np.ndarray) -> pd.DataFrame:
-    """Stored normal scores in tenths of what was said, over all tasks; both [tasks, configs, seeds], larger is better."""
+def calibration(truth: np.ndarray, said: np.ndarray) -> pd.DataFrame:
+    """Stored normal scores of ``truth`` [tasks, configs, seeds], larger is better, in tenths of the normal scores that were
+    ``said`` [tasks, configs], over all tasks."""
     worst = np.nanmin(truth, axis=(1, 2), keepdims=True)
     stored = np.stack([normal_scores(t).mean(axis=1) for t in np.where(np.isnan(truth), worst, truth)]).ravel()
-    said = np.stack([normal_scores(a).mean(axis=1) for a in answers]).ravel()
+    said = said.ravel()
     rows = []
     for part in np.array_split(np.argsort(said, kind="stable"), BINS):
         quarter, three = np.quantile(stored[part], [0.25, 0.75])

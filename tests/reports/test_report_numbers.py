@@ -252,10 +252,13 @@ def test_equal_worlds_agree_and_turned_ones_contradict():
 
 def test_calibration_of_answers_that_are_right_and_that_are_noise():
     truth = RNG.normal(size=(6, 200, 2))
-    right = surrogate.calibration(truth, truth)
+    stored = np.stack([surrogate.normal_scores(t).mean(axis=1) for t in truth])
+    right = surrogate.calibration(truth, stored)
     np.testing.assert_allclose(right["said"], right["stored"])
-    noise = surrogate.calibration(truth, RNG.normal(size=(6, 200, 2)))
+    noise = surrogate.calibration(truth, RNG.normal(size=(6, 200)))
     assert np.abs(noise["stored"]).max() < 0.25 and noise["configurations"].sum() == 1200
+    bold = surrogate.calibration(truth, 2 * stored)
+    np.testing.assert_allclose(bold["said"], 2 * bold["stored"])
 
 
 def test_the_surrogates_scores_are_its_answers():

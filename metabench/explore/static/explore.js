@@ -175,7 +175,7 @@ const drawMap = () => {
   const size = at.spots.length > 600 ? 3.4 : 4.6;
   for (const c of [...ranked.order].reverse()) {
     const s = at.spots[c];
-    made.push(mark("circle", { cx: s.x.toFixed(1), cy: s.y.toFixed(1), r: size, class: "spot", style: `fill:${colour(ranked.of[c])}` }));
+    made.push(mark("circle", { cx: s.x.toFixed(1), cy: s.y.toFixed(1), r: size, class: "config", style: `fill:${colour(ranked.of[c])}` }));
   }
   const first = at.spots[ranked.order[0]];
   made.push(mark("circle", { cx: first.x, cy: first.y, r: 9, class: "crown" }));

@@ -20,7 +20,7 @@ _INK, _GRID, _PALE, _MID, _DEEP, _MARK = "#24292f", "#d8dee4", "#b8dcd8", "#5fb0
 def similarity(d: Description) -> str:
     """A heat map of the tasks' Spearman correlations, tasks ordered by average-linkage clustering."""
     rho = np.clip(np.nan_to_num(d.similarity), -1.0, 1.0)
-    blocks = np.array_split(_clustered(rho), min(len(rho), MOST))
+    blocks = np.array_split(clustered(rho), min(len(rho), MOST))
     mean = np.array([[rho[np.ix_(a, b)].mean() for b in blocks] for a in blocks])
     level = np.floor(mean.clip(0, 1) * (_LEVELS - 1) + 0.5).astype(int)
     names = [_label(d, block) for block in blocks]
@@ -87,7 +87,7 @@ def difficulty(d: Description) -> str:
 
 
 # ---------------------------------------------------------------- parts
-def _clustered(rho: np.ndarray) -> np.ndarray:
+def clustered(rho: np.ndarray) -> np.ndarray:
     """An order of the tasks in which those that are alike stand together."""
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
