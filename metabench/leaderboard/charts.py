@@ -107,6 +107,11 @@ def panel_content(
     return [*out, *end_labels(series, x, y, right)]
 
 
+def below_zero(series: Sequence[Series], floor: float | None) -> bool:
+    """Does regret go below 0, as that of noisy test scores does, so that a log scale would not show it?"""
+    return any(m < 0 for s in series for m in s.mean) or (floor is not None and floor <= 0)
+
+
 def regret_scale(series: Sequence[Series], floor: float | None, bottom: float, top: float, log: bool) -> Scale:
     """The vertical scale that shows every mean. A log scale starts at a round number under the smallest positive one,
     but not under .001 (.01 beside a noise floor); what lies below, as test regret may, is drawn at its lower edge."""
@@ -182,7 +187,9 @@ def regret_figure(
     for i, (heading, (series, floor, axis)) in enumerate(panels.items()):
         origin = (8.0 + i * (width + margin), head)
         body.append(element("text", heading, x=origin[0] + 8, y=head - 6, class_="panel-title"))
-        body += panel_content(series, origin, (width, height), log=True, floor=floor, axis=axis)
+        body += panel_content(
+            series, origin, (width, height), log=not below_zero(series, floor), floor=floor, axis=axis
+        )
     description = f"Lines are means over tasks with 95 % bands, one per method: {'; '.join(panels)}."
     size = (round(total[0]), round(total[1]))
     return drawing(body, size, uid="regret", title=title, description=description, class_="chart")

@@ -198,3 +198,32 @@ def _legend(right: float) -> Markup:
     ]
     marks.append(element("text", "best", x=begin + LEVELS * wide + 6, y=18.0, class_="tick"))
     return element("g", marks, class_="levels", aria_hidden="true")
+
+
+# ---------------------------------------------------------------- both, as a picture
+def figure(t: Trained, style: str) -> Markup:
+    """Learning curves and landscape side by side as one self-contained drawing with its own style."""
+    size, top = (1160, 420), 62.0
+    body = [
+        element("style", Markup(style)),
+        element("rect", width=size[0], height=size[1], class_="paper"),
+        element(
+            "text", f"{t.task_id}: what {len(t.mean):,} configurations reached", x=16.0, y=26.0, class_="figure-title"
+        ),
+        element(
+            "text", "Learning curves of the best and of typical configurations", x=16.0, y=50.0, class_="panel-title"
+        ),
+        element("text", "Scores over the two hyperparameters that matter most", x=596.0, y=50.0, class_="panel-title"),
+        _placed(curves(t, "curves"), 8.0, top, 440, 340),
+        _placed(landscape(t, "landscape"), 596.0, top, 540, 340),
+    ]
+    title = f"Learning curves and landscape of {t.task_id}"
+    return drawing(
+        body, size, uid="task", title=title, description="Two panels, each with its own words.", class_="chart"
+    )
+
+
+def _placed(svg: Markup, x: float, y: float, width: int, height: int) -> Markup:
+    """A drawing at a place inside another."""
+    at = f'x="{number(x)}" y="{number(y)}" width="{width}" height="{height}" overflow="visible"'
+    return Markup(f"<svg {at}") + Markup(str(svg).removeprefix("<svg"))

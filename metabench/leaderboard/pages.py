@@ -92,9 +92,8 @@ def panels(
     for kind, curves in series.items():
         heading, text = HEADINGS[kind]
         level = floor if kind == "test" else None
-        below = any(m < 0 for s in curves for m in s.mean) or (level is not None and level <= 0)
         drawn = {"log": None}
-        for scale in ("linear",) if kind == "test" and below else ("log", "linear"):
+        for scale in ("linear",) if kind == "test" and charts.below_zero(curves, level) else ("log", "linear"):
             drawn[scale] = charts.regret_panel(
                 curves,
                 uid=f"{uid}-{kind}-{scale}",

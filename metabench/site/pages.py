@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from metabench import registry
-from metabench.leaderboard import charts, strips, trained_page, wording
+from metabench.leaderboard import charts, landscape, strips, trained_page, wording
 from metabench.leaderboard.charts import EPOCHS, TRIALS, Series
 from metabench.leaderboard.render import ASSETS, render, static
 from metabench.leaderboard.strips import bar
@@ -24,6 +24,8 @@ from metabench.table.card import pictures
 from metabench.table.card.facts import Facts
 from metabench.table.describe import NOISE_BAR, Description
 
+#: a picture of a task for pages of elsewhere, the repository's README first
+EXAMPLE = "task.svg"
 #: facts of a task that its page shows, by column of tasks.parquet
 SHOWN = {
     "n_rows": "Rows", "n_train": "Trained on", "n_valid": "Validated on", "n_test": "Tested on", "n_features": "Inputs",
@@ -43,12 +45,20 @@ def site(c: Collection) -> Iterator[tuple[str, str]]:
         yield f"workloads/{page_name(name, 'workload')}.html", workload(c, name)
     for task_id, page in c.task_pages.items():
         yield page, task(c, task_id)
+    if (shown := example(c)) is not None:
+        yield EXAMPLE, str(landscape.figure(c.trained[shown], static("picture.css"))) + "\n"
     yield "tables/index.html", tables(c)
     for facts in c.facts:
         yield table_page(facts), table(c, facts)
         for d in facts.workloads:
             for kind, draw in (("similarity", pictures.similarity), ("difficulty", pictures.difficulty)):
                 yield picture(facts, d, kind), draw(d)
+
+
+def example(c: Collection) -> str | None:
+    """The task of the picture for elsewhere: of the first board's held-out ones that which has the most rows."""
+    held = [t for t in c.published[0].by_task.index if t in c.trained] if c.published else []
+    return min(held, key=lambda t: (-int(c.places[t].row(t)["n_train"]), t), default=None)
 
 
 def method_page(name: str) -> str:
@@ -182,8 +192,11 @@ def method(c: Collection, name: str) -> str:
 
 
 def usage(c: Collection, name: str) -> str:
-    """How to score a method again, in three lines of Python."""
-    b = next(b for b in c.published if not b.predicts and any(line.method == name for line in b.lines))
+    """How to score a method again: three lines of Python, a command where it stands on boards of predictions alone."""
+    boards = [b for b in c.published if any(line.method == name for line in b.lines)]
+    b = next((b for b in boards if not b.predicts), None)
+    if b is None:
+        return f"metabench evaluate --board {boards[0].board.name} --method {name}"
     return "\n".join(
         (
             "import metabench as mb",

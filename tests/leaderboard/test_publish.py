@@ -4,7 +4,6 @@ import io
 import json
 import re
 import urllib.parse
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fakes import board_for
+from markup import Page
 from published import METHODS as ALL
 from published import planted_table, scene, traces_of
 
@@ -25,7 +25,6 @@ from metabench.scores import score
 
 METHODS = {name: ALL[name] for name in ("empirical_gp", "portfolio", "rgpe", "gp", "sobol", "random")}
 COMMAND = "metabench evaluate --board fake"
-VOID = {"meta", "link", "input", "br", "hr", "img"}
 
 
 @pytest.fixture(scope="module")
@@ -42,38 +41,6 @@ def files(made):
 def out(made, tmp_path):
     build(*made, tmp_path / "v1", COMMAND)
     return tmp_path / "v1"
-
-
-class Page(HTMLParser):
-    """Checks nesting while it parses; collects ids, links and text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.ids, self.links, self.text, self.tags = [], [], [], [], []
-        self.feed(text)
-        self.close()
-        assert self.open == [], f"unclosed: {self.open}"
-
-    def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        assert len(found) == len(attributes), f"an attribute twice in <{tag}>"
-        self.tags.append((tag, found))
-        self.ids += [found["id"]] if "id" in found else []
-        self.links += [found[k] for k in ("href", "src") if k in found]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.handle_starttag(tag, attributes)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
-        self.open.pop()
-
-    def handle_data(self, data):
-        self.text.append(data)
 
 
 def pages(files):

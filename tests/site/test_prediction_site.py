@@ -1,14 +1,9 @@
 """The page of a board of predictions in a browser: offline, from a file, at a phone's and a desk's width."""
 
-import shutil
-
 import pytest
 from fakes import FakeTable, board_for
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-pytestmark = [pytest.mark.site, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")]
+pytestmark = pytest.mark.site
 
 
 @pytest.fixture(scope="module")
@@ -22,30 +17,20 @@ def address(tmp_path_factory):
     found = predict(["empirical_gp", "metric_knn", "gp"], board, table)
     out = tmp_path_factory.mktemp("board")
     predictions.build(board, score_predictions(found, table, board, resamples=20), table, out, "metabench evaluate")
-    return (out / "site/index.html").as_uri()
+    return out / "site/index.html"
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_it_reads_offline_and_nothing_is_wider_than_the_page(address, width):
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context, problems = browser.new_context(viewport={"width": width, "height": 800}), []
-        context.set_offline(True)
-        page = context.new_page()
-        page.on("request", lambda r: problems.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
-        page.on("console", lambda m: problems.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda e: problems.append(str(e)))
-        page.goto(address)
-        page.eval_on_selector_all("details", "all => all.forEach(d => d.open = true)")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        rows = page.eval_on_selector_all(".ranking tbody tr", "rows => rows.map(r => r.dataset.method)")
-        assert len(rows) == 4 and "(standard normal)" in rows
-        page.locator("#filter").fill("meta-model")
-        shown = page.eval_on_selector_all(".ranking tbody tr", "rows => rows.filter(r => !r.hidden).length")
-        assert shown == 2
-        ends = page.eval_on_selector_all(
-            ".end-label", "all => all.filter(e => e.getClientRects().length).map(e => e.getBoundingClientRect().right)"
-        )
-        assert all(end <= width for end in ends) and (len(ends) == 12 or width < 640)
-        assert problems == []
-        browser.close()
+def test_it_reads_offline_and_nothing_is_wider_than_the_page(offline, address, width):
+    page = offline(address, width)
+    page.eval_on_selector_all("details", "all => all.forEach(d => d.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    rows = page.eval_on_selector_all(".ranking tbody tr", "rows => rows.map(r => r.dataset.method)")
+    assert len(rows) == 4 and "(standard normal)" in rows
+    page.locator("#filter").fill("meta-model")
+    shown = page.eval_on_selector_all(".ranking tbody tr", "rows => rows.filter(r => !r.hidden).length")
+    assert shown == 2
+    ends = page.eval_on_selector_all(
+        ".end-label", "all => all.filter(e => e.getClientRects().length).map(e => e.getBoundingClientRect().right)"
+    )
+    assert all(end <= width for end in ends) and (len(ends) == 12 or width < 640)
