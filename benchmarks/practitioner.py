@@ -1,7 +1,8 @@
 """Recommendations against searching from nothing, on data sets that no table holds, every network really trained.
 
     python benchmarks/practitioner.py run       # trains what is missing; may be stopped at any time, and goes on
-    python benchmarks/practitioner.py report    # docs/practitioner.csv and the tables of docs/practitioner.md
+    python benchmarks/practitioner.py report    # docs/practitioner.csv, and its table in docs/practitioner.md
+    python benchmarks/practitioner.py show      # the table again, of docs/practitioner.csv
 
 The data sets are those of datasets/reserved.txt, each cut to ROWS rows by a fixed sample so that the whole takes minutes.
 For each and for each seed: `tune` (the meta-model's opening of five, then five trials that learn from those before; its
@@ -24,7 +25,9 @@ import pandas as pd
 
 ROOT = Path(__file__).parents[1]
 RESERVED = ROOT / "datasets/reserved.txt"
-RESULTS = ROOT / "docs/practitioner.csv"
+RESULTS, PAGE = ROOT / "docs/practitioner.csv", ROOT / "docs/practitioner.md"
+#: between these the page holds the table
+BEGIN, END = "<!-- practitioner: written by `python benchmarks/practitioner.py report` -->", "<!-- end -->"
 MODEL, WORKLOAD, ROWS, SEEDS = "mlp-v1", "mlp", 1_000, 2
 #: method → trials
 BUDGETS = {"default": 1, "tune": 10, "random": 50, "tpe": 50, "gp": 50}
@@ -136,10 +139,100 @@ def run(folder: Path, only: list[str]) -> None:
             print(f"{task_id}: {cpu:.0f} s of CPU, {time.time() - began:.0f} s", flush=True)
 
 
+def cells(folder: Path) -> pd.DataFrame:
+    """A row for each task, seed and arm: validation score of the best trial, test score of the same, seconds; larger is
+    better in both scores."""
+    rows = []
+    for path in sorted(folder.glob("mlp-*.json")):
+        stored = json.loads(path.read_text())
+        facts, trials = stored["facts"], pd.DataFrame(stored["rows"])
+        sign = 1.0 if facts["direction"] == "max" else -1.0
+        trials[["valid", "test"]] = sign * trials[["valid", "test"]].astype(float)
+        trials["chosen_by"] = trials["valid"].fillna(-np.inf)
+        for (task_id, seed), part in trials.groupby(["task_id", "seed"]):
+            drawn = part[part["method"] == "random"]
+            # a run that diverged is as bad as the worst that did not
+            median = {k: float(drawn[k].fillna(drawn[k].min()).median()) for k in ("valid", "test")}
+            for arm, (method, n) in ARMS.items():
+                mine = part[(part["method"] == method) & (part["trial"] <= n)]
+                best = mine.loc[mine["chosen_by"].idxmax()]
+                rows.append({
+                    "task_id": task_id, "family": facts["family"], "metric": facts["metric"], "seed": int(seed), "arm": arm,
+                    "valid": best["valid"], "test": best["test"], "median_valid": median["valid"],
+                    "median_test": median["test"], "train_seconds": mine["train_seconds"].sum(),
+                    "own_seconds": mine["own_seconds"].sum(),
+                })  # fmt: skip
+    found = pd.DataFrame(rows)
+    for kind in ("valid", "test"):
+        best = found.groupby(["task_id", "seed"])[kind].transform("max")
+        span = best - found[f"median_{kind}"]
+        loss = np.where(span > 1e-12, (best - found[kind]) / span.where(span > 1e-12, 1.0), best - found[kind] > 1e-12)
+        found[f"{kind}_regret"] = np.clip(loss, 0.0, 1.0)
+    return found
+
+
+def table(found: pd.DataFrame) -> list[dict]:
+    """A row an arm: interquartile means over families with 95 % intervals, and how often it is no worse than GP, 50."""
+    from metabench.scores.aggregate import Hierarchy
+
+    facts = found.drop_duplicates("task_id").set_index("task_id").sort_index()
+    hierarchy = Hierarchy.build(facts["family"].tolist(), found["seed"].nunique())
+    rows, grids = [], {}
+    for arm in ARMS:
+        mine = found[found["arm"] == arm]
+        row = {"arm": arm}
+        for kind in ("valid", "test"):
+            grid = mine.pivot(index="task_id", columns="seed", values=f"{kind}_regret").sort_index().to_numpy()
+            grids[arm, kind] = grid
+            low, high = hierarchy.interval(grid)
+            row |= {f"{kind}_regret": float(hierarchy.estimate(grid)), f"{kind}_low": float(low), f"{kind}_high": float(high),
+                    f"{kind}_mean": float(hierarchy.families(grid).mean())}  # fmt: skip
+        row["seconds"] = float((mine["train_seconds"]).mean())
+        rows.append(row)
+    for row in rows:
+        mine, theirs = (hierarchy.families(grids[arm, "test"]) for arm in (row["arm"], "GP, 50"))
+        row["no_worse_than_gp50"] = float((mine <= theirs + 1e-12).mean())
+    return rows
+
+
+def markdown(rows: list[dict]) -> str:
+    lines = [
+        "| search, trials | valid regret | test regret | mean test regret | no worse than GP, 50 |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for r in rows:
+        valid, test = (f"{r[f'{k}_regret']:.3f} [{r[f'{k}_low']:.3f}, {r[f'{k}_high']:.3f}]" for k in ("valid", "test"))
+        lines.append(
+            f"| {r['arm']} | {valid} | {test} | {r['test_mean']:.3f} | {100 * r['no_worse_than_gp50']:.0f} % |"
+        )
+    return "\n".join(lines)
+
+
+def report(folder: Path) -> None:
+    """Write RESULTS out of the finished tasks, and print the table."""
+    found = cells(folder)
+    found.round(6).to_csv(RESULTS, index=False)
+    text = PAGE.read_text(encoding="utf-8")
+    head, rest = text.split(BEGIN, 1)
+    PAGE.write_text(head + BEGIN + "\n" + summary() + rest[rest.index(END) :], encoding="utf-8")
+    print(summary(), end="")
+
+
+def summary() -> str:
+    """The table out of RESULTS."""
+    found = pd.read_csv(RESULTS)
+    return f"{found['task_id'].nunique()} data sets × {found['seed'].nunique()} seeds:\n\n{markdown(table(found))}\n"
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "report"])
+    parser.add_argument("what", choices=["run", "report", "show"])
     parser.add_argument("tasks", nargs="*")
     parser.add_argument("--folder", type=Path, default=ROOT / "build/practitioner")
     given = parser.parse_args()
-    run(given.folder, given.tasks)
+    if given.what == "run":
+        run(given.folder, given.tasks)
+    elif given.what == "report":
+        report(given.folder)
+    else:
+        print(summary(), end="")

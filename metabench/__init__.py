@@ -26,13 +26,11 @@ _PUBLIC = {
     "recommend": "metabench.advise.recommend",
     "tune": "metabench.advise.tune",
     "load_model": "metabench.advise.saved",
-    "task_from_csv": "metabench.tasks",
+    "task_from_csv": "metabench.advise.recommend",
     "Searcher": "metabench.search.base",
     "Surrogate": "metabench.search.base",
     "Space": "metabench.space",
 }
-#: those called otherwise there
-_CALLED = {"task_from_csv": "from_csv"}
 
 #: packages that are public as they are
 _PACKAGES = ("explain", "interop")
@@ -44,7 +42,7 @@ def __getattr__(name: str):
     if name in _PACKAGES:
         return importlib.import_module(f"metabench.{name}")
     if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), _CALLED.get(name, name))
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'metabench' has no attribute {name!r}")
 
 

@@ -108,6 +108,12 @@ def task_of(found: Read, workload: str) -> Task:
     return tasks.from_dataset(found.dataset, workload)
 
 
+def task_from_csv(path: str | Path, target: str, workload: str = "mlp") -> Task:
+    """The task on a CSV, TSV or Parquet file, called like the file; what was done to the data is not said (see
+    :func:`recommend`). Raises UsageError, in one line, for what is no task."""
+    return task_of(read(Path(path), target, workload), workload)
+
+
 def facts(task: Task) -> dict[str, Any]:
     """What a person wants to know of a task at a glance."""
     names = ("task_id", "workload", "kind", "metric", "direction", "n_rows", "n_train", "n_valid", "n_test",
@@ -127,4 +133,4 @@ def configurations(model: Pretrained, configs: pd.DataFrame) -> list[dict[str, A
     return [row(model.space, configs, i) for i in range(len(configs))]
 
 
-__all__ = ["Recommendation", "recommend"]
+__all__ = ["Recommendation", "recommend", "task_from_csv"]

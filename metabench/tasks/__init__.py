@@ -10,7 +10,6 @@ import fnmatch
 import hashlib
 import json
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import fields
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from metabench import registry
-from metabench.errors import MetabenchError, UsageError
+from metabench.errors import MetabenchError
 from metabench.sources.base import Dataset
 from metabench.tasks.prepare import prepare
 from metabench.tasks.task import Arrays, Task, checkpoints
@@ -99,47 +98,6 @@ def from_dataset(dataset: Dataset, workload: str = "mlp") -> Task:
     facts, splits = prepare(dataset, registry.load("workloads", workload))
     made = cache(lambda split: splits(split))
     return _task(workload, facts, made)
-
-
-def from_frame(frame, target: str, workload: str = "mlp", name: str = "user") -> Task:
-    """A task on a user's own DataFrame. Raises UsageError when the target is absent, constant or too short."""
-    import pandas as pd
-
-    if target not in frame:
-        raise registry.suggest(target, [str(c) for c in frame.columns], "target column")
-    frame = frame[frame[target].notna()]
-    y, X = frame[target].reset_index(drop=True), frame.drop(columns=target).reset_index(drop=True)
-    if len(y) < 20:
-        raise UsageError(f"{len(y)} rows with a target are too few; at least 20 are needed")
-    numeric = pd.api.types.is_numeric_dtype(y) and not pd.api.types.is_bool_dtype(y)
-    kind = "regression" if numeric and y.nunique() > 20 else "classification"
-    if y.nunique() < 2:
-        raise UsageError(f"target column {target!r} has one value only")
-    categorical = tuple(c for c in X if not pd.api.types.is_numeric_dtype(X[c]))
-    return from_dataset(Dataset(name, name, "user", "tabular", kind, X, y, categorical), workload)
-
-
-def from_csv(path, target: str, workload: str = "mlp") -> Task:
-    """A task on a user's own CSV (or .parquet) file, called like the file; its text columns are categorical.
-
-    Raises UsageError naming what is wrong: no such file, not readable, no such column (with the nearest one).
-    """
-    import pandas as pd
-
-    path = Path(path)
-    try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, skipinitialspace=True)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    except (OSError, ValueError) as error:  # pandas' and Arrow's parse errors are ValueErrors
-        raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-    name = re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_") or "user"
-    try:
-        return from_frame(frame, target, workload, name)
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from None
 
 
 def cache_dir() -> Path:
@@ -222,4 +180,4 @@ def _task(workload: str, facts: dict[str, Any], load) -> Task:
     return Task(task_id=f"{workload}-{facts['dataset']}", workload=workload, load=load, checkpoints=epochs, **known)
 
 
-__all__ = ["Arrays", "Task", "from_csv", "from_dataset", "from_frame", "get", "names", "select", "to_frame"]
+__all__ = ["Arrays", "Task", "from_dataset", "get", "names", "select", "to_frame"]

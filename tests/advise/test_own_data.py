@@ -37,6 +37,15 @@ def test_a_file_a_frame_arrays_and_a_torch_dataset_are_the_same_data(cancer):
         assert np.allclose(found.dataset.X.to_numpy(), X) and (found.dataset.y.to_numpy() == y).all()
 
 
+def test_a_file_becomes_a_task_called_like_it(tmp_path):
+    rng = np.random.default_rng(0)
+    whole = pd.DataFrame({"x": rng.normal(size=60), "colour": rng.choice(["red", "blue"], 60)})
+    whole.assign(price=whole["x"] * 3 + 1).to_csv(tmp_path / "My Houses.csv", index=False)
+    task = mb.task_from_csv(tmp_path / "My Houses.csv", "price")
+    assert (task.kind, task.dataset, task.metric, task.n_features) == ("regression", "my_houses", "r2", 3)
+    assert task.arrays(0).x_train.dtype == np.float32
+
+
 def test_images_in_folders_arrays_and_datasets(tmp_path):
     import torch
     from PIL import Image

@@ -1,6 +1,5 @@
 """What ships: it is what its record says, recommends at once, and learns from trials; what is made of a table does too."""
 
-import json
 import shutil
 
 import numpy as np

@@ -8,11 +8,10 @@ import os
 import socket
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from metabench import registry, tasks
-from metabench.errors import MetabenchError, UsageError
+from metabench import registry
+from metabench.errors import MetabenchError
 from metabench.sources import _fetch, _readers
 from metabench.sources.bundled import Bundled
 from metabench.sources.catalogue import Catalogue
@@ -148,23 +147,3 @@ def test_catalogue_sets_read(name):
         assert data.groups is not None and len(np.unique(data.groups)) == 32
     if name == "titanic":
         assert not {"name", "boat", "body", "ticket"} & set(data.X.columns)
-
-
-def test_a_users_csv(tmp_path):
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"x": rng.normal(size=60), "colour": rng.choice(["red", "blue"], 60)})
-    frame["price"] = frame["x"] * 3 + 1
-    path = tmp_path / "My Houses.csv"
-    frame.to_csv(path, index=False)
-    task = tasks.from_csv(path, "price")
-    assert (task.kind, task.dataset) == ("regression", "my_houses")
-    with pytest.raises(UsageError, match="did you mean 'price'"):
-        tasks.from_csv(path, "prize")
-    with pytest.raises(UsageError, match="no such file"):
-        tasks.from_csv(tmp_path / "none.csv", "price")
-    (tmp_path / "latin.csv").write_bytes("näme,y\n1,2\n".encode("latin-1"))
-    with pytest.raises(UsageError, match="UTF-8"):
-        tasks.from_csv(tmp_path / "latin.csv", "y")
-    (tmp_path / "empty.csv").write_text("")
-    with pytest.raises(UsageError, match="cannot be read"):
-        tasks.from_csv(tmp_path / "empty.csv", "y")

@@ -155,21 +155,5 @@ def test_families_of_twins_agree():
 def test_bad_requests():
     with pytest.raises(UsageError, match="did you mean 'mlp-iris'"):
         tasks.get("mlp-iriss")
-    with pytest.raises(UsageError, match="did you mean 'target'"):
-        tasks.from_frame(pd.DataFrame({"target": [1, 2]}), "targt")
-    with pytest.raises(UsageError, match="too few"):
-        tasks.from_frame(pd.DataFrame({"x": range(9), "t": [0, 1] * 4 + [0]}), "t")
-    with pytest.raises(UsageError, match="one value"):
-        tasks.from_frame(pd.DataFrame({"x": range(30), "t": ["a"] * 30}), "t")
     with pytest.raises(UsageError, match="mlp-nothing"):
         tasks.select("mlp", "nothing*")
-
-
-def test_a_users_frame_becomes_a_task():
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"x": rng.normal(size=90), "word": rng.choice(["u", "v"], 90)})
-    frame["y"] = np.where(frame["x"] > 0, "up", "down")
-    task = tasks.from_frame(frame, "y")
-    assert (task.kind, task.n_classes, task.metric) == ("classification", 2, "accuracy")
-    assert task.arrays(0).x_train.dtype == np.float32
-    assert tasks.to_frame([task]).num_rows == 1

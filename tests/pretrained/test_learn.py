@@ -1,0 +1,123 @@
+"""Making what ships: out of any table, whole or not at all, with figures that can be checked."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import metabench as mb
+from metabench.cli import main
+from metabench.errors import MetabenchError, UsageError
+from metabench.pretrained import learn
+from metabench.pretrained.record import Record
+from metabench.pretrained.scale import LEVELS, Scale
+from metabench.table import synthetic
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return synthetic.write(tmp_path_factory.mktemp("tables") / "made/v1", tasks=12, configs=64, seeds=2)
+
+
+@pytest.fixture(scope="module")
+def folder(table, tmp_path_factory):
+    return learn.pretrain("mine", str(table), "mlp", out=tmp_path_factory.mktemp("made") / "mine")
+
+
+def test_what_was_made_opens_and_is_what_the_table_says(folder, table):
+    model, stored = mb.load_metamodel(folder), mb.load_table(str(table))
+    assert model.table_digest == stored.digest_of(["mlp"]) and model.record.runs == 12 * 64 * 2
+    assert len(model.top_configs(k=7)) == 7 and model.space == stored.space("mlp")
+    truth = stored.final("mlp", [model.tasks[0].info.task_id])[0].mean(axis=1)
+    assert model.tasks[0].scores[0] == pytest.approx(np.nanmax(truth), abs=1e-6)
+    assert set(model.record.measured) == {
+        "folds",
+        "spearman",
+        "coverage_90_unscaled",
+        "regret_1",
+        "regret_5",
+        "regret_10",
+    }
+    assert model.record.command == "metabench pretrain mine --table made --workload mlp --method empirical_gp"
+
+
+def test_making_it_again_gives_the_same(folder, table, tmp_path):
+    again = mb.load_metamodel(learn.pretrain("mine", str(table), "mlp", out=tmp_path / "again"))
+    first = mb.load_metamodel(folder)
+    assert again.record.opening == first.record.opening
+    np.testing.assert_allclose(again.model.mean_, first.model.mean_, atol=1e-12)
+    np.testing.assert_allclose(again.model.factors_, first.model.factors_, atol=1e-12)
+
+
+def test_families_are_left_out(table, tmp_path):
+    families = mb.load_table(str(table)).tasks["family"].tolist()
+    made = learn.pretrain("mine", str(table), "mlp", without=families[:2], out=tmp_path / "few")
+    record = Record.read(made)
+    assert record.without == tuple(families[:2]) and record.tasks == 10
+    assert {t.info.family for t in mb.load_metamodel(made).tasks}.isdisjoint(families[:2])
+
+
+def test_a_failure_leaves_what_was_there(folder, table, monkeypatch):
+    before = sorted((p.name, p.read_bytes()) for p in folder.iterdir())
+    monkeypatch.setattr(learn, "tasks_to_json", lambda tasks: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        learn.pretrain("mine", str(table), "mlp", out=folder)
+    assert sorted((p.name, p.read_bytes()) for p in folder.iterdir()) == before
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"name": "nice"}, "'nice' is no name of what ships for mlp: it would be mlp-v1"),
+        ({"method": "portfolio"}, "portfolio predicts no scores"),
+        ({"method": "empirical"}, "unknown metamodel 'empirical'"),
+        ({"workload": "cnn"}, "has no tasks of cnn; it has: mlp"),
+        ({"without": ["nobody"]}, "unknown family of mlp"),
+    ],
+)
+def test_bad_requests_are_one_line(table, tmp_path, settings, match):
+    given = {"name": "mlp-v9", "table": str(table), "workload": "mlp", **settings}
+    out = None if "name" in settings else tmp_path / "x"
+    with pytest.raises((UsageError, MetabenchError), match=match):
+        learn.pretrain(**given, out=out)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(table, tmp_path):
+    (tmp_path / "thesis.txt").write_text("do not touch")
+    with pytest.raises(UsageError, match="holds no fitted meta-model"):
+        learn.pretrain("mine", str(table), "mlp", out=tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_the_command_makes_it_and_says_how_good_it_is(table, tmp_path):
+    run = CliRunner().invoke(
+        main, ["pretrain", "mine", "--table", str(table), "--out", str(tmp_path / "m")], standalone_mode=False
+    )
+    assert run.exception is None and "spearman" in run.stdout and (tmp_path / "m/record.json").exists()
+
+
+# ---------------------------------------------------------------------------------------------- ranks to scores
+def planted(n=60, noise=0.02, seed=0):
+    """Scores that lie above the best landmarker by an amount that grows with the rank and with the number of rows."""
+    rng = np.random.default_rng(seed)
+    linear, tree, rows = rng.uniform(0.3, 0.8, n), rng.uniform(0.3, 0.8, n), rng.normal(6, 1, n)
+    features = [{"landmark_linear": a, "landmark_tree": b, "log_rows": r} for a, b, r in zip(linear, tree, rows)]
+    top = np.maximum(linear, tree)[:, None] + 0.1 * (np.array(LEVELS) - 0.5) + 0.02 * (rows - 6)[:, None]
+    return features, top + noise * rng.normal(size=(n, 1))
+
+
+def test_scores_follow_from_features_as_they_were_planted():
+    features, levels = planted()
+    fitted = Scale.from_json("accuracy", Scale.fit("accuracy", features, levels, range(len(levels))).to_json())
+    new, truth = planted(seed=1)
+    said = np.array([fitted.scores(f) for f in new])
+    assert np.abs(said[:, 0] - truth).mean() < 0.03
+    inside = (said[:, 1] <= truth) & (truth <= said[:, 2])
+    assert 0.8 < inside.mean() <= 1.0
+
+
+def test_a_metric_that_is_no_share_is_predicted_around_its_mean():
+    levels = np.random.default_rng(0).normal(3.0, 0.5, (30, len(LEVELS)))
+    fitted = Scale.fit("bits", [{} for _ in levels], levels, range(30))
+    assert np.allclose(fitted.scores({})[0], levels.mean(0))
