@@ -392,21 +392,26 @@ def _evaluated(whole: Path) -> list[str]:
 
 
 def publish_all() -> list[Path]:
-    """Publish every board that has traces, then the pages over all of them; the paths written."""
+    """Publish every board that has traces, the pages of stored reports, and the pages over all of them; the paths written."""
     from metabench import site
+    from metabench.reports import _publish as reports
 
     whole = _boards_folder()
     (whole / site.SITE).mkdir(exist_ok=True)
     written = [path for folder in _evaluated(whole) for path in publish(folder)]
-    return written + site.build(whole)
+    told = reports.write({}, whole / site.REPORTS) if reports.stored(whole / site.REPORTS) else []
+    return written + told + site.build(whole)
 
 
 def all_stale() -> list[str]:
-    """What of all boards, and of the pages over them, is not what traces and tables give, one line each."""
+    """What of all boards, and of the pages of reports and over all of them, is not what traces, stored findings and tables
+    give, one line each."""
     from metabench import site
+    from metabench.reports import _publish as reports
 
     whole = _boards_folder()
-    return [line for folder in _evaluated(whole) for line in stale(folder)] + site.check(whole)
+    lines = [line for folder in _evaluated(whole) for line in stale(folder)]
+    return lines + reports.stale_pages(whole / site.REPORTS) + site.check(whole)
 
 
 def choose_settings(

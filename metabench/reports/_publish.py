@@ -134,7 +134,7 @@ def told(findings: Findings) -> str:
 
 # ---------------------------------------------------------------- on disk
 def _home(out: Path) -> str | None:
-    return f"../{SITE}/" if (out.resolve().parent / SITE / "index.html").exists() else None
+    return f"../{SITE}/" if (out.resolve().parent / SITE).is_dir() else None
 
 
 def write(found: dict[str, Findings], out: Path) -> list[Path]:
@@ -166,16 +166,7 @@ def stale(out: Path, names: Sequence[str] = ()) -> list[str]:
     found = stored(out)
     if unknown := [n for n in names if n not in found]:
         raise UsageError(f"{out} holds no report {unknown[0]!r}; run `metabench report {unknown[0]}` first")
-    files = contents(found, _home(out)) if found else {}
-    lines = []
-    for name, data in files.items():
-        path = out / name
-        if not path.is_file():
-            lines.append(f"{path} is absent")
-        elif path.read_bytes() != data:
-            lines.append(f"{path} is stale")
-    left = [p for p in out.rglob("*") if p.is_file() and p.relative_to(out).as_posix() not in files]
-    lines += [f"{path} is left over" for path in left]
+    lines = stale_pages(out)
     for name in outdated(out):
         lines.append(
             f"{out / DATA / f'{name}.json'} is of another version of the report; run `metabench report {name}`"
@@ -188,6 +179,21 @@ def stale(out: Path, names: Sequence[str] = ()) -> list[str]:
         if report.key(asked) != made["key"]:
             lines.append(f"{out / DATA / f'{name}.json'} is of other inputs; run `{made['command']} --out {out}`")
     return sorted(lines)
+
+
+def stale_pages(out: Path) -> list[str]:
+    """What lies in the folder but is not what its stored findings give, one line each."""
+    found = stored(out)
+    files = contents(found, _home(out)) if found else {}
+    lines = []
+    for name, data in files.items():
+        path = out / name
+        if not path.is_file():
+            lines.append(f"{path} is absent")
+        elif path.read_bytes() != data:
+            lines.append(f"{path} is stale")
+    left = [p for p in out.rglob("*") if p.is_file() and p.relative_to(out).as_posix() not in files]
+    return sorted([*lines, *(f"{path} is left over" for path in left)])
 
 
 def check_name(name: str) -> Report:
