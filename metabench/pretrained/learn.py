@@ -18,7 +18,7 @@ from metabench.errors import UsageError
 from metabench.metamodels.common import MetaModel
 from metabench.metamodels.portfolio import Portfolio, regrets
 from metabench.metatrain import MetaTrain
-from metabench.pretrained.model import KnownTask, tasks_to_json
+from metabench.pretrained.known import KnownTask, tasks_to_json
 from metabench.pretrained.record import FILES, RECORD, SHIPPED, TASKS, Record
 from metabench.pretrained.scale import FEWEST, LEVELS, Scale
 from metabench.search.base import History, Problem, Surrogate

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from metabench.errors import MetabenchError, UsageError
+from metabench.errors import UsageError
 from metabench.metatrain import TaskInfo, row_keys
+from metabench.pretrained.known import KnownTask
 from metabench.pretrained.record import Record
 from metabench.pretrained.scale import LEVELS, LIKE_LANDMARKS, Scale
 from metabench.search.base import History, Problem
@@ -32,17 +31,6 @@ POOL = 2048
 SAID = ("percentile", "percentile_low", "percentile_high", "score", "score_low", "score_high")
 #: quantile of the normal distribution that a 90 % interval reaches to
 _Z90 = float(stats.norm.ppf(0.95))
-
-
-@dataclass(frozen=True)
-class KnownTask:
-    """A source task: what was known of it, and what came out."""
-
-    info: TaskInfo
-    #: its best configurations (positions in the source's table), best first
-    best: tuple[int, ...]
-    #: their mean validation scores over the seeds
-    scores: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -324,26 +312,3 @@ def _believed(searcher, past: History, position: int) -> float:
         return float(y[ok].mean())
     slope = ((x - x.mean()) @ (y[ok] - y[ok].mean())) / ((x - x.mean()) @ (x - x.mean()))
     return float(y[ok].mean() + slope * (new - x.mean()))
-
-
-# ---------------------------------------------------------------------------------------------- storage
-def tasks_to_json(tasks: Sequence[KnownTask]) -> str:
-    rows = []
-    for known in tasks:
-        facts = dataclasses.asdict(known.info)
-        facts["features"] = {n: float(f"{v:.7g}") if np.isfinite(v) else None for n, v in known.info.features.items()}
-        rows.append({**facts, "best": list(known.best), "scores": list(known.scores)})
-    return json.dumps(rows, indent=0, allow_nan=False) + "\n"
-
-
-def tasks_from_json(path: Path) -> tuple[KnownTask, ...]:
-    """Raises MetabenchError when the file is not what :func:`tasks_to_json` wrote."""
-    try:
-        out = []
-        for row in json.loads(path.read_text(encoding="utf-8")):
-            best, scores = tuple(map(int, row.pop("best"))), tuple(map(float, row.pop("scores")))
-            row["features"] = {n: np.nan if v is None else float(v) for n, v in row["features"].items()}
-            out.append(KnownTask(TaskInfo(**row), best, scores))
-        return tuple(out)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise MetabenchError(f"{path} cannot be read as source tasks ({type(error).__name__}: {error})") from None

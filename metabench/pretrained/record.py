@@ -95,7 +95,12 @@ def load_metamodel(name: str | Path) -> Pretrained:
 
     Raises UsageError for an unknown name, MetabenchError when the folder is unfinished, damaged or of another format.
     """
-    return _opened(folder_of(name).resolve())
+    folder = folder_of(name).resolve()
+    try:
+        written = (folder / RECORD).stat().st_mtime_ns
+    except OSError:
+        written = 0
+    return _opened(folder, written)
 
 
 def folder_of(name: str | Path) -> Path:
@@ -120,9 +125,11 @@ def for_workload(workload: str) -> Pretrained:
 
 
 @cache
-def _opened(folder: Path) -> Pretrained:
+def _opened(folder: Path, written: int) -> Pretrained:
+    """``written``: when its record was; a folder that was made again is read again."""
     from metabench import registry
-    from metabench.pretrained.model import Pretrained, tasks_from_json
+    from metabench.pretrained.known import tasks_from_json
+    from metabench.pretrained.model import Pretrained
 
     record = Record.read(folder)
     record.check(folder)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metabench.advise import data
+from metabench.advise import files, tables
 from metabench.advise.data import read
 from metabench.errors import UsageError
 
@@ -157,13 +157,13 @@ def test_what_a_number_is_read_as_is_said_and_may_be_told():
 
 def test_ten_million_rows_are_sampled_evenly_chunk_by_chunk(tmp_path, monkeypatch):
     """The same with small numbers: memory never holds more than the sample and a chunk."""
-    monkeypatch.setattr(data, "ROWS", 500)
-    monkeypatch.setattr(data, "CHUNK", 1_000)
+    monkeypatch.setattr(tables, "ROWS", 500)
+    monkeypatch.setattr(files, "CHUNK", 1_000)
     whole = pd.DataFrame({"a": np.arange(20_000) * 2.0, "y": np.arange(20_000) % 2})
     whole.to_csv(tmp_path / "big.csv", index=False)
     whole.to_parquet(tmp_path / "big.parquet")
-    held, true = [], data.pd.concat
-    monkeypatch.setattr(data.pd, "concat", lambda parts, **k: (held.append(sum(map(len, parts))), true(parts, **k))[1])
+    held, true = [], pd.concat
+    monkeypatch.setattr(pd, "concat", lambda parts, **k: (held.append(sum(map(len, parts))), true(parts, **k))[1])
     for name in ("big.csv", "big.parquet"):
         found = read(tmp_path / name, "y")
         assert found.rows == 20_000 and len(found.dataset.y) == 500

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from sklearn.datasets import load_breast_cancer, load_digits
 
 import metabench as mb
 from metabench.advise.data import read
@@ -132,30 +132,23 @@ def test_no_metamodel_for_a_workload_is_one_line(cancer):
         mb.recommend(cancer, "target", k=3).config(4)
 
 
-@pytest.mark.parametrize("which", ["cancer", "diabetes", "names"])
-def test_the_torch_script_runs_and_reaches_what_was_promised(which, cancer, tmp_path, capsys):
-    path = {"cancer": cancer, "diabetes": tmp_path / "d.csv", "names": tmp_path / 'it\'s "n".csv'}[which]
-    if which == "diabetes":
-        load_diabetes(as_frame=True).frame.to_csv(path, index=False)
-    if which == "names":
-        rng = np.random.default_rng(0)
-        colour, size = rng.choice(["red", "green", "blue"], 300), rng.normal(size=300)
-        y = np.where((colour == "red") ^ (size > 0.3), "in\"side'", "out")
-        pd.DataFrame({"col'our": colour, "size": np.where(rng.random(300) < 0.1, np.nan, size), 'y"': y}).to_csv(
-            path, index=False
-        )
-    target = 'y"' if which == "names" else "target"
-    advised = mb.recommend(path, target, k=1)
+def test_the_torch_script_runs_and_reaches_what_was_promised(tmp_path, capsys):
+    """Names that would break out of a string stay names. (A regression's script runs in tests/docs/test_practitioner.py.)"""
+    path, rng = tmp_path / 'it\'s "n".csv', np.random.default_rng(0)
+    colour, size = rng.choice(["red", "green", "blue"], 300), rng.normal(size=300)
+    y = np.where((colour == "red") ^ (size > 0.3), "in\"side'", "out")
+    size = np.where(rng.random(300) < 0.1, np.nan, size)
+    pd.DataFrame({"col'our": colour, "size": size, 'y"': y}).to_csv(path, index=False)
+    advised = mb.recommend(path, 'y"', k=1)
     exec(compile(advised.snippet(1), "train.py", "exec"), {})
-    test = float(capsys.readouterr().out.split("test ")[1])
-    assert test > {"cancer": 0.9, "diabetes": 0.2, "names": 0.7}[which]
+    assert float(capsys.readouterr().out.split("test ")[1]) > 0.7
 
 
 def test_every_optimizer_and_schedule_compiles(found):
     """Only some run above: the others are at least Python, and hold no trace of the template."""
     from metabench.advise.snippet import script
 
-    for i, config in enumerate(found.model.space.sample(48, 1).to_dict("records")):
+    for i, config in enumerate(found.model.space.sample(24, 1).to_dict("records")):
         known = {k: v for k, v in config.items() if not pd.isna(v)}
         text = script(found.task, found.read, found.path, known)
         compile(text, f"{i}.py", "exec")

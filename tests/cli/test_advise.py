@@ -42,12 +42,12 @@ def test_recommend_prints_a_script_of_any_rank(iris):
 
 
 def test_tune_trains_keeps_and_resumes(iris, tmp_path):
-    args = ["tune", "--data", iris, "--target", "target", "--trials", 2, "--compare", "--out", tmp_path / "t"]
+    args = ["tune", "--data", iris, "--target", "target", "--trials", 1, "--out", tmp_path / "t"]
     found = run(*args)
-    assert found.exception is None and "kept: trial" in found.stdout and "random search, 2 trials" in found.stdout
-    assert found.stderr.count(" of 5: ") == 5 and (tmp_path / "t/report.html").exists()
+    assert found.exception is None and "kept: trial 1" in found.stdout
+    assert found.stderr.count(" of 1: ") == 1 and (tmp_path / "t/report.html").exists()
     again = run(*args, "--json")
-    assert " of 5: " not in again.stderr and json.loads(again.stdout)["kept"]["test"] > 0.5
+    assert " of 1: " not in again.stderr and json.loads(again.stdout)["kept"]["test"] > 0.5
 
 
 def test_mistakes_are_usage_errors(iris, tmp_path):

@@ -1,0 +1,135 @@
+"""Files as people have them: delimited text, Parquet, numpy archives, lines of text, folders of images. A file that is not
+what it is called is one line."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from metabench.advise.tables import Notes, sampled, short
+from metabench.errors import UsageError
+
+#: rows that are read at a time
+CHUNK = 100_000
+#: images of a larger folder that are read on, an even random sample
+IMAGES = 10_000
+#: side in pixels of images that are not all of one size, or larger than LARGEST
+SIDE, LARGEST = 32, 64
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+
+
+def csv(path: Path, encoding: str) -> tuple[pd.DataFrame, int]:
+    """A table of delimited text (at most ROWS of its rows), and how many rows there are."""
+    known_encoding(path, encoding)
+    encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+    try:
+        with path.open(encoding=encoding, newline="") as text:
+            head = text.readline(1 << 20)
+        delimiter = max(",;\t|", key=lambda mark: (head.count(mark), mark == ","))
+        settings = dict(sep=delimiter, encoding=encoding, skipinitialspace=True, na_values=["?"], low_memory=False)
+        with pd.read_csv(path, chunksize=CHUNK, **settings) as chunks:
+            return sampled(chunks)
+    except UnicodeError as error:
+        raise UsageError(
+            f"{path} is not {encoding.removesuffix('-sig')} text ({short(error)}); name its encoding, such as latin-1 or utf-16"
+        ) from None
+    except (ValueError, MemoryError) as error:  # pandas' parse errors are ValueErrors
+        raise UsageError(f"{path} cannot be read as a table: {short(error)}") from None
+
+
+def parquet(path: Path) -> tuple[pd.DataFrame, int]:
+    """The same of Parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            return sampled(batch.to_pandas() for batch in file.iter_batches(CHUNK))
+    except (pa.ArrowException, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as Parquet: {short(error)}") from None
+
+
+def known_encoding(path: Path, encoding: str) -> None:
+    """Raises UsageError when there is no encoding of that name."""
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise UsageError(f"{path}: {encoding!r} is no encoding; utf-8, latin-1 and utf-16 are some") from None
+
+
+def npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Arrays ``x`` and ``y``."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            found = {name.lower(): stored[name] for name in stored.files}
+    except (ValueError, OSError, KeyError, EOFError) as error:
+        raise UsageError(f"{path} cannot be read as numpy arrays without running code: {short(error)}") from None
+    except Exception as error:  # zipfile's errors
+        raise UsageError(f"{path} is no .npz file: {short(error)}") from None
+    if "x" not in found or "y" not in found:
+        raise UsageError(f"{path} holds {', '.join(found) or 'nothing'}; it needs arrays x and y")
+    return found["x"], found["y"]
+
+
+def lines(path: Path, encoding: str) -> tuple[list[str], list[str]]:
+    """Texts and labels of lines ``label<TAB>text``."""
+    known_encoding(path, encoding)
+    labels, texts = [], []
+    try:
+        with path.open(encoding=encoding) as text:
+            for number, line in enumerate(text, 1):
+                if not line.strip():
+                    continue
+                label, tab, rest = line.rstrip("\n").partition("\t")
+                if not tab:
+                    raise UsageError(f"{path}, line {number}: no tab; a line is label<TAB>text")
+                labels.append(label.strip())
+                texts.append(rest)
+    except UnicodeError as error:
+        raise UsageError(
+            f"{path} is not {encoding} text ({short(error)}); name its encoding, such as latin-1"
+        ) from None
+    return texts, labels
+
+
+def images(folder: Path, notes: Notes) -> tuple[np.ndarray, list[str]]:
+    """uint8 images [n, height, width(, colours)] and their classes: a folder per class, images in it."""
+    from PIL import Image
+
+    classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    files = [(f, c.name) for c in classes for f in sorted(c.rglob("*")) if f.suffix.lower() in PICTURES and f.is_file()]
+    if len(classes) < 2 or not files:
+        raise UsageError(f"{folder} needs a folder of images for each of two classes or more")
+    if len(files) > IMAGES:
+        chosen = np.sort(np.random.default_rng(0x5A3B1E).permutation(len(files))[:IMAGES])
+        notes(f"{len(files):,} images: an even random sample of {IMAGES:,} of them is read")
+        files = [files[i] for i in chosen]
+    pictures, sizes, coloured = [], set(), False
+    for file, _ in files:
+        try:
+            with Image.open(file) as image:
+                coloured = coloured or image.mode not in ("1", "L", "LA", "I", "I;16", "F")
+                sizes.add(image.size)
+                large = max(image.size) > LARGEST  # those are made small at once: memory stays bounded
+                pictures.append((square if large else Image.Image.copy)(image.convert("RGB")))
+        except Exception as error:  # a damaged image may raise anything
+            raise UsageError(f"{file} cannot be read as an image: {short(error)}") from None
+    if len(sizes) > 1 or max(max(size) for size in sizes) > LARGEST:
+        notes(
+            f"images of {len(sizes)} size{'s' * (len(sizes) > 1)}: each is cut to a square and scaled to {SIDE} × {SIDE} pixels"
+        )
+        pictures = [square(p) for p in pictures]
+    X = np.stack([np.asarray(p if coloured else p.convert("L")) for p in pictures])
+    return X, [label for _, label in files]
+
+
+def square(picture):
+    side = min(picture.size)
+    left, top = ((s - side) // 2 for s in picture.size)
+    return picture.crop((left, top, left + side, top + side)).resize((SIDE, SIDE))
+
+
+__all__ = ["csv", "images", "lines", "npz", "parquet"]
