@@ -22,6 +22,9 @@ from metabench.reports.base import Column, Figure, Findings, Grid, Page, Report,
 EVIL = '<script>alert("x")</script> & co'
 
 
+ROOT = Path(__file__).parents[2]
+
+
 class Toy(Report):
     """Counts a table's tasks."""
 
@@ -188,3 +191,23 @@ def test_names_beside_points_do_not_touch():
     assert isinstance(drawn, Markup) and drawn.count('class="dot"') == 3
     scale = Scale(0.0, 1.0, 52.0, 432.0)
     assert len(_charts._names(cloud, scale, scale)) == drawn.count("point-label") <= 3
+
+
+def test_the_report_that_the_docs_show_works():
+    from metabench.reports.base import Given
+    from metabench.table import load_table
+
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/reports.md").read_text(), re.S)
+    known = {}
+    exec(compile(block, "docs/reports.md", "exec"), known)
+    report, table = known["Divergence"](), load_table("starter")
+    facts, frames = report.compute(Given(table))
+    found = Findings.of("divergence", {}, facts, frames)
+    share = found.frames["shares"].set_index("workload")["share"]
+    status = table.runs("mlp", ["status"])["status"].to_pylist()
+    assert share["mlp"] == pytest.approx(status.count("diverged") / len(status), abs=1e-6)
+    assert report.page(found).answer.startswith("Between ")
+
+
+def test_published_pages_are_what_their_findings_give():
+    assert _publish.stale_pages(ROOT / "leaderboards/reports") == []

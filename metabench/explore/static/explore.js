@@ -23,8 +23,11 @@ globalThis.metabench = {
     state.tasks[id] = {
       ...held,
       ids: new BigInt64Array(bytes(held.run_id)),
-      cut: held.valid.cut,
-      low: held.valid.low,
+      cut: { valid: held.valid.cut, test: held.test.cut },
+      worse: Object.fromEntries(["valid", "test"].map((name) => {
+        const all = series(held[name]).filter((v) => !Number.isNaN(v));
+        return [name, state.index.tasks.find((t) => t.id === id).direction === "min" ? all.reduce((a, b) => Math.max(a, b), -Infinity) : all.reduce((a, b) => Math.min(a, b), Infinity)];
+      })),
       valid: series(held.valid), test: series(held.test), loss: series(held.loss), seconds: series(held.seconds),
     };
   },
@@ -283,7 +286,8 @@ const copy = async (text, button) => {
 };
 const score = (t, name, r) => {
   const v = t[name][(r + 1) * t.epochs.length - 1];
-  return name === "valid" && t.cut && v === t.low ? `≤ ${short(v)}` : short(v);
+  // a cut tail ends at the worse end of the scale
+  return t.cut[name] && v === t.worse[name] ? `${facts().direction === "min" ? "≥" : "≤"} ${short(v)}` : short(v);
 };
 
 const drawRows = () => {
