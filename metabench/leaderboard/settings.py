@@ -26,6 +26,7 @@ from metabench.search.base import Searcher
 
 if TYPE_CHECKING:
     from metabench.leaderboard.board import Board
+    from metabench.metatrain import TaskInfo
 
 #: trials of a search; marks at which regret is recorded
 TRIALS, MARKS = 50, (1, 5, 10, 25, 50)
@@ -100,19 +101,22 @@ def choose_settings(
     chosen = best.settings if best.difference < -best.error else defaults
     tasks = inner.tasks(table, "test")
     return Record(
-        method, f"{board.name} v{board.version}", board.digest, tasks, trials, inner.seeds, defaults, chosen, searches,
+        method, f"{board.name} v{board.version}", board.digest, tasks, inner.budget, inner.seeds, defaults, chosen, searches,
         round(seconds, 1), tried,
     )  # fmt: skip
 
 
 def validation_board(board: Board, trials: int) -> Board:
-    """The board with meta-valid held out in place of meta-test, which is not part of it; full trials are counted.
+    """The board with meta-valid held out in place of meta-test, which is not part of it; full trials are counted, or epochs
+    in units of full trainings where the board does so.
 
     Where a domain is left out, settings are chosen in those that are not. Raises UsageError when these are several
     workloads: a search has one.
     """
     split = {"train": board.split["train"], "valid": (), "test": board.split["valid"]}
-    marks = tuple(m for m in MARKS if m <= trials)
+    trials = min(trials, board.budget) if board.by_epochs else trials
+    marks = tuple(range(1, trials + 1)) if board.by_epochs else tuple(m for m in MARKS if m <= trials)
+    track = board.track if board.by_epochs else "search"
     workload, shift = board.workload, board.shift
     if shift is not None:
         shift = replace(shift, valid=(), test=shift.valid)
@@ -122,7 +126,7 @@ def validation_board(board: Board, trials: int) -> Board:
             workload = shift.test[0]
     return replace(
         board, split=split, budget=trials, marks=marks, starts=("own",), profiles={}, path=None, workload=workload,
-        shift=shift, track="search",
+        shift=shift, track=track,
     )  # fmt: skip
 
 
@@ -132,16 +136,23 @@ def _named(searcher: Searcher, name: str) -> Searcher:
 
 
 def _by_family(traces, table, board: Board) -> np.ndarray:
-    """Valid regret [families, trials], mean over tasks and seeds."""
+    """Valid regret [families, trials or full trainings], mean over tasks and seeds."""
     from metabench.scores.regret import Reference
-    from metabench.scores.score import gather
+    from metabench.scores.score import completed, gather, over_epochs
 
     task_ids = board.tasks(table, "test")
     infos = [table.task_info(t) for t in task_ids]
+    if board.by_epochs:
+        paths = over_epochs(completed(traces), table, board)[0]
+        return _families(paths.regrets.valid[0].mean(axis=1)[:, np.isin(paths.points, board.marks)], infos)
     sign = np.array([1.0 if info.direction == "max" else -1.0 for info in infos])[:, None, None]
     final = [sign * table.final(board.workload, task_ids, s) for s in ("valid_score", "test_score")]
     cells = gather(traces, task_ids, board, n_configs=final[0].shape[1])
-    regret = Reference(*final).regrets(cells.configs, cells.seeds).valid[0].mean(axis=1)  # [tasks, trials]
+    return _families(Reference(*final).regrets(cells.configs, cells.seeds).valid[0].mean(axis=1), infos)
+
+
+def _families(regret: np.ndarray, infos: Sequence[TaskInfo]) -> np.ndarray:
+    """Means over the tasks of a family, [families, ...], of regret [tasks, ...]."""
     families = [info.family for info in infos]
     return np.stack([regret[[f == name for f in families]].mean(axis=0) for name in dict.fromkeys(families)])
 

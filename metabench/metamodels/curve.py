@@ -15,8 +15,8 @@ from scipy import stats
 from scipy.linalg import cholesky, solve_triangular
 
 from metabench.errors import UsageError
+from metabench.metamodels._empirical import empirical_covariance
 from metabench.metamodels._gp import affine_map
-from metabench.metamodels._matern import distances, matern
 from metabench.metamodels.common import MetaModel
 from metabench.metamodels.empirical_gp import EmpiricalGP
 from metabench.search.base import MetaTrain, Prediction
@@ -49,8 +49,7 @@ class Curve(EmpiricalGP, FidelitySearcher):
     name = "curve"
     twin = "asha"
     arrays = (*EmpiricalGP.arrays, "shares_", "way_", "spread_", "correlation_")
-    # ``metabench settings`` counts trials, not epochs
-    grid: ClassVar[dict[str, tuple]] = {}
+    grid: ClassVar[dict[str, tuple]] = {"charge": (1.0, 3.0), "noise": (0.05, 0.15)}
 
     def __init__(self, alpha: float = 0.3, noise: float = 0.15, em_steps: int = 20, charge: float = 3.0):
         super().__init__(alpha, noise, em_steps)
@@ -78,17 +77,12 @@ class Curve(EmpiricalGP, FidelitySearcher):
         MetaModel.begin(self)
         alignment = self.source_.align(self.problem)
         self._mean = alignment.carry(self.mean_)
-        factors = np.sqrt(1.0 - self.alpha_) * alignment.carry(self.factors_)
-        scale = np.sqrt(self.variance_ * (self.alpha_ + (1.0 - self.alpha_) * alignment.gap))
-        x = self.source_.pool_coordinates(self.problem)
-
-        def row(i: int) -> np.ndarray:
-            k = factors[:, i] @ factors + scale[i] * scale * matern(distances(x[i : i + 1], x)[0])
-            k[i] += self.noise
-            return k
-
-        self._row, self._rows = row, {}
-        self._variance = (factors**2).sum(0) + scale**2 + self.noise
+        row, diagonal = empirical_covariance(
+            self.source_, alignment, self.problem, self.factors_, self.alpha_, self.variance_
+        )
+        # of where curves end, the runs' own noise included
+        self._row, self._rows = lambda i: row(i) + self.noise * (np.arange(len(diagonal)) == i), {}
+        self._variance = diagonal + self.noise
         grid = np.array(self.problem.checkpoints, dtype=float)
         at = interpolation(np.log(self.shares_), np.log(grid / grid[-1]))
         way = alignment.carry(self.way_.T).T @ at.T

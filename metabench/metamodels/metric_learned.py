@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from metabench.errors import UsageError
+from metabench.metamodels._empirical import empirical_covariance
 from metabench.metamodels._episodes import Tasks
 from metabench.metamodels._gp import PoolGP
-from metabench.metamodels._matern import distances, matern
+from metabench.metamodels._matern import distances
 from metabench.metamodels._neural import Neural, perceptron
 from metabench.metamodels.common import task_features, utilities
 from metabench.search.base import History, MetaTrain
@@ -46,28 +47,30 @@ class MetricLearned(Neural):
 
     A query, which is the target's features and trials, and the support sets, which are the source tasks' features and
     scores, go through one encoder onto a unit sphere of ``embedding`` dimensions. log w_s = −d_s²/(2h²), h the median
-    distance of the ``k``. What neighbours leave open is a Matérn process; searching maximises expected improvement.
+    distance of the ``k``. What neighbours leave open has the covariance of what they leave open of the source tasks (1 − α)
+    and of a Matérn process (α = ``alpha``; 1: that alone); searching maximises expected improvement.
     """
 
     name = "metric_learned"
     tasks = 24
-    arrays = (*Neural.arrays, "targets_", "embeddings_", "feature_centre_", "feature_scale_")
-    facts = (*Neural.facts, "names_", "variance_")
-    grid: ClassVar[dict[str, tuple]] = {"loss": LOSSES, "k": (3, 5, 10), "noise": (0.05, 0.15)}
+    arrays = (*Neural.arrays, "targets_", "factors_", "embeddings_", "feature_centre_", "feature_scale_")
+    facts = (*Neural.facts, "names_", "variance_", "alpha_")
+    grid: ClassVar[dict[str, tuple]] = {"loss": LOSSES, "k": (3, 5, 10), "alpha": (0.3, 1.0)}
 
     def __init__(
-        self, loss: str = "triplet", k: int = 5, embedding: int = 16, width: int = 32, noise: float = 0.15,
-        epochs: int = 300, rate: float = 1e-3, random_state: int = 0, device: str = "cpu",
+        self, loss: str = "triplet", k: int = 5, embedding: int = 16, width: int = 32, alpha: float = 0.3,
+        noise: float = 0.15, epochs: int = 300, rate: float = 1e-3, random_state: int = 0, device: str = "cpu",
     ):  # fmt: skip
         super().__init__(epochs, rate, random_state, device)
         if loss not in LOSSES:
             raise UsageError(f"metric_learned: unknown loss {loss!r}; known: {', '.join(LOSSES)}")
-        if min(k, embedding, width) < 1 or noise <= 0:
-            raise UsageError("metric_learned: k, embedding, width and noise must be positive")
+        if min(k, embedding, width) < 1 or noise <= 0 or not 0 < alpha <= 1:
+            raise UsageError("metric_learned: k, embedding, width and noise must be positive, and 0 < alpha <= 1")
         self.loss = loss
         self.k = k
         self.embedding = embedding
         self.width = width
+        self.alpha = alpha
         self.noise = noise
 
     def network(self, columns: int) -> torch.nn.Module:
@@ -138,7 +141,10 @@ class MetricLearned(Neural):
 
         self.learn(tasks, held, loss)
         self.embeddings_ = self._supports(tasks)
-        self.variance_ = self._residual_variance()
+        self.factors_ = self._left_open()
+        alone = len(self.targets_) == 1
+        self.variance_ = 1.0 if alone else max(0.1, float(np.mean((self.factors_**2).sum(0))))
+        self.alpha_ = 1.0 if alone else self.alpha
         return self
 
     def _supports(self, tasks: Described) -> np.ndarray:
@@ -154,14 +160,14 @@ class MetricLearned(Neural):
                 places.append(self.encode(network, *(torch.as_tensor(a)[None] for a in (features, tasks.x[ran], y))))
         return torch.cat(places).numpy()
 
-    def _residual_variance(self) -> float:
-        """What the neighbours leave open, leave-one-task-out, at least a tenth of a normal score's variance."""
+    def _left_open(self) -> np.ndarray:
+        """What the neighbours leave open of each source task, over √tasks: float64 [tasks, configs]; 0 of one without any."""
         if len(self.targets_) == 1:
-            return 1.0
+            return np.zeros_like(self.targets_)
         squared = distances(*[self.embeddings_.astype(float)] * 2) ** 2
         np.fill_diagonal(squared, np.inf)
         found = np.stack([self.near(row) for row in squared]) @ self.targets_
-        return max(0.1, float(np.mean((self.targets_ - found) ** 2)))
+        return (self.targets_ - found) / np.sqrt(len(found))
 
     def near(self, squared: np.ndarray) -> np.ndarray:
         """Weights [sources] of the k nearest, summing to 1, from squared distances (infinite: not to be used)."""
@@ -177,13 +183,10 @@ class MetricLearned(Neural):
         self._network = self.fitted_network()
         self._targets = self._alignment.carry(self.targets_)
         self._mine = self.standardised(task_features(self.names_, self.problem.task))
-        x = self.source_.pool_coordinates(self.problem)
-        scale = np.sqrt(self.variance_ + self._alignment.gap)
-
-        def row(i: int) -> np.ndarray:
-            return scale[i] * scale * matern(distances(x[i : i + 1], x)[0])
-
-        self._gp = PoolGP(row, scale**2, self.noise)
+        row, diagonal = empirical_covariance(
+            self.source_, self._alignment, self.problem, self.factors_, self.alpha_, self.variance_
+        )
+        self._gp = PoolGP(row, diagonal, self.noise)
 
     def weights(self, history: History) -> np.ndarray:
         """Weight of every source task given the trials so far, float64 [sources]."""

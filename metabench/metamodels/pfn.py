@@ -39,7 +39,7 @@ class PFN(InContext):
 
     name = "pfn"
     arrays = (*InContext.arrays, "borders_")
-    grid: ClassVar[dict[str, tuple]] = {"prior": PRIORS, "epochs": (200, 400), "rate": (5e-4, 1e-3)}
+    grid: ClassVar[dict[str, tuple]] = {"prior": PRIORS}
 
     def __init__(
         self, prior: str = "mixed", bars: int = 100, layers: int = 4, width: int = 64, heads: int = 4, epochs: int = 300,

@@ -143,7 +143,7 @@ def score(
     if board.made_to_order:
         paths, floor, clock = _made_to_order(traces, table, board)
     else:
-        paths, floor, clock = (_by_epochs if board.by_epochs else _by_trials)(completed(traces), table, board)
+        paths, floor, clock = (over_epochs if board.by_epochs else _by_trials)(completed(traces), table, board)
     task_ids = paths.task_ids
     if board.protocol == "hpob":
         own = paths.regrets
@@ -232,7 +232,7 @@ def _by_trials(traces: pa.Table, table, board: Board) -> tuple[Paths, np.ndarray
     return paths, np.concatenate(floors), None
 
 
-def _by_epochs(traces: pa.Table, table, board: Board) -> tuple[Paths, np.ndarray, tuple[Paths, np.ndarray]]:
+def over_epochs(traces: pa.Table, table, board: Board) -> tuple[Paths, np.ndarray, tuple[Paths, np.ndarray]]:
     """The paths over epochs, the noise floor, and the paths over seconds with the share of searches that had ended,
     [groups, points]."""
     task_ids = board.tasks(table, "test")

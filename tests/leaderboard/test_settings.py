@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes import FakeTable, board_for
+from fakes import CurveTable, FakeTable, board_for
 
 from metabench import registry
 from metabench.errors import MetabenchError, UsageError
@@ -110,6 +110,18 @@ def test_the_inner_board_has_no_part_of_meta_test(table, board):
     families = {family for part in inner.split.values() for family in part}
     assert not families & set(board.split["test"]) and inner.split["test"] == board.split["valid"]
     assert inner.marks == (1, 5) and inner.starts == ("own",)
+
+
+def test_where_epochs_are_counted_methods_that_train_in_parts_are_judged_over_epochs():
+    table = CurveTable.rising(tasks=7, configs=32, seeds=1, checkpoints=(1, 5, 25))
+    board = board_for(table, budget=5, train=3, valid=3, track="multi-fidelity", starts=("own",))
+    inner = validation_board(board, 50)
+    assert inner.by_epochs and inner.budget == 5 and inner.marks == (1, 2, 3, 4, 5)
+    record = choose_settings("curve", board, table)
+    assert (record.trials, record.searches) == (5, len(record.tried) * 3 * board.seeds)
+    assert all(0 <= t.at["regret@5"] <= t.at["regret@1"] <= 1 for t in record.tried)
+    regrets = {t.settings["charge"]: t.regret for t in record.tried}
+    assert len(set(regrets.values())) > 1
 
 
 def test_mistakes_are_told(table, board):

@@ -78,5 +78,5 @@ def test_tasks_of_a_planted_cluster_lie_together(loss):
 def test_settings_that_make_no_metric():
     with pytest.raises(UsageError, match=r"^metric_learned: unknown loss 'l1'; known: siamese, triplet$"):
         MetricLearned(loss="l1")
-    with pytest.raises(UsageError, match=r"^metric_learned: k, embedding, width and noise must be positive$"):
+    with pytest.raises(UsageError, match=r"^metric_learned: k, embedding, width and noise must be positive, and "):
         MetricLearned(k=0)
