@@ -335,8 +335,6 @@ SHOWN = {
     "n_classes": "Classes",
     "n_splits": "Splits",
     "chance": "Best constant",
-    "source": "Source",
-    "licence": "Licence",
 }
 
 

@@ -37,19 +37,21 @@ def span(value: float, low: float, middle: float, high: float, most: float) -> M
 
 
 def scores(t: Trained) -> Markup:
-    """The scores of a task's configurations from their lower twentieth to the best: half of them lie in the thick part, the
-    tick is the median, the dot the best. Screen readers get the numbers beside it."""
+    """The scores of a task's configurations, as far as they lie near chance or better: half of them lie in the thick part,
+    the tick is the median, the dot the best."""
     low, quarter, median, three, best = np.quantile(t.mean, [0.05, 0.25, 0.5, 0.75, 1.0]).tolist()
+    if t.chance == t.chance and (chance := t.native(t.chance)) < best:
+        low = max(low, chance - 0.25 * (best - chance))
     if not low < best:
         return Markup("")
-    x = Scale(low, best, 4.0, 156.0)
+    x = Scale(low, best, 4.0, 116.0)
     marks = [
-        element("line", x1=4, x2=156, y1=8, y2=8, class_="track"),
+        element("line", x1=4, x2=116, y1=8, y2=8, class_="track"),
         element("line", x1=x(quarter), x2=x(three), y1=8, y2=8, class_="range"),
         element("path", d=f"M{number(x(median))} 2V14", class_="median"),
-        element("circle", cx=x(best), cy=8, r=4.5, class_="dot"),
+        element("circle", cx=x(best), cy=8, r=4, class_="dot"),
     ]
-    return element("svg", marks, viewBox="0 0 160 16", class_="strip wide", aria_hidden="true")
+    return element("svg", marks, viewBox="0 0 120 16", class_="strip medium", aria_hidden="true")
 
 
 def bar(value: float, most: float) -> Markup:

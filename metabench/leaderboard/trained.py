@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -182,6 +182,31 @@ class Trained:
         """Mean test score of the best configuration, as the metric has it; NaN where it has none."""
         found = self.table.final(self.workload, [self.task_id], "test_score")[0][int(self.order[0])]
         return float(np.nanmean(found)) if np.isfinite(found).any() else math.nan
+
+
+class Across(Trained):
+    """Several tasks of one workload as one: a configuration's score is the mean of its quantiles on them."""
+
+    def __init__(self, parts: Sequence[Trained]):
+        first = parts[0]
+        self.table, self.task_id, self.workload = first.table, first.workload, first.workload
+        self.kind, self.metric, self.direction, self.chance = "", "mean quantile", "max", math.nan
+        self._parts = parts
+
+    @cached_property
+    def space(self) -> Space:
+        """All hyperparameters of the workload."""
+        return self.table.space(self.workload)
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """Mean quantiles, [configs, 1]."""
+        return np.mean([t.quantile for t in self._parts], axis=0)[:, None]
+
+    @cached_property
+    def explained(self) -> dict[str, float]:
+        """Hyperparameter → mean over the tasks of what it explains alone, 0 where it means nothing."""
+        return {name: float(np.mean([t.explained.get(name, 0.0) for t in self._parts])) for name in self.space}
 
 
 def _groups(parameter: Parameter) -> int:

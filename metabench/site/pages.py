@@ -16,6 +16,7 @@ from metabench.leaderboard import charts, landscape, strips, trained_page, wordi
 from metabench.leaderboard.charts import EPOCHS, TRIALS, Series
 from metabench.leaderboard.render import ASSETS, render, static
 from metabench.leaderboard.strips import bar
+from metabench.leaderboard.trained import Across
 from metabench.leaderboard.view import page_name
 from metabench.site import references
 from metabench.site.collect import REPORTS, Collection, Line, PublishedBoard
@@ -261,11 +262,14 @@ def workload(c: Collection, name: str) -> str:
     ids = c.workloads[name]
     known = name in registry.names("workloads")
     space = registry.load("workloads", name).space if known else c.places[ids[0]].table.space(name)
-    explained = {p: float(np.mean([c.trained[t].explained.get(p, 0.0) for t in ids])) for p in space} if ids else {}
     place = c.places[ids[0]] if ids else None
+    # tasks of one table share their configurations
+    together = Across([t for i in ids if (t := c.trained[i]).table is place.table]) if ids else None
+    explained = together.explained if together else {}
     return _page(
         "workload.html.j2", "workloads", True, c=c, name=name, about=_about(name), space=space, default=space.default(),
         ids=ids, rows=[task_line(c, t) for t in ids], explained=explained, most=max(explained.values(), default=0.0),
+        landscape=landscape.landscape(together, "landscape") if together else None,
         reference=references.read(c.root.parent / "docs/workloads.md", name), d=place.description if place else None,
         scale=cards.scale, values=cards.values, bar=NOISE_BAR, bars=bar,
         boards=[b for b in c.published if set(b.by_task.index) & set(ids)],

@@ -8,7 +8,7 @@ from fakes import FakeTable
 from scipy import stats
 
 from metabench.leaderboard import landscape
-from metabench.leaderboard.trained import TOP, Trained, _epsilon
+from metabench.leaderboard.trained import TOP, Across, Trained, _epsilon
 from metabench.leaderboard.trained_page import shown
 from metabench.metatrain import TaskInfo
 from metabench.space import Choice, Float, Int, Ordinal, Space, when
@@ -135,3 +135,11 @@ def test_curves_end_where_a_run_diverged_and_say_what_they_reach():
     assert "chance" in text
     page = shown(t)
     assert page["settings"][0]["bar"] and page["top"] == TOP
+
+
+def test_tasks_together_count_the_same_whatever_their_scale():
+    parts = [task(only("learning_rate"), 128), task(lambda c, u: 1e6 * u[:, 5], 128)]
+    t = Across(parts)
+    assert t.mean == pytest.approx((parts[0].quantile + parts[1].quantile) / 2)
+    assert t.explained["dropout"] == pytest.approx(sum(p.explained["dropout"] for p in parts) / 2)
+    assert set(t.axes) == {"learning_rate", "dropout"} and "nan" not in str(landscape.landscape(t, "x"))
