@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from metabench import registry
-from metabench.advise.data import Read, seconds
+from metabench.advise.inputs import Inputs, fit
+from metabench.advise.tables import Read
 from metabench.errors import MetabenchError, UsageError
 from metabench.metamodels.common import write_bytes
 from metabench.tasks import Arrays, Task
 from metabench.tasks.prepare import training_part
-from metabench.tasks.preprocess import Encoder, fitted
 
 #: format of model.json; another one is refused
 FORMAT = 1
@@ -33,15 +33,20 @@ def write(folder: Path, task: Task, found: Read, config: dict[str, Any], seed: i
     workload = registry.create("workloads", task.workload)
     net, scores = _trained(workload, task, config, seed)
     arrays = {f"net.{name}": value.detach().cpu().numpy() for name, value in net.state_dict().items()}
-    data, encoder, output = found.dataset, None, {"labels": None, "mean": 0.0, "std": 1.0}
-    if workload.view == "flat":
-        encoder, output, more = _encoder(workload, task, data, seed)
-        arrays |= {f"encoder.{name}": value for name, value in more.items()}
+    rows, target, labels, train = training_part(found.dataset, workload, seed % task.n_splits)
+    inputs = fit(workload, task, found.dataset, train, rows, found.moments, seed)
+    if inputs is not None:
+        arrays |= {f"inputs.{name}": value for name, value in inputs.arrays.items()}
+    y = None if labels or target is None else target[train]
+    output = {
+        "labels": [_plain(label) for label in labels] or None,
+        "mean": 0.0 if y is None else float(y.mean()), "std": 1.0 if y is None else float(y.std() or 1.0),
+    }  # fmt: skip
     sizes = task.arrays(seed)
     description = {
         "format": FORMAT, "workload": task.workload, "config": config, "seed": seed, "kind": task.kind,
-        "metric": task.metric, "scores": scores, "modality": data.modality, "target": found.target,
-        "moments": list(found.moments), "encoder": encoder, "output": output,
+        "metric": task.metric, "scores": scores, "target": found.target,
+        "inputs": None if inputs is None else {"form": inputs.form, "facts": inputs.facts}, "output": output,
         "shape": list(sizes.shape), "n_outputs": sizes.n_outputs, "n_classes": sizes.n_classes,
         "vocabulary": sizes.vocabulary, "epochs": max(task.checkpoints),
     }  # fmt: skip
@@ -71,23 +76,6 @@ def _trained(workload, task: Task, config: dict[str, Any], seed: int):
     return alone.net.eval(), {part: float(found[part][1]) for part in ("valid", "test")}
 
 
-def _encoder(workload, task: Task, data, seed: int) -> tuple[dict, dict, dict]:
-    """What was fitted on the training rows: facts of inputs and of outputs, arrays."""
-    rows, target, labels, train = training_part(data, workload, seed % task.n_splits)
-    from metabench.tasks.views import FLAT_SIDE, shrunk
-
-    if isinstance(rows, np.ndarray):
-        rows = shrunk(rows, FLAT_SIDE).mean(axis=3)
-    encoder, x = fitted(rows, data.categorical, train)
-    if not np.array_equal(x[train], task.arrays(seed).x_train):
-        raise MetabenchError("the inputs of the kept network are not those that were trained on; please report this")
-    facts, arrays = encoder.state()
-    if labels:
-        return facts, {"labels": [_plain(label) for label in labels], "mean": 0.0, "std": 1.0}, arrays
-    y = target[train]
-    return facts, {"labels": None, "mean": float(y.mean()), "std": float(y.std() or 1.0)}, arrays
-
-
 def _plain(label: Any) -> Any:
     return (
         label.item() if hasattr(label, "item") else label if isinstance(label, str | int | float | bool) else str(label)
@@ -101,7 +89,7 @@ class Network:
     description: dict[str, Any]
     #: the torch module, in evaluation mode
     net: Any
-    encoder: Encoder | None
+    inputs: Inputs | None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -117,12 +105,13 @@ class Network:
         """The classes, in the order of :meth:`probabilities`; None for a regression."""
         return self.description["output"]["labels"]
 
-    def predict(self, data: pd.DataFrame | np.ndarray) -> pd.Series:
+    def predict(self, data: Any) -> pd.Series:
         """Classes (as they were called) or numbers (in the target's unit) for raw rows, indexed as these are.
 
-        A table has the columns that were trained on (others are ignored, the target too); a name that training did not
-        see counts as "other", what is missing or no number is filled with the training rows' median. Raises UsageError when a
-        column is absent or the network does not read such rows.
+        Rows are what was trained on: a DataFrame (or the array [n, columns]), images [n, height, width(, colours)], a
+        list of texts, series. A table has the columns that were trained on (others are ignored, the target too); a name
+        that training did not see counts as "other", what is missing or no number is filled with the training rows'
+        median. Raises UsageError when a column is absent or the network does not read such rows.
         """
         outputs = self._outputs(data)
         index = data.index if isinstance(data, pd.DataFrame) else None
@@ -132,7 +121,7 @@ class Network:
         unit = self.description["output"]
         return pd.Series(outputs[:, 0] * unit["std"] + unit["mean"], index=index, name=self.description["target"])
 
-    def probabilities(self, data: pd.DataFrame | np.ndarray) -> pd.DataFrame:
+    def probabilities(self, data: Any) -> pd.DataFrame:
         """Probability of each class for raw rows (a softmax of the outputs). Raises UsageError for a regression."""
         if self.labels is None:
             raise UsageError("a regression has no classes; call predict")
@@ -144,28 +133,19 @@ class Network:
     def _outputs(self, data) -> np.ndarray:
         import torch
 
-        if self.encoder is None:
+        if self.inputs is None:
             raise UsageError(f"a network of workload {self.description['workload']} is kept without its preprocessing; "
                              "call .net on inputs as metabench.tasks prepares them")  # fmt: skip
-        x = self.encoder.transform(self._rows(data))
+        x = self.inputs.transform(data)
         with torch.no_grad():
-            parts = [self.net(torch.from_numpy(x[i : i + BLOCK])).numpy() for i in range(0, len(x), BLOCK)]
+            parts = [self.net(_tensor(x[i : i + BLOCK])).numpy() for i in range(0, len(x), BLOCK)]
         return np.concatenate(parts).astype(np.float64) if parts else np.empty((0, self.description["n_outputs"]))
 
-    def _rows(self, data):
-        from metabench.tasks.views import FLAT_SIDE, shrunk
 
-        if self.description["modality"] == "image":
-            if not isinstance(data, np.ndarray) or data.ndim not in (3, 4):
-                raise UsageError("this network reads images: an array [n, height, width(, colours)]")
-            return shrunk(data, FLAT_SIDE).mean(axis=3)
-        if isinstance(data, np.ndarray) and data.ndim == 2:
-            data = pd.DataFrame(data, columns=[f"x{i}" for i in range(data.shape[1])])
-        if not isinstance(data, pd.DataFrame):
-            raise UsageError("this network reads tables: a DataFrame with the columns that it was trained on")
-        table = data.rename(columns=str)
-        moments = {c: seconds(pd.to_datetime(table[c])) for c in self.description["moments"] if c in table}
-        return table.assign(**moments)
+def _tensor(x: np.ndarray):
+    import torch
+
+    return torch.from_numpy(x) if x.dtype.kind == "f" else torch.from_numpy(x).long()
 
 
 def load_model(folder: str | Path) -> Network:
@@ -192,12 +172,11 @@ def load_model(folder: str | Path) -> Network:
         raise MetabenchError(f"{folder}: the tuned network is incomplete or malformed ({error})") from None
 
 
-def _opened(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> Encoder | None:
-    if description["encoder"] is None:
+def _opened(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> Inputs | None:
+    if description["inputs"] is None:
         return None
-    return Encoder.from_state(
-        description["encoder"], {n.removeprefix("encoder."): v for n, v in arrays.items() if n.startswith("encoder.")}
-    )
+    mine = {n.removeprefix("inputs."): v for n, v in arrays.items() if n.startswith("inputs.")}
+    return Inputs(description["inputs"]["form"], description["inputs"]["facts"], mine)
 
 
 def _net(description: dict[str, Any], arrays: dict[str, np.ndarray]):

@@ -4,13 +4,15 @@ import json
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.datasets import load_diabetes, load_wine
+from sklearn.datasets import load_diabetes, load_digits, load_wine
 
 import metabench as mb
 from metabench.advise import tune as tuning
 from metabench.advise.words import tuned
 from metabench.errors import MetabenchError, UsageError
+from metabench.tasks import splits
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,6 @@ def test_the_network_kept_is_the_best_trial_and_predicts_raw_rows(done, wine):
 
 def test_its_scores_come_again_from_the_raw_rows_of_the_test_part(done, wine):
     """The whole way back: raw rows → stored preprocessing → stored weights gives the score that was written down."""
-    from metabench.tasks import splits
     from metabench.tasks.prepare import training_part
 
     found, _ = done
@@ -145,12 +146,46 @@ def test_a_regression_predicts_in_the_targets_unit(tmp_path):
 
 
 def test_images_are_kept_too(tmp_path):
-    from sklearn.datasets import load_digits
-
     digits = load_digits()
     images, y = digits.images[:300], digits.target[:300]
     mb.tune(images, y, trials=1, out=tmp_path / "i")
     assert (mb.load_model(tmp_path / "i").predict(images) == y).mean() > 0.8
+    with pytest.raises(UsageError, match=r"an array of shape \[n, 8, 8\]"):
+        mb.load_model(tmp_path / "i").predict(images[:, :7])
+
+
+def raw(workload):
+    """Rows that can be learned, two classes."""
+    rng, y = np.random.default_rng(0), np.arange(120) % 2
+    if workload == "cnn":
+        return load_digits().images[:120], load_digits().target[:120] % 2
+    if workload == "text":
+        words = [("fine warm good", "dull cold bad")[i].split() for i in y]
+        return [" ".join([*rng.choice(w, 2), *rng.choice(["a", "the", "of"], 3)]) for w in words], y
+    t = np.linspace(0, 6, 40)
+    return [np.sin(t * (1 + 2 * k) + rng.uniform(0, 6))[: 40 - i % 3] for i, k in enumerate(y)], y
+
+
+@pytest.mark.parametrize("workload", ["cnn", "text", "rnn"])
+def test_networks_of_other_workloads_read_raw_rows_too(workload, tmp_path):
+    """The whole way, with a meta-model made of a table that is made up: what is predicted for raw rows is what was scored."""
+    from metabench.advise.data import read
+    from metabench.pretrained.learn import pretrain
+    from metabench.table import synthetic
+
+    table = synthetic.write(tmp_path / "made/v1", tasks=4, configs=8, seeds=1, workload=workload)
+    model = pretrain("mine", str(table), workload, out=tmp_path / "mine")
+    X, y = raw(workload)
+    found = mb.tune(X, y, trials=1, workload=workload, model=str(model), out=tmp_path / "out")
+    network = mb.load_model(tmp_path / "out")
+    task, data = found.task, read(X, y, workload).dataset
+    test = splits.assign(data.name, 0, y, "classification") == splits.TEST
+    rows = [x for x, chosen in zip(X, test) if chosen]
+    said = network.predict(np.stack(rows) if workload == "cnn" else rows)
+    assert (said.to_numpy() == y[test]).mean() == pytest.approx(found.kept["test"])
+    assert task.workload == workload
+    with pytest.raises(UsageError, match="this network reads"):
+        network.predict(pd.DataFrame({"a": [1.0]}))
 
 
 # ---------------------------------------------------------------------------------------------- what is said

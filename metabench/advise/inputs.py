@@ -1,0 +1,164 @@
+"""From raw rows to what a kept network reads, as its view (:mod:`metabench.tasks.views`) had it in training: fitted on the
+training rows, stored as JSON and arrays, checked against the arrays that were trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metabench.advise.tables import seconds
+from metabench.errors import MetabenchError, UsageError
+from metabench.sources.base import Dataset
+from metabench.tasks import Task, preprocess, views
+from metabench.tasks.preprocess import Encoder
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What was fitted for one view: ``facts`` for JSON, ``arrays`` for safetensors."""
+
+    #: table, pixels, image, words or series
+    form: str
+    facts: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    def transform(self, data: Any) -> np.ndarray:
+        """Network inputs for raw rows. Raises UsageError when they are not what the network reads."""
+        return _TRANSFORMS[self.form](self.facts, self.arrays, data)
+
+
+def fit(
+    workload, task: Task, data: Dataset, train: np.ndarray, rows: Any, moments: tuple[str, ...], seed: int
+) -> Inputs | None:
+    """The inputs of a workload's network on a data set, fitted on ``train`` (positions in ``rows``, the view's examples
+    that have a target); None for a view of which none are kept.
+
+    Raises MetabenchError when they are not those that ``task`` was trained on.
+    """
+    form = {"flat": "table" if isinstance(rows, pd.DataFrame) else "pixels", "image": "image", "words": "words"}.get(
+        workload.view
+    )
+    if workload.view == "sequence" and data.modality == "series":
+        form = "series"
+    if form is None:
+        return None
+    facts, arrays = _FITS[form](rows, data, train)
+    made = Inputs(form, facts | {"moments": list(moments)}, arrays)
+    few = train[:256]
+    raw = rows.iloc[few] if isinstance(rows, pd.DataFrame) else [rows[i] for i in few]
+    if not np.array_equal(_examples(made, raw), task.arrays(seed).x_train[: len(few)]):
+        raise MetabenchError("the inputs of the kept network are not those that were trained on; please report this")
+    return made
+
+
+def _examples(made: Inputs, rows) -> np.ndarray:
+    """:meth:`Inputs.transform` of rows that are a view's examples already."""
+    if made.form in ("words", "series"):
+        return (_coded if made.form == "words" else _placed)(made.facts, rows)
+    if made.form in ("pixels", "image"):
+        return made.transform(np.stack(rows))
+    return Encoder.from_state(made.facts, made.arrays).transform(rows)
+
+
+# ---------------------------------------------------------------------------------------------- tables
+def _fit_table(rows: pd.DataFrame, data: Dataset, train: np.ndarray):
+    return preprocess.fitted(rows, data.categorical, train)[0].state()
+
+
+def _table(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray], data) -> np.ndarray:
+    if isinstance(data, np.ndarray) and data.ndim == 2:
+        data = pd.DataFrame(data, columns=[f"x{i}" for i in range(data.shape[1])])
+    if not isinstance(data, pd.DataFrame):
+        raise UsageError("this network reads tables: a DataFrame with the columns that it was trained on")
+    table = data.rename(columns=str)
+    moments = {c: seconds(pd.to_datetime(table[c])) for c in facts["moments"] if c in table}
+    return Encoder.from_state(facts, arrays).transform(table.assign(**moments))
+
+
+# ---------------------------------------------------------------------------------------------- images
+def _fit_pixels(rows: np.ndarray, data: Dataset, train: np.ndarray):
+    facts, arrays = preprocess.fitted(views.shrunk(rows, views.FLAT_SIDE).mean(axis=3), (), train)[0].state()
+    return facts | {"shape": list(rows.shape[1:])}, arrays
+
+
+def _pixels(facts, arrays, data) -> np.ndarray:
+    return Encoder.from_state(facts, arrays).transform(views.shrunk(_images(facts, data), views.FLAT_SIDE).mean(axis=3))
+
+
+def _fit_image(rows: np.ndarray, data: Dataset, train: np.ndarray):
+    seen = views.shrunk(rows, views.SIDE).astype(np.float64)[train]
+    scale = {"mean": seen.mean((0, 1, 2)).tolist(), "std": np.maximum(seen.std((0, 1, 2)), 1e-6).tolist()}
+    return scale | {"shape": list(rows.shape[1:])}, {}
+
+
+def _image(facts, arrays, data) -> np.ndarray:
+    pixels = views.shrunk(_images(facts, data), views.SIDE).astype(np.float64)
+    x = (pixels - np.array(facts["mean"])) / np.array(facts["std"])
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2), dtype=np.float32)
+
+
+def _images(facts, data) -> np.ndarray:
+    found = data if isinstance(data, np.ndarray) else np.asarray(data) if isinstance(data, list | tuple) else None
+    if found is None or list(found.shape[1:]) != facts["shape"]:
+        raise UsageError(f"this network reads images: an array of shape [n, {', '.join(map(str, facts['shape']))}]")
+    return found
+
+
+# ---------------------------------------------------------------------------------------------- texts
+def _fit_words(rows: list[list[str]], data: Dataset, train: np.ndarray):
+    codes, _ = views.vocabulary(rows, train, views.VOCABULARY)
+    return {"codes": codes, "length": max(map(len, rows)), "unit": data.unit}, {}
+
+
+def _words(facts, arrays, data) -> np.ndarray:
+    if isinstance(data, str | pd.DataFrame) or not all(isinstance(text, str) for text in data):
+        raise UsageError("this network reads texts: a list of them")
+    return _coded(facts, views.view("words").examples(replace(_EMPTY, X=list(data), unit=facts["unit"])))
+
+
+def _coded(facts, rows) -> np.ndarray:
+    x = np.zeros((len(rows), facts["length"]), dtype=np.int32)
+    for i, row in enumerate(rows):
+        known = [facts["codes"].get(token, 1) for token in row[: facts["length"]]]
+        x[i, : len(known)] = known
+    return x
+
+
+# ---------------------------------------------------------------------------------------------- series
+def _fit_series(rows: list[np.ndarray], data: Dataset, train: np.ndarray):
+    known = np.concatenate([rows[i] for i in train])
+    mean, std = np.nanmean(known, axis=0), np.maximum(np.nanstd(known, axis=0), 1e-6)
+    factor = -(-max(series.shape[1] for series in data.X) // views.SERIES)
+    return {"mean": mean.tolist(), "std": std.tolist(), "length": max(map(len, rows)), "factor": factor,
+            "dtype": str(mean.dtype)}, {}  # fmt: skip
+
+
+def _series(facts, arrays, data) -> np.ndarray:
+    channels = len(facts["mean"])
+    data = [] if isinstance(data, str | pd.DataFrame) else data
+    rows = [np.atleast_2d(np.asarray(series, dtype=np.float32).T).T for series in data]
+    if not rows or any(row.ndim != 2 or row.shape[1] != channels or not len(row) for row in rows):
+        raise UsageError(f"this network reads series: each [T]{f' or [T, {channels}]' * (channels > 1)}")
+    return _placed(facts, [views.averaged(row, facts["factor"]) for row in rows])
+
+
+def _placed(facts, rows) -> np.ndarray:
+    """Standardised, the latest moment last; of longer ones the latest moments."""
+    mean, std = (np.array(facts[name], dtype=facts["dtype"]) for name in ("mean", "std"))
+    x = np.zeros((len(rows), facts["length"], len(mean)), dtype=np.float32)
+    for i, row in enumerate(rows):
+        known = row[-facts["length"] :]
+        x[i, facts["length"] - len(known) :] = np.nan_to_num((known - mean) / std)
+    return np.clip(x, -preprocess.CLIP, preprocess.CLIP)
+
+
+_EMPTY = Dataset("new", "new", "user", "text", "classification", [], None)
+_FITS = {"table": _fit_table, "pixels": _fit_pixels, "image": _fit_image, "words": _fit_words, "series": _fit_series}
+_TRANSFORMS = {"table": _table, "pixels": _pixels, "image": _image, "words": _words, "series": _series}
+
+__all__ = ["Inputs", "fit"]
