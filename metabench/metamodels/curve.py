@@ -51,7 +51,7 @@ class Curve(EmpiricalGP, FidelitySearcher):
     arrays = (*EmpiricalGP.arrays, "shares_", "way_", "spread_", "correlation_")
     grid: ClassVar[dict[str, tuple]] = {"charge": (1.0, 3.0), "noise": (0.05, 0.15)}
 
-    def __init__(self, alpha: float = 0.3, noise: float = 0.15, em_steps: int = 20, charge: float = 3.0):
+    def __init__(self, alpha: float = 0.3, noise: float = 0.15, em_steps: int = 20, charge: float = 1.0):
         super().__init__(alpha, noise, em_steps)
         if charge < 0:
             raise UsageError("curve: charge must not be negative")
