@@ -185,6 +185,7 @@ def index(view: View, ranking: dict[str, list[Row]]) -> str:
         clock={
             start: board_panels(view, start, "clock", axis=SECONDS) for start in view.starts if view.board.by_epochs
         },
+        parted={start: _parted(view, start, ranking[start]) for start in view.starts if len(view.workloads) > 1},
         pairs={start: _matrix(view, start, ranking[start]) for start in view.starts},
         method_kinds=sorted({e.card.kind for e in view.entries.values()}),
         tests={start: _tests(view, start, ranking[start]) for start in view.starts},
@@ -218,6 +219,20 @@ def _matrix(view: View, start: str, rows: list[Row]) -> list[dict[str, Any]]:
         found[a, b], found[b, a] = (won, clear), (1.0 - won, clear)
     order = [r.entry for r in rows]
     return [{"entry": a, "cells": [found.get((a.name, b.name)) for b in order]} for a in order]
+
+
+def _parted(view: View, start: str, rows: list[Row]) -> list[dict[str, Any]]:
+    """A line a method: workload → (mean valid regret there, how near to the best method there in [0, 1], is it the best)."""
+    found = {row.entry.name: view.by_workload(start, row.entry.name) for row in rows}
+    out = []
+    for row in rows:
+        cells = {}
+        for workload, regret in found[row.entry.name].items():
+            there = [values[workload] for values in found.values() if workload in values]
+            low, high = min(there), max(there)
+            cells[workload] = (regret, (high - regret) / (high - low) if high > low else 0.0, regret == low)
+        out.append({"entry": row.entry, "cells": cells})
+    return out
 
 
 def _critical(view: View, start: str) -> Markup | None:

@@ -372,6 +372,25 @@ class View:
         """Method → mark → (valid, test regret) on one task, methods in the board's order."""
         return {m: self._by_task[start, task, m] for m in self.present(start) if (start, task, m) in self._by_task}
 
+    @cached_property
+    def workloads(self) -> dict[str, list[str]]:
+        """Workload → its held-out tasks."""
+        out: dict[str, list[str]] = {}
+        for task in self.task_ids:
+            out.setdefault(str(self.task_facts[task]["workload"]), []).append(task)
+        return dict(sorted(out.items()))
+
+    def by_workload(self, start: str, method: str) -> dict[str, float]:
+        """Workload → mean valid regret of a method on its tasks at the headline mark."""
+        out = {}
+        for workload, tasks in self.workloads.items():
+            found = [
+                self._by_task[start, t, method][self.mark][0] for t in tasks if (start, t, method) in self._by_task
+            ]
+            if found:
+                out[workload] = sum(found) / len(found)
+        return out
+
     def task_series(self, start: str, task: str) -> list[Series]:
         """Valid regret at the marks on one task. There are no intervals: the bands have no width."""
         out = []

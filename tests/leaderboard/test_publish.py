@@ -310,6 +310,24 @@ def test_where_it_wins_ranks_ties_by_their_mean(made):
         assert w["rank"] == here.rank()["gp"]
 
 
+def test_a_board_of_several_workloads_shows_each(made):
+    board, _, scores, table = made
+    held = board.tasks(table, "test")
+    tasks = table.tasks.assign(workload=["other" if t in held[:2] else "planted" for t in table.tasks["task_id"]])
+    view = View(*made, COMMAND)
+    view.task_facts = {r["task_id"]: r for r in tasks.to_dict("records") if r["task_id"] in held}
+    assert view.workloads == {"other": sorted(held[:2]), "planted": sorted(held[2:])}
+    own = scores.tasks.query("start == 'own' and mark == 10 and method == 'gp'").set_index("task_id")["valid_regret"]
+    assert view.by_workload("own", "gp") == pytest.approx(
+        {"other": own[held[:2]].mean(), "planted": own[held[2:]].mean()}
+    )
+    lines = publishing.pages._parted(view, "own", view.rows("own"))
+    for workload in view.workloads:
+        best = [line["entry"].name for line in lines if line["cells"][workload][2]]
+        values = {line["entry"].name: line["cells"][workload][0] for line in lines}
+        assert best == [m for m, v in values.items() if v == min(values.values())]
+
+
 def test_schema_metadata_of_scores(files):
     metadata = pq.read_schema(pa.BufferReader(files["scores.parquet"])).metadata
     assert metadata == {b"metabench.schema_version": b"1"}
