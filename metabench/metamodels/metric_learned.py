@@ -55,10 +55,10 @@ class MetricLearned(Neural):
     tasks = 24
     arrays = (*Neural.arrays, "targets_", "factors_", "embeddings_", "feature_centre_", "feature_scale_")
     facts = (*Neural.facts, "names_", "variance_", "alpha_")
-    grid: ClassVar[dict[str, tuple]] = {"loss": LOSSES, "k": (3, 5, 10), "alpha": (0.3, 1.0)}
+    grid: ClassVar[dict[str, tuple]] = {"loss": LOSSES, "k": (3, 5, 10)}
 
     def __init__(
-        self, loss: str = "triplet", k: int = 5, embedding: int = 16, width: int = 32, alpha: float = 0.3,
+        self, loss: str = "siamese", k: int = 5, embedding: int = 16, width: int = 32, alpha: float = 0.3,
         noise: float = 0.15, epochs: int = 300, rate: float = 1e-3, random_state: int = 0, device: str = "cpu",
     ):  # fmt: skip
         super().__init__(epochs, rate, random_state, device)
@@ -91,7 +91,8 @@ class MetricLearned(Neural):
 
         n = y.shape[1]
         read = network.trial(torch.cat([x, y[..., None]], dim=-1)).sum(1) / max(n, 1)
-        known = torch.full_like(read[:, :1], np.log1p(n))
+        # no larger than in training, where a support set may have fewer than in use
+        known = torch.full_like(read[:, :1], np.log1p(min(n, SUPPORT)))
         return normalize(network.task(torch.cat([features, read, known], dim=-1)), dim=-1)
 
     # ---------------------------------------------------------------- learning
