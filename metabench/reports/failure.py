@@ -220,7 +220,7 @@ def _shift(frame: pd.DataFrame) -> Figure:
     ]
     svg = _charts.rows(
         lines,
-        Axis("regret more than with sources of its own kind"),
+        Axis("additional regret"),
         uid="shift",
         title="What learning from the other kind of task costs",
         description="; ".join(f"{line.label}: {num(line.value)}" for line in lines),

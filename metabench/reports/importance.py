@@ -16,6 +16,8 @@ from metabench.reports.base import Column, Figure, Findings, Given, Grid, Page, 
 
 #: tasks of a workload that are looked at (at even distances in the table), and hyperparameters that a picture shows
 TASKS, SHOWN, PAIRS = 40, 10, 5
+#: R² on unseen configurations under which shares are weak evidence
+WEAK = 0.1
 
 
 class Importance(Report):
@@ -59,7 +61,7 @@ class Importance(Report):
         ]
         firsts = pd.Series([top["hyperparameter"].iloc[0] for top in tops.values()]).value_counts()
         answer = f"""What a hyperparameter explains alone of the variance of ranks over its space: {"; ".join(said)}.
-            {firsts.index[0]} comes first on {firsts.iloc[0]} of {len(tops)} workloads."""
+            {firsts.index[0]} comes first on {firsts.iloc[0]} of {len(tops)} workloads. {doubt(about)}"""
         method = f"""Functional ANOVA (Hutter, Hoos & Leyton-Brown, ICML 2014): a random forest is fitted to the normal scores of
             the configurations of a task, and its variance over the space is split exactly into what each hyperparameter explains
             alone, what each pair explains beyond, and the rest. Diverged runs rank last.
@@ -68,37 +70,51 @@ class Importance(Report):
             workload, at even distances in the table. They are shares of what the forest explains; how much that is on
             configurations that it has not seen (R²) stands beside. Importance over a whole space is that of leaving the bad
             regions: near the optimum others may matter more."""
-        sections = [
-            Section(
-                row.workload,
-                f"""{row.tasks} task{"s" * (row.tasks > 1)} of {row.families} {"families" if row.families > 1 else "family"},
-                {row.configurations:,} configurations. Single hyperparameters explain {percent(row.main)} together; the forest
-                explains R² = {num(row.r2)} of configurations that it has not seen.""",
-                [_figure(row.workload, _single(frame[frame["workload"] == row.workload]).head(SHOWN))],
-                _grids(row.workload, frame[frame["workload"] == row.workload]),
-            )
-            for row in about.itertuples()
+        figures = [
+            _figure(row, _single(frame[frame["workload"] == row.workload]).head(SHOWN)) for row in about.itertuples()
         ]
-        return Page(answer, sections, method)
+        firsts_of = {w: ", ".join(top["hyperparameter"]) for w, top in tops.items()}
+        over = [
+            Column("Workload", "workload"),
+            Column("Explain most, alone", "firsts"),
+            Column("All alone together", "main", percent),
+            Column("R²", "r2", num),
+            Column("Tasks", "tasks", str),
+            Column("Configurations", "configurations", lambda n: f"{n:,}"),
+        ]
+        grids = [Grid("Every workload", over, about.assign(firsts=[firsts_of[w] for w in about["workload"]]))]
+        grids += [grid for w in tops for grid in _grids(w, frame[frame["workload"] == w])]
+        text = """Bars: what a hyperparameter explains alone, with 95 % intervals over families of tasks. R²: how much of the
+            scores the forest explains on configurations that it has not seen; shares are of what it explains."""
+        return Page(answer, [Section("By workload", text, figures, grids)], method)
+
+
+def doubt(about: pd.DataFrame) -> str:
+    """Which workloads' shares are weak evidence, in a sentence."""
+    weak = about.loc[about["r2"] < WEAK, "workload"].tolist()
+    return (
+        f"Of {', '.join(weak)} the forest predicts next to nothing (R² under {WEAK:g}): weak evidence." if weak else ""
+    )
 
 
 def _single(part: pd.DataFrame) -> pd.DataFrame:
     return part[part["interacts_with"] == ""].sort_values("share", ascending=False, kind="stable")
 
 
-def _figure(workload: str, top: pd.DataFrame) -> Figure:
+def _figure(row: Any, top: pd.DataFrame) -> Figure:
     lines = [Line(r.hyperparameter, r.share, r.low, r.high) for r in top.itertuples()]
     svg = _charts.rows(
         lines,
         Axis("share of the variance", low=0.0),
-        uid=f"importance-{workload}",
-        title=f"Importance of hyperparameters of {workload}",
+        uid=f"importance-{row.workload}",
+        title=f"Importance of hyperparameters of {row.workload}",
         description="; ".join(f"{line.label} {percent(line.value)}" for line in lines),
         origin=0.0,
         bars=True,
     )
-    text = f"What a hyperparameter explains alone; the {len(lines)} that explain most, 95 % intervals over families."
-    return Figure("Alone.", text, svg)
+    text = f"""{row.tasks} task{"s" * (row.tasks > 1)} of {row.families} {"families" if row.families > 1 else "family"},
+        {row.configurations:,} configurations. All alone together {percent(row.main)}; R² = {num(row.r2)}."""
+    return Figure(f"{row.workload}.", " ".join(text.split()), svg)
 
 
 def _grids(workload: str, part: pd.DataFrame) -> list[Grid]:

@@ -80,7 +80,7 @@ class Sources(Report):
 
             Methods have the settings that were chosen for all source tasks; no meta-validation task is used."""
         return Page(
-            told(enough.to_dict("records"), f),
+            told(enough, curves, f),
             [
                 Section(
                     "Regret against the number of source tasks",
@@ -144,14 +144,29 @@ def _code(name: str) -> str:
     return resolve(name)[0].fingerprint
 
 
-def told(enough: Sequence[dict[str, Any]], facts: dict[str, Any]) -> str:
-    """The answer: for each method after ten trials, from how many tasks it beats its twin and from how many more do not help."""
-    parts = []
-    for row in (r for r in enough if r["mark"] == MARKS[-1]):
-        better = f"from {row['better']:.0f} on" if np.isfinite(row["better"]) else "for certain with no number of them"
-        close = f"within {MARGIN:g} of all {facts['sources']} from {row['enough']:.0f} on"
-        parts.append(f"{row['method']} beats {row['twin']} {better}, and is {close}")
-    return f"After {MARKS[-1]} trials on held-out tasks, counted in source tasks: {'; '.join(parts)}."
+def told(enough: pd.DataFrame, curves: pd.DataFrame, facts: dict[str, Any]) -> str:
+    """The answer for the first method: from how many tasks it beats its twin and more do not help, and by how much."""
+    name = enough["method"].iloc[0]
+    mine = enough[enough["method"] == name]
+    better = [_since(r["better"], r["mark"]) for r in mine.to_dict("records")]
+    close = [_since(r["enough"], r["mark"]) for r in mine.to_dict("records")]
+    at = curves[(curves["method"] == name) & (curves["mark"] == MARKS[-1])].set_index("tasks")
+    ends = [
+        f"{num(at.loc[n, 'regret'])} [{num(at.loc[n, 'low'])}, {num(at.loc[n, 'high'])}] with {words}"
+        for n, words in ((0, "none"), (1, "one"), (facts["sources"], f"all {facts['sources']}"))
+        if n in at.index
+    ]
+    return f"""{name} beats {mine["twin"].iloc[0]}, its twin that learns from no other task, {", ".join(better)}; it is within
+        {MARGIN:g} of what all {facts["sources"]} give {", ".join(close)}. Regret after {MARKS[-1]} trials is
+        {", ".join(ends)}."""
+
+
+def _since(tasks: float, mark: int) -> str:
+    """From how many source tasks on something holds after some trials."""
+    if not np.isfinite(tasks):
+        return f"for certain with no number of source tasks after {mark}"
+    plural = f"source task{'s' * (tasks > 1)} on after {mark} trial{'s' * (mark > 1)}"
+    return f"from {tasks:.0f} {plural}"
 
 
 # ---------------------------------------------------------------- numbers

@@ -82,8 +82,9 @@ def test_the_number_of_tasks_that_is_needed(monkeypatch):
     assert at["deviation"].abs().max() < 1e-12
     needed = sources.needed(frame, {"portfolio": "random"})
     assert needed["better"].tolist() == [2, 2, 2] and needed["enough"].tolist() == [4, 4, 4]
-    told = sources.told(needed.to_dict("records"), {"sources": 8})
-    assert "portfolio beats random from 2 on, and is within 0.02 of all 8 from 4 on" in told
+    told = " ".join(sources.told(needed, frame, {"sources": 8}).split())
+    assert "portfolio beats random, its twin" in told and "from 2 source tasks on after 10 trials" in told
+    assert "from 4 source tasks on after 10 trials. Regret after 10 trials is 0.500 [0.500, 0.500] with none" in told
 
 
 def test_a_method_that_never_beats_its_twin_is_said_not_to():
@@ -91,7 +92,8 @@ def test_a_method_that_never_beats_its_twin_is_said_not_to():
     frame = sources.summarise({"portfolio": cells}, [1, 2], {"portfolio": cells[0] - 0.1}, families)
     needed = sources.needed(frame, {"portfolio": "random"})
     assert needed["better"].isna().all()
-    assert "for certain with no number of them" in sources.told(needed.to_dict("records"), {"sources": 2})
+    told = sources.told(needed, frame, {"sources": 2})
+    assert "for certain with no number of source tasks after 10" in told
 
 
 def test_all_source_tasks_give_what_the_board_gives(planted, monkeypatch):
@@ -284,6 +286,8 @@ def test_importance_names_what_was_planted():
     single = frames["shares"][frames["shares"]["interacts_with"] == ""]
     assert facts["workloads"] == 1 and single.sort_values("rank")["hyperparameter"].iloc[0] == "learning_rate"
     assert frames["workloads"]["tasks"].tolist() == [6]
+    weak = pd.DataFrame({"workload": ["a", "b"], "r2": [0.05, 0.5]})
+    assert importance.doubt(weak).startswith("Of a the forest") and importance.doubt(weak[1:]) == ""
     assert importance.spread(list("abcdefg"), 3) == ["a", "d", "g"] and importance.spread(["a"], 3) == ["a"]
 
 
