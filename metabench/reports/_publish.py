@@ -106,12 +106,12 @@ def _all(out: Path) -> dict[str, Findings]:
 
 def contents(found: dict[str, Findings], home: str | None = None) -> dict[str, bytes]:
     """Path below the folder → contents, of everything that follows from findings; ``home`` is the way to the site's front page
-    where they are a part of it."""
+    where they are a part of it: its style sheet and script are theirs then."""
     reports = {name: registry.create("reports", name) for name in found}
     pages = {name: reports[name].page(findings) for name, findings in found.items()}
     listed = [(name, report.label) for name, report in reports.items()]
-    frame = {"root": "", "home": home, "listed": listed, "paragraphs": paragraphs}
-    files: dict[str, str | bytes] = {name: static(name) for name in ASSETS} | {
+    frame = {"root": home or "", "home": home, "listed": listed, "paragraphs": paragraphs}
+    files: dict[str, str | bytes] = {name: static(name) for name in ASSETS if home is None} | {
         "report.css": resources.files(PACKAGE).joinpath("static/report.css").read_text(encoding="utf-8"),
     }
     rows = [(reports[name], page, told(found[name])) for name, page in pages.items()]
