@@ -3,6 +3,7 @@
     python benchmarks/practitioner.py run       # trains what is missing; may be stopped at any time, and goes on
     python benchmarks/practitioner.py report    # docs/practitioner.csv, and its table in docs/practitioner.md
     python benchmarks/practitioner.py show      # the table again, of docs/practitioner.csv
+    python benchmarks/practitioner.py promises  # how often predicted intervals of scores held
 
 The data sets are those of datasets/reserved.txt, each cut to ROWS rows by a fixed sample so that the whole takes minutes.
 For each and for each seed: `tune` (the meta-model's opening of five, then five trials that learn from those before; its
@@ -224,14 +225,35 @@ def summary() -> str:
     return f"{found['task_id'].nunique()} data sets × {found['seed'].nunique()} seeds:\n\n{markdown(table(found))}\n"
 
 
+def promises(folder: Path) -> None:
+    """How predicted scores of the first five compare with the validation scores that they reached."""
+    from metabench.pretrained import load_metamodel
+
+    model, rows = load_metamodel(MODEL), []
+    for path in sorted(folder.glob("mlp-*.json")):
+        trials = pd.DataFrame(json.loads(path.read_text())["rows"])
+        task = task_of(path.stem)
+        said = model.top_configs(task, 5)
+        for trial, seeds in trials[(trials["method"] == "tune") & (trials["trial"] <= 5)].groupby("trial"):
+            promise = said.iloc[int(trial) - 1]
+            for score in seeds["valid"].astype(float).fillna(-np.inf):
+                inside = promise["score_low"] <= score <= promise["score_high"]
+                rows.append((task.metric, inside, max(abs(score - promise["score"]), 0.0), int(trial)))
+    found = pd.DataFrame(rows, columns=["metric", "inside", "off", "trial"])
+    print(f"{found['inside'].mean():.1%} of {len(found)} scores within the 90 % interval; median error:")
+    print(found[np.isfinite(found["off"])].groupby("metric")["off"].median().round(3).to_string())
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "report", "show"])
+    parser.add_argument("what", choices=["run", "report", "show", "promises"])
     parser.add_argument("tasks", nargs="*")
     parser.add_argument("--folder", type=Path, default=ROOT / "build/practitioner")
     given = parser.parse_args()
     if given.what == "run":
         run(given.folder, given.tasks)
+    elif given.what == "promises":
+        promises(given.folder)
     elif given.what == "report":
         report(given.folder)
     else:

@@ -51,8 +51,8 @@ def read(
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror or error}") from None
         name = name or re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_") or "mine"
-    elif isinstance(data, pd.DataFrame):
-        made = table(data, target, kind, notes)
+    elif isinstance(data, pd.DataFrame) or hasattr(data, "to_pandas"):  # polars and Arrow have it
+        made = table(data if isinstance(data, pd.DataFrame) else data.to_pandas(), target, kind, notes)
     elif hasattr(data, "__getitem__") and hasattr(data, "__len__") and target is None and not hasattr(data, "shape"):
         made = _arrays(*_from_dataset(data), workload, kind, notes)
     elif target is None or isinstance(target, str):
@@ -94,7 +94,7 @@ def _from_dataset(data) -> tuple[Any, np.ndarray]:
     try:
         pairs = [data[i] for i in range(rows)]
         xs, ys = zip(*((_plain(x), _plain(y)) for x, y in pairs), strict=True)
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, LookupError) as error:
         raise UsageError(f"a Dataset's items must be pairs (x, y): {short(error)}") from None
     if isinstance(xs[0], np.ndarray) and len({x.shape for x in xs}) == 1:
         # torch has an image's colours first

@@ -30,7 +30,7 @@ POOL = 2048
 #: what is said of a configuration: the share of configurations that it beats, and its score, each with a 90 % interval
 SAID = ("percentile", "percentile_low", "percentile_high", "score", "score_low", "score_high")
 #: quantile of the normal distribution that a 90 % interval reaches to
-_Z90 = float(stats.norm.ppf(0.95))
+Z90 = float(stats.norm.ppf(0.95))
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Pretrained:
         rows = np.array([keys[key] for key in row_keys(asked, list(self.space))], dtype=int)
         said = searcher.predict(past, np.arange(len(problem.candidates)))
         std = said.std * self.record.spread
-        ends = np.stack([said.mean, said.mean - _Z90 * std, said.mean + _Z90 * std])
+        ends = np.stack([said.mean, said.mean - Z90 * std, said.mean + Z90 * std])
         share = stats.norm.cdf(ends)
         # the mean of a normal score's percentile: E Φ(z) = Φ(μ / √(1 + σ²))
         share[0] = stats.norm.cdf(said.mean / np.sqrt(1.0 + std**2))
@@ -284,8 +284,9 @@ class Pretrained:
         rising = np.maximum.accumulate(at[0])
         scores = np.interp(share, LEVELS, rising)
         # how the rank may be off, and how the score at a rank may be: two errors that have nothing to do with each other
+        spread = self.record.score_spread.get(info.metric, 1.0)
         for end, errors in ((1, at[1] - at[0]), (2, at[2] - at[0])):
-            apart = np.hypot(scores[end] - scores[0], np.interp(share[0], LEVELS, errors))
+            apart = spread * np.hypot(scores[end] - scores[0], np.interp(share[0], LEVELS, errors))
             scores[end] = scores[0] + (apart if end == 2 else -apart)
         tried, y = np.asarray(past.candidates, dtype=int), sign * np.asarray(past.scores)
         ok = np.isfinite(y)

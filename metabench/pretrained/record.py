@@ -49,6 +49,8 @@ class Record:
     spread: float
     #: metric → how scores follow from ranks (:class:`metabench.pretrained.scale.Scale`)
     scales: Mapping[str, Any]
+    #: metric → factor on the intervals of predicted scores that makes 90 % of them hold there
+    score_spread: Mapping[str, float]
     #: figures of the cross-validation over families
     measured: Mapping[str, float]
     #: the command that makes the folder again

@@ -21,6 +21,7 @@ def cancer(tmp_path_factory):
 
 
 def test_a_file_a_frame_arrays_and_a_torch_dataset_are_the_same_data(cancer):
+    import polars
     import torch
 
     whole = pd.read_csv(cancer)
@@ -29,6 +30,7 @@ def test_a_file_a_frame_arrays_and_a_torch_dataset_are_the_same_data(cancer):
     for found in (
         read(cancer, "target"),
         read(whole, "target"),
+        read(polars.from_pandas(whole), "target"),
         read(X, y),
         read(torched),
         read(torch.tensor(X), torch.tensor(y)),
