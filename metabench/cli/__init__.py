@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from metabench.cli import advise, boards, exchange, look, reports, tables
+from metabench.cli import advise, boards, exchange, explain, look, reports, tables
 from metabench.cli.group import Commands
 
 
@@ -21,6 +21,6 @@ def main() -> None:
     """
 
 
-for module in (look, tables, boards, reports, exchange, advise):
+for module in (look, tables, boards, reports, exchange, advise, explain):
     for command in module.COMMANDS:
         main.add_command(command)

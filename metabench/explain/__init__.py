@@ -9,7 +9,8 @@ Everything is computed from what :meth:`metabench.table.Table.meta_train` gives;
 """
 
 from metabench.explain.effects import effect
-from metabench.explain.importance import importance, summary
+from metabench.explain.importance import importance, summary, survey
 from metabench.explain.optimum import Optimum, optimum
+from metabench.explain.why import Why, why
 
-__all__ = ["Optimum", "effect", "importance", "optimum", "summary"]
+__all__ = ["Optimum", "Why", "effect", "importance", "optimum", "summary", "survey", "why"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -59,11 +59,18 @@ def targets(source: MetaTrain, target: str = "rank") -> np.ndarray:
     return out
 
 
-def forests(source: MetaTrain, target: str = "rank", seed: int = 0) -> Iterator[tuple[TaskInfo, Forest]]:
-    """Each task with a forest fitted to it. Hyperparameters that the workload ignores on its kind of task are left out."""
+def forests(
+    source: MetaTrain, target: str = "rank", seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> Iterator[tuple[TaskInfo, Forest]]:
+    """Each task with a forest fitted to it. Hyperparameters that the workload ignores on its kind of task are left out.
+
+    ``progress`` is told (tasks done, tasks).
+    """
     y = targets(source, target)
     grids: dict[str, tuple[Grid, np.ndarray]] = {}
-    for info, row in zip(source.tasks, y, strict=True):
+    for done, (info, row) in enumerate(zip(source.tasks, y, strict=True)):
+        if progress is not None:
+            progress(done, len(y))
         if info.kind not in grids:
             grid = Grid.of(source.space.for_task(info.kind))
             grids[info.kind] = grid, grid.codes(source.configs)

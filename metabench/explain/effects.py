@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from metabench.registry import suggest
 
 def effect(
     table, workload: str, hyperparameter: str, other: str | None = None, tasks: Sequence[str] | None = None,
-    target: str = "rank", seed: int = 0,
+    target: str = "rank", seed: int = 0, progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Partial dependence on one hyperparameter, or on two, over the tasks of a table.
 
@@ -31,7 +31,9 @@ def effect(
     source = source_of(table, workload, tasks)
     names = [hyperparameter] if other is None else [hyperparameter, other]
     check(source, names)
-    curves = [curve_of(info, forest, names) for info, forest in forests(source, target, seed) if has(forest, names)]
+    curves = [
+        curve_of(info, forest, names) for info, forest in forests(source, target, seed, progress) if has(forest, names)
+    ]
     return average(curves, names)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from metabench.explain.cases import forests, over_families, source_of
+from metabench.explain.effects import average, curve_of
 from metabench.explain.fanova import Forest
 from metabench.metatrain import TaskInfo
 
@@ -30,9 +31,21 @@ def importance(
     ``target`` is ``rank`` or ``score`` (:func:`metabench.explain.cases.targets`). Raises UsageError for a workload, task
     or target that does not exist, and for a task with fewer than eight configurations.
     """
-    source = source_of(table, workload, tasks)
-    rows = [row for info, forest in forests(source, target, seed) for row in shares_of(info, forest)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return survey(table, workload, tasks, target, seed)[0]
+
+
+def survey(
+    table, workload: str, tasks: Sequence[str] | None = None, target: str = "rank", seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:  # fmt: skip
+    """:func:`importance`, and of the same forests the effect of every hyperparameter (:func:`metabench.explain.effect`)."""
+    rows: list[dict[str, Any]] = []
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for info, forest in forests(source_of(table, workload, tasks), target, seed, progress):
+        rows += shares_of(info, forest)
+        for name in forest.grid.place:
+            curves.setdefault(name, []).append(curve_of(info, forest, [name]))
+    return pd.DataFrame(rows, columns=COLUMNS), {name: average(found, [name]) for name, found in curves.items()}
 
 
 def shares_of(info: TaskInfo, forest: Forest) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Another tool's parameters as hyperparameters of a meta-model: names, scales, units and options, and what has none.
 
-``lr`` in [1e-5, 1e-1] is ``learning_rate``; ``log10_lr`` in [−5, −1] is, too; ``"AdamW"`` is ``adamw``. Whatever is not plainly the
-same is left alone and reported.
+``lr`` in [1e-5, 1e-1] is ``learning_rate``; ``log10_lr`` in [−5, −1] is, too; ``"AdamW"`` is ``adamw``. Whatever is not plainly
+the same is left alone and reported.
 """
 
 from __future__ import annotations
@@ -119,13 +119,9 @@ def range_of(name: str, spec: Any) -> Range:
         return spec
     if isinstance(spec, list) and spec:
         return Listed(tuple(spec))
-    if (
-        isinstance(spec, tuple)
-        and len(spec) in (2, 3)
-        and all(isinstance(v, Real) for v in spec[:2])
-        and spec[0] < spec[1]
-    ):
-        if spec[2:] in ((), ("log",)):
+    if isinstance(spec, tuple) and spec[2:] in ((), ("log",)):
+        ends = len(spec) >= 2 and all(isinstance(v, Real) for v in spec[:2])
+        if ends and spec[0] < spec[1]:
             return Numeric(*map(float, spec[:2]), log=len(spec) == 3, whole=all(isinstance(v, int) for v in spec[:2]))
     raise UsageError(
         f"parameter {name}: {spec!r} is no range; write (low, high), (low, high, 'log') or a list of options"
@@ -366,9 +362,9 @@ def _untuned(space: Space, links: Sequence[Link], fixed: MappingABC[str, Any]) -
     out = {name: fixed.get(name, default[name]) for name in space if name not in tuned}
     for name in [*tuned, *fixed]:
         when = space[name].when
-        if when is not None and not when.on_task and when.parent in out and when.parent not in fixed:
-            if out[when.parent] not in when.values:
-                out[when.parent] = when.values[0]
+        free = when is not None and not when.on_task and when.parent in out and when.parent not in fixed
+        if free and out[when.parent] not in when.values:
+            out[when.parent] = when.values[0]
     for name, value in fixed.items():
         try:
             out[name] = space[name].check(value)
