@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -329,9 +330,21 @@ def _write(path: Path, title: str, told: str, page) -> None:
     from metabench.reports import _explained
     from metabench.reports._publish import place
 
-    command = " ".join(["metabench", *(f"'{a}'" if set(a) & set(' {}*"') else a for a in sys.argv[1:])])
-    place(path, _explained.page_of(title, told, command, page).encode())
+    place(path, _explained.page_of(title, told, _command(), page).encode())
     click.echo(f"wrote {path}", err=True)
+
+
+def _command() -> str:
+    """The command that is being run, as one would write it."""
+    context = click.get_current_context()
+    words = ["metabench", *context.command_path.split()[1:]]
+    for p in context.command.params:
+        if context.get_parameter_source(p.name) is not click.core.ParameterSource.COMMANDLINE:
+            continue
+        value = context.params[p.name]
+        for one in value if isinstance(value, tuple) else (value,):
+            words += [*([p.opts[-1]] if isinstance(p, click.Option) else []), *([] if one is True else [str(one)])]
+    return shlex.join(words)
 
 
 def _progress() -> Callable[[int, int], None] | None:

@@ -2,14 +2,16 @@
 
 import json
 import re
+import sys
 
 import pytest
 from click.testing import CliRunner
 
 from metabench.cli import main
+from metabench.explain import Why
 
 STARTER = ["--table", "starter"]
-FEW = [*STARTER, "--task", "iris,wine", "--task", "mlp-glass"]
+FEW = [*STARTER, "--task", "biomed,autompg", "--task", "mlp-anneal"]
 
 
 def run(*args):
@@ -18,12 +20,21 @@ def run(*args):
     return done.exit_code, done.stdout, done.stderr
 
 
+@pytest.fixture(autouse=True)
+def few_points(monkeypatch):
+    module = sys.modules[Why.__module__]
+    monkeypatch.setattr(module, "POINTS", 256)
+    monkeypatch.setattr(module, "_ROUNDS", 40)
+
+
 def sound(path, *expected):
     """A page that needs nothing beside it."""
     text = path.read_text()
     assert all(part in text for part in expected), [part for part in expected if part not in text]
-    assert not re.search(r'(src|href)="(?!#|data:)', text) and "<script" not in text and "http://" not in text.replace(
-        "http://www.w3.org/2000/svg", ""
+    assert (
+        not re.search(r'(src|href)="(?!#|data:)', text)
+        and "<script" not in text
+        and "http://" not in text.replace("http://www.w3.org/2000/svg", "")
     )
     assert "nan" not in re.sub(r"[a-z]*nan[a-z]+|[a-z]+nan[a-z]*", "", text.lower())
 
@@ -33,21 +44,32 @@ def test_importance(tmp_path):
     assert code == 0 and "3 tasks of 3 families" in err and len(out.splitlines()) == 6
     assert out.splitlines()[0].split() == ["hyperparameter", "alone", "95", "%", "total", "tasks"]
     assert "learning_rate" in out
-    sound(tmp_path / "a.html", "Which hyperparameters of mlp matter?", "learning_rate", "metabench explain", "<svg", "Hutter")
-    code, out, _ = run("importance", "--table", "starter", "--task", "iris", "--json")
+    sound(
+        tmp_path / "a.html",
+        "Which hyperparameters of mlp matter?",
+        "learning_rate",
+        "metabench explain importance --table starter --task",
+        "<svg",
+        "Hutter",
+    )
+    code, out, _ = run("importance", "--table", "starter", "--task", "biomed", "--json")
     found = json.loads(out)
     assert code == 0 and found["schema"] == 1 and found["rows"][0]["low"] is None
     assert {"hyperparameter", "interacts_with", "share", "total"} <= set(found["rows"][0])
-    assert {r["task_id"] for r in found["per_task"]} == {"mlp-iris"} and 0 < found["r2"] < 1
+    assert {r["task_id"] for r in found["per_task"]} == {"mlp-biomed"} and 0 < found["r2"] < 1
 
 
 def test_effect_of_one_and_of_two(tmp_path):
-    code, out, err = run("effect", "optimizer", *FEW, "--page", tmp_path / "a.html")
+    code, out, _ = run("effect", "optimizer", *FEW, "--page", tmp_path / "a.html")
     assert code == 0 and len(out.splitlines()) == 9 and out.startswith("optimizer")
     sound(tmp_path / "a.html", "optimizer", "adamw")
-    code, out, _ = run("effect", "depth", "learning_rate", "--table", "starter", "--task", "iris", "--json", "--page",
+    code, out, _ = run("effect", "depth", "learning_rate", "--table", "starter", "--task", "biomed", "--json", "--page",
                        tmp_path / "b.html")  # fmt: skip
-    assert code == 0 and len(json.loads(out)["rows"]) == 4 * 32 and set(json.loads(out)["rows"][0]) >= {"depth", "learning_rate"}
+    assert (
+        code == 0
+        and len(json.loads(out)["rows"]) == 4 * 32
+        and set(json.loads(out)["rows"][0]) >= {"depth", "learning_rate"}
+    )
     sound(tmp_path / "b.html", "depth (rows) and learning rate (columns)")
 
 
@@ -67,11 +89,18 @@ def test_why(tmp_path):
     sound(tmp_path / "a.html", "Why this configuration?", "Shapley")
     data = tmp_path / "my.csv"
     data.write_text("a,b,y\n" + "".join(f"{i % 7},{i * 3 % 11},{'ab'[i % 7 > 3]}\n" for i in range(200)))
-    code, out, _ = run("why", "--data", data, "--target", "y", "--config", '{"optimizer": "sgd", "learning_rate": 0.5}', "--json")
+    code, out, _ = run(
+        "why", "--data", data, "--target", "y", "--config", '{"optimizer": "sgd", "learning_rate": 0.5}', "--json"
+    )
     found = json.loads(out)
-    assert code == 0 and found["config"]["optimizer"] == "sgd" and "beta1" not in found["config"] and len(found["nearest"]) == 3
-    code, out, _ = run("why", "--table", "starter", "--task", "iris", "--rank", 2)
-    assert code == 0 and "like mlp-iris (distance 0.00)" in out
+    assert (
+        code == 0
+        and found["config"]["optimizer"] == "sgd"
+        and "beta1" not in found["config"]
+        and len(found["nearest"]) == 3
+    )
+    code, out, _ = run("why", "--table", "starter", "--task", "biomed", "--rank", 2)
+    assert code == 0 and "like mlp-biomed (distance 0.00)" in out
 
 
 @pytest.mark.parametrize(
@@ -79,7 +108,7 @@ def test_why(tmp_path):
     [
         (["importance", "--table", "nothing"], "unknown table 'nothing'"),
         (["importance", *STARTER, "--workload", "mpl"], "did you mean 'mlp'"),
-        (["importance", *STARTER, "--task", "irs"], "did you mean 'mlp-iris'"),
+        (["importance", *STARTER, "--task", "biomd"], "did you mean 'mlp-biomed'"),
         (["effect", "lr", *STARTER], "unknown hyperparameter 'lr'"),
         (["effect", "depth", "depth", *STARTER], "named twice"),
         (["optimum", "optimizer", *STARTER], "a choice without an order"),
@@ -88,10 +117,10 @@ def test_why(tmp_path):
         (["optimum", *STARTER, "--given", "optimizer=adma"], "did you mean 'adam'"),
         (["optimum", *STARTER, "--given", "depth=deep"], "--given 'depth=deep'"),
         (["why", "--table", "starter"], "--table and --task go together"),
-        (["why", "--data", "x.csv", "--table", "starter", "--task", "iris"], "not both"),
+        (["why", "--data", "x.csv", "--table", "starter", "--task", "biomed"], "not both"),
         (["why", "--table", "starter", "--task", "*"], "name one"),
         (["why", "--config", "{"], "is no JSON object"),
-        (["why", "--config", '{"dept": 2}'], "did you mean 'depth'"),
+        (["why", "--config", '{"dept": 2}'], "unknown hyperparameter 'dept'"),
         (["why", "--config", '{"depth": 99}'], "hyperparameter depth: 99"),
         (["why", "--data", "absent.csv", "--target", "y"], "absent.csv"),
     ],

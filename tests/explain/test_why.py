@@ -1,6 +1,7 @@
 """Why a configuration is recommended: contributions add up, point where the planted optimum lies, and name like tasks."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -28,8 +29,16 @@ def model():
     return Pretrained(record, EmpiricalGP().fit(source), tuple(KnownTask(t, (0,), (0.5,)) for t in source.tasks))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_points():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[explain.Why.__module__], "POINTS", 768)
+        patch.setattr(sys.modules[explain.Why.__module__], "_ROUNDS", 120)
+        yield
+
+
 @pytest.fixture(scope="module")
-def found(model):
+def found(model, few_points):
     return explain.why(model, FAMILY.info(20))
 
 
@@ -44,7 +53,9 @@ def test_contributions_add_up_to_what_is_expected(model, found):
 
 
 def test_a_bad_value_is_blamed(model, found):
-    worse = explain.why(model, FAMILY.info(20), {**found.config, "learning_rate": 1e-4, "momentum": None, "optimizer": "adam"})
+    worse = explain.why(
+        model, FAMILY.info(20), {**found.config, "learning_rate": 1e-4, "momentum": None, "optimizer": "adam"}
+    )
     first = worse.contributions.iloc[0]
     assert first["hyperparameter"] == "learning_rate" and first["points"] < -0.1 and worse.expected < found.expected
 
