@@ -18,11 +18,13 @@ from metabench.cli.output import plain
 from metabench.errors import IncompleteError, MetabenchError, UsageError
 
 COMMANDS = [
-    "benchmark", "card", "check", "doctor", "evaluate", "export", "generate", "import", "leaderboard", "list",
-    "plan", "reference", "rerun", "results", "settings", "speed", "submit", "verify",
+    "benchmark", "card", "check", "doctor", "evaluate", "explain", "explore", "export", "generate", "import",
+    "leaderboard", "list", "plan", "pretrain", "recommend", "reference", "report", "rerun", "results", "settings",
+    "speed", "submit", "tune", "verify",
 ]  # fmt: skip
 PATHS = [[name] for name in COMMANDS] + [
     ["leaderboard", "build"], ["leaderboard", "check"], ["results", "rank"], ["results", "write"],
+    *(["explain", name] for name in ("importance", "effect", "optimum", "why")),
 ]  # fmt: skip
 HEAVY = {"torch", "xgboost", "sklearn", "pandas", "numpy", "pyarrow", "scipy", "rich"}
 
@@ -45,6 +47,7 @@ def fails(status, *args, says, cli=main):
 # -------------------------------------------------------------------- help
 def test_the_commands_are_these():
     assert sorted(main.commands) == COMMANDS
+    assert sorted(main.commands["explain"].commands) == ["effect", "importance", "optimum", "why"]
     assert sorted(main.commands["leaderboard"].commands) == ["build", "ceiling", "check"]
     assert sorted(main.commands["results"].commands) == ["rank", "write"]
 
