@@ -135,7 +135,8 @@ def contents(view: View) -> dict[str, bytes]:
     }
     files |= {f"site/{path}": text.encode() for path, text in pages.site(view)}
     for name, frame in frames.items():
-        files[f"site/data/{name}.csv"] = to_csv(frame)
+        # pairs are many: of those at other marks scores.json has the figures
+        files[f"site/data/{name}.csv"] = to_csv(frame[frame["mark"] == view.mark] if name == "pairs" else frame)
     return dict(sorted(files.items()))
 
 

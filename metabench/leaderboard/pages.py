@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,7 @@ DOWNLOADS = {
     "tasks": "Regret on each task",
     "noise_floor": "Noise floor of each task",
     "controls": "Tests against the first and random",
-    "pairs": "Tests of all pairs",
+    "pairs": "Tests of all pairs at the ranking's mark",
     "friedman": "Friedman tests",
     "critical": "Average ranks and groups",
     "negative_transfer": "Negative transfer",
@@ -81,10 +81,15 @@ def protocol(view: View) -> list[str]:
 
 # ---------------------------------------------------------------- charts
 def panels(
-    series: dict[str, list[Series]], uid: str, where: str, floor: float | None, axis: Axis
+    series: dict[str, list[Series]],
+    uid: str,
+    where: str,
+    floor: float | None,
+    axis: Axis,
+    scales: Sequence[str] = ("log", "linear"),
 ) -> list[dict[str, Any]]:
-    """Regret panels (valid, test) over what ``axis`` says, each on a logarithmic and a linear axis of regret; on the linear one
-    alone where regret goes below 0, as that of noisy test scores does.
+    """Regret panels (valid, test) over what ``axis`` says, each on axes of regret of these ``scales``; on the linear one alone
+    where regret goes below 0, as that of noisy test scores does.
 
     ``where`` ends the chart's title.
     """
@@ -92,8 +97,8 @@ def panels(
     for kind, curves in series.items():
         heading, text = HEADINGS[kind]
         level = floor if kind == "test" else None
-        drawn = {"log": None}
-        for scale in ("linear",) if kind == "test" and charts.below_zero(curves, level) else ("log", "linear"):
+        drawn = {"log": None, "linear": None}
+        for scale in ("linear",) if kind == "test" and charts.below_zero(curves, level) else scales:
             drawn[scale] = charts.regret_panel(
                 curves,
                 uid=f"{uid}-{kind}-{scale}",
@@ -118,7 +123,12 @@ def describe(curves: list[Series], floor: float | None, axis: Axis) -> str:
 
 
 def board_panels(
-    view: View, start: str, uid: str, css: dict[str, str] | None = None, axis: Axis | None = None
+    view: View,
+    start: str,
+    uid: str,
+    css: dict[str, str] | None = None,
+    axis: Axis | None = None,
+    scales: Sequence[str] = ("log", "linear"),
 ) -> list[dict[str, Any]]:
     """The panels of all tasks from one start, over what the board counts, or over SECONDS.
 
@@ -126,19 +136,17 @@ def board_panels(
     """
     axis = axis or view.axis
     draw = view.clock if axis is SECONDS else view.curves
-    series = {kind: draw(start, kind) for kind in kinds(view)}
-    if css is not None:
+    if css is None:
+        series = {kind: draw(start, kind) for kind in kinds(view)}
+    else:
+        banded = [m for m, c in css.items() if c.endswith(" self") or c == "reference"]
         series = {
-            kind: [_restyled(s, css[s.method]) for s in curves if s.method in css] for kind, curves in series.items()
+            kind: [replace(s, css=css[s.method]) for s in draw(start, kind, banded) if s.method in css]
+            for kind in kinds(view)
         }
     where = f"first trials: {STARTS[start][0].lower()}"
     floor = view.scores.floor["test_regret"] if view.has_test else None
-    return panels(series, f"{uid}-{start}", where, floor, axis)
-
-
-def _restyled(s: Series, css: str) -> Series:
-    banded = css.endswith(" self") or css == "reference"
-    return replace(s, css=css) if banded else replace(s, css=css, low=s.mean, high=s.mean)
+    return panels(series, f"{uid}-{start}", where, floor, axis, scales)
 
 
 def kinds(view: View) -> tuple[str, ...]:
@@ -186,7 +194,7 @@ def index(view: View, ranking: dict[str, list[Row]]) -> str:
             start: board_panels(view, start, "clock", axis=SECONDS) for start in view.starts if view.board.by_epochs
         },
         parted={start: _parted(view, start, ranking[start]) for start in view.starts if len(view.workloads) > 1},
-        pairs={start: _matrix(view, start, ranking[start]) for start in view.starts},
+        pairs=_matrix(view, view.start, ranking[view.start]),
         method_kinds=sorted({e.card.kind for e in view.entries.values()}),
         tests={start: _tests(view, start, ranking[start]) for start in view.starts},
         cd={start: _critical(view, start) for start in view.starts},
@@ -287,15 +295,20 @@ def method(view: View, entry: Entry, ranking: dict[str, list[Row]]) -> str:
         own_starts=own,
         mine=of.get(view.start, of[own[0]]),
         shown=list(shown),
-        curves={start: board_panels(view, start, entry.page[8:-5], shown) for start in own},
+        curves={
+            start: board_panels(
+                view, start, entry.page[8:-5], shown, scales=("log", "linear") if start == view.start else ("log",)
+            )
+            for start in own
+        },
         tasks={start: _wins(view, start, entry.name) for start in own},
         usage=usage(view, entry),
     )
 
 
 def beside(view: View, entry: Entry) -> dict[str, str]:
-    """Methods that a method's curves are drawn with → their classes: itself, its twin, the first and the reference."""
-    names = [entry.name, entry.card.twin, next(iter(view.entries)), REFERENCE]
+    """Methods that a method's curves are drawn with → their classes: itself, its twin and the reference."""
+    names = [entry.name, entry.card.twin, REFERENCE]
     shown = [m for m in dict.fromkeys(names) if m in view.entries]
     out = {m: f"c{i}" for i, m in enumerate((m for m in shown if m != REFERENCE), 1)}
     if REFERENCE in shown:
@@ -334,7 +347,7 @@ def _wins(view: View, start: str, name: str) -> list[dict[str, Any]]:
                 "difference": regret - median,
                 # ties share their average rank
                 "rank": (values.index(regret) + 1 + values.index(regret) + values.count(regret)) / 2,
-                "strip": strips.span(regret, values[0], median, values[-1], most),
+                "span": [f"{100 * v / most:.0f}%" for v in (values[0], values[-1], median, regret)],
             }
         )
     return sorted(out, key=lambda t: (t["difference"], t["id"]))

@@ -24,18 +24,6 @@ def interval(value: float, low: float, high: float, most: float, css: str = "") 
     return element("svg", marks, viewBox="0 0 120 16", class_=f"strip series {css}".strip(), aria_hidden="true")
 
 
-def span(value: float, low: float, middle: float, high: float, most: float) -> Markup:
-    """One method's value (dot) on the range of all methods (bar) with their median (tick)."""
-    x = Scale(0.0, most, 4.0, 156.0)
-    marks = [
-        element("line", x1=4, x2=156, y1=8, y2=8, class_="track"),
-        element("line", x1=x(low), x2=x(high), y1=8, y2=8, class_="range"),
-        element("path", d=f"M{number(x(middle))} 2V14", class_="median"),
-        element("circle", cx=x(value), cy=8, r=4.5, class_="dot"),
-    ]
-    return element("svg", marks, viewBox="0 0 160 16", class_="strip wide", aria_hidden="true")
-
-
 def scores(t: Trained) -> Markup:
     """The scores of a task's configurations, as far as they lie near chance or better: half of them lie in the thick part,
     the tick is the median, the dot the best."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -241,6 +241,11 @@ class View:
         """Method → its class in charts."""
         return {m: e.css for m, e in self.entries.items()}
 
+    @property
+    def coloured(self) -> list[str]:
+        """Methods with a colour of their own, and the reference, in the board's order."""
+        return [m for m, css in self.css.items() if css != "other"]
+
     def present(self, start: str) -> list[str]:
         """Methods that were evaluated from a start, in the board's order."""
         return [m for m in self.entries if (start, m) in self._summary]
@@ -319,25 +324,34 @@ class View:
     def _seconds(self) -> dict[tuple[str, str], pd.DataFrame]:
         return dict(list(self.scores.seconds.groupby(["start", "method"])))
 
-    def curves(self, start: str, kind: str) -> list[Series]:
-        """Regret over trials or epochs of every method from one start; ``kind`` is ``valid`` or ``test``."""
-        return self._series(self._curves, start, self._column, kind)
+    def curves(self, start: str, kind: str, banded: Collection[str] | None = None) -> list[Series]:
+        """Regret over trials or epochs of every method from one start; ``kind`` is ``valid`` or ``test``.
 
-    def clock(self, start: str, kind: str) -> list[Series]:
+        ``banded``: the methods whose intervals are drawn; those with a colour of their own, and the reference.
+        """
+        return self._series(self._curves, start, self._column, kind, banded)
+
+    def clock(self, start: str, kind: str, banded: Collection[str] | None = None) -> list[Series]:
         """The same over seconds, where epochs are counted."""
-        return self._series(self._seconds, start, "seconds", kind)
+        return self._series(self._seconds, start, "seconds", kind, banded)
 
     def _series(
-        self, frames: Mapping[tuple[str, str], pd.DataFrame], start: str, column: str, kind: str
+        self,
+        frames: Mapping[tuple[str, str], pd.DataFrame],
+        start: str,
+        column: str,
+        kind: str,
+        banded: Collection[str] | None,
     ) -> list[Series]:
+        banded = self.coloured if banded is None else banded
         columns = (column, f"{kind}_regret", f"{kind}_low", f"{kind}_high")
         out = []
         for method in self.present(start):
             part = frames[start, method]
             part = part.iloc[_thin(part[column].to_list())]
             at, mean, low, high = (part[c] for c in columns)
-            drawn = (at, mean, low.fillna(mean), high.fillna(mean))
-            out.append(Series(method, self.css[method], *(values.tolist() for values in drawn)))
+            ends = (low.fillna(mean), high.fillna(mean)) if method in banded else (mean, mean)
+            out.append(Series(method, self.css[method], *(values.tolist() for values in (at, mean, *ends))))
         return out
 
     def trials_to(self, start: str, method: str, regret: float) -> float | None:
@@ -392,9 +406,11 @@ class View:
         return out
 
     def task_series(self, start: str, task: str) -> list[Series]:
-        """Valid regret at the marks on one task. There are no intervals: the bands have no width."""
+        """Valid regret at the marks on one task, of the methods with a colour and the reference. There are no intervals: the
+        bands have no width."""
         out = []
-        for method, marks in self.on_task(start, task).items():
+        shown = {m: marks for m, marks in self.on_task(start, task).items() if self.css[m] != "other"}
+        for method, marks in shown.items():
             values = [marks[m][0] for m in sorted(marks)]
             out.append(Series(method, self.css[method], sorted(marks), values, values, values))
         return out
