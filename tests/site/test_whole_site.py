@@ -39,7 +39,8 @@ def test_it_reads_without_a_script_and_on_paper(offline, built, name):
     page = offline(built / name, java_script_enabled=False)
     assert page.locator("main h1").is_visible() and page.locator(".script-only:visible").count() == 0
     assert page.locator("main table:visible, main svg:visible, main ul:visible, main p:visible").count() >= 2
-    page.emulate_media(media="print")
+    page.emulate_media(media="print", color_scheme="dark")  # paper is white all the same
+    assert [entry for entry in page.evaluate(CONTRAST) if entry[2] < 4.5] == []
     assert page.locator("header nav:visible, .tools:visible, .skip:visible").count() == 0
     for region in page.locator(".scroll").all():
         assert region.evaluate("e => getComputedStyle(e).overflowX") == "visible"
