@@ -236,3 +236,11 @@ def _scores(trials: Sequence[FrozenTrial], maximize: bool) -> list[float]:
         else:
             out.append(np.nan)
     return out
+
+
+def __getattr__(name: str) -> Any:
+    if name == "MetaPruner":  # another module, which builds on this one
+        from metabench.interop.optuna_pruner import MetaPruner
+
+        return MetaPruner
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

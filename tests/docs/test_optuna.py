@@ -20,9 +20,9 @@ def test_the_page_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
             if kind == "python":
                 exec(compile(block, "docs/optuna.md", "exec"), there)
                 shown.append(capsys.readouterr().out)
-    assert sum(kind == "python" for kind, _ in BLOCKS) == 5 and len(shown) == 5
+    assert sum(kind == "python" for kind, _ in BLOCKS) == 6 and len(shown) == 6
     said = [block for kind, block in BLOCKS if not kind and not block.startswith("pip")]
     # scores differ between processors in their last digits; what the sampler says of itself does not
     assert shown[1].splitlines()[1:] == said[0].splitlines()[1:]
-    assert shown[4] == said[1]
+    assert shown[5] == said[1]
     assert float(shown[1].split(",")[0].strip("[")) > 0.9
