@@ -1,4 +1,4 @@
-"""Data sets of the catalogue and scikit-learn with less or worse data to train on (:mod:`metabench.tasks.variants`).
+"""Data sets with less or worse data to train on; :mod:`metabench.tasks.variants` makes them.
 
 They are tasks when they are asked for by name, ``yeast__half``: a pattern that has no ``__`` leaves them out.
 """
@@ -12,8 +12,15 @@ from metabench import registry
 from metabench.sources.base import Dataset, Listing
 from metabench.sources.bundled import Bundled
 from metabench.sources.catalogue import Catalogue
-from metabench.tasks.variants import FRACTIONS, MARK, VERSION
 
+#: between the name of a data set and that of its variant
+MARK = "__"
+#: variant → share of the training rows
+FRACTIONS = {"half": 1 / 2, "quarter": 1 / 4, "eighth": 1 / 8}
+#: those that make data worse
+WORSE = ("noisy", "imbalanced", "shifted")
+#: part of the fingerprints: raise it when a variant is made otherwise
+VERSION = "1"
 #: data sets of 400 to 2,500 training rows: an eighth is still enough to learn from
 _SMALLER = (
     "anneal", "authorship", "basehock", "blood_transfusion", "breast_w", "car", "cmc", "cnae9", "credit_approval", "ctg",
@@ -28,6 +35,16 @@ _WORSE = (
 )  # fmt: skip
 
 
+def is_variant(name: str) -> bool:
+    """Whether a data set (or task) of that name is a variant of another."""
+    return MARK in name
+
+
+def base(name: str) -> str:
+    """The data set that a variant is made of; itself where it is none."""
+    return name.partition(MARK)[0]
+
+
 class Variants:
     """``<data set>__<variant>``."""
 
@@ -36,7 +53,7 @@ class Variants:
     def __init__(self):
         self._bases = (Catalogue(), Bundled())
         made = [(name, v) for name in _SMALLER for v in FRACTIONS]
-        made += [(name, v) for name in _WORSE for v in ("noisy", "imbalanced", "shifted")]
+        made += [(name, v) for name in _WORSE for v in WORSE]
         self._made_of = {f"{name}{MARK}{variant}": name for name, variant in made}
 
     def names(self) -> list[str]:

@@ -17,26 +17,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from metabench.sources.variants import FRACTIONS, MARK, base, is_variant
 from metabench.tasks.splits import row_hashes
 
-#: variant → share of the training rows
-FRACTIONS = {"half": 1 / 2, "quarter": 1 / 4, "eighth": 1 / 8}
 NOISY, IMBALANCE, SHIFT = 0.2, 10.0, 0.5
-NAMES = (*FRACTIONS, "noisy", "imbalanced", "shifted")
-#: between the name of a data set and that of its variant
-MARK = "__"
-#: part of the fingerprints: raise it when a variant is made otherwise
-VERSION = "1"
-
-
-def is_variant(name: str) -> bool:
-    """Whether a data set (or task) of that name is a variant of another."""
-    return MARK in name
-
-
-def base(name: str) -> str:
-    """The data set that a variant is made of; itself where it is none."""
-    return name.partition(MARK)[0]
 
 
 def thinned(name: str, split: int, train: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -83,4 +67,4 @@ def shifted(name: str, rows, train: np.ndarray, test: np.ndarray, categorical: t
     return out
 
 
-__all__ = ["FRACTIONS", "MARK", "NAMES", "VERSION", "base", "is_variant", "relabelled", "shifted", "thinned"]
+__all__ = ["base", "is_variant", "relabelled", "shifted", "thinned"]
