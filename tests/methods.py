@@ -20,6 +20,8 @@ BASELINES, METAMODELS = _named("baselines", partial=False), _named("metamodels",
 PARTIAL = [*_named("baselines", partial=True), *_named("metamodels", partial=True)]
 #: meta-models that are networks
 NEURAL = [name for name in METAMODELS if issubclass(registry.load("metamodels", name), Neural)]
+#: meta-models whose learning takes long
+SLOW = [*NEURAL, "policy_gradient", "q_learning"]
 #: settings that make a method quick; how it is wired stays the same
 QUICK = {
     "deep_kernel": {"epochs": 4, "rate": 3e-3, "adapt": 2},
@@ -29,6 +31,8 @@ QUICK = {
     "np_attentive": {"epochs": 4, "width": 16, "latent": 4},
     "np_transformer": {"epochs": 4, "layers": 1, "width": 16},
     "pfn": {"epochs": 4, "layers": 1, "width": 16, "bars": 20},
+    "policy_gradient": {"iterations": 2, "width": 8},
+    "q_learning": {"rounds": 2},
     "reptile": {"epochs": 4, "width": 16},
     "rgpe": {"draws": 32},
     "synetune_box": {"inside": "RandomSearch"},

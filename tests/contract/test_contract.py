@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from methods import BASELINES, METAMODELS, NEURAL, PARTIAL, learns, method
+from methods import BASELINES, METAMODELS, PARTIAL, SLOW, learns, method
 
 from metabench import registry, testing
 from metabench.search.base import History, Searcher
@@ -12,7 +12,7 @@ from metabench.tasks.task import Arrays
 @pytest.mark.parametrize("name", [*BASELINES, *METAMODELS, *PARTIAL])
 def test_method(name):
     check = testing.check_metamodel if learns(name) else testing.check_searcher
-    check(method(name, quick=name not in METAMODELS or name in NEURAL))
+    check(method(name, quick=name not in METAMODELS or name in SLOW))
 
 
 @pytest.mark.parametrize("kind", ["classification", "regression"])
