@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from methods import NEURAL, method
+from methods import SLOW, method
 
 from metabench import registry
 from metabench.metamodels._gp import PoolGP, affine_map
@@ -123,7 +123,7 @@ def test_transfer_helps_where_it_must(name):
     """On a planted family five trials find better configurations than five at random."""
     family, configs = PlantedFamily(seed=2), SPACE.sample(48, 2)
     source = family.source(range(20), configs, valid=range(20, 26))
-    model = method(name, quick=name in NEURAL).fit(source)
+    model = method(name, quick=name in SLOW).fit(source)
     random = registry.create("baselines", "random")
     found = {"model": [], "random": []}
     for task in range(100, 112):
