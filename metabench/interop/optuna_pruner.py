@@ -35,8 +35,8 @@ CHECKPOINTS = 12
 class MetaPruner(BasePruner):
     """Prunes a trial when the probability that it ends better than the best finished one is under ``chance``.
 
-    ``model`` is a fitted ``curve``; ``task`` a Task or TaskInfo, or None where nothing is known. Trials report to Optuna at steps 0 …
-    ``n_steps`` − 1, or 1 … ``n_steps``, the last of which is the end of training. ``names`` and ``fixed``:
+    ``model`` is a fitted ``curve``; ``task`` a Task or TaskInfo, or None where nothing is known. Trials report to Optuna at
+    steps 0 … ``n_steps`` − 1, or 1 … ``n_steps``, the last of which is the end of training. ``names`` and ``fixed``:
     :meth:`metabench.interop.mapping.Mapping.build`. Nothing is pruned before a trial has finished. Raises UsageError for fewer
     than two steps or a chance outside (0, 1).
     """
