@@ -191,7 +191,7 @@ def question(board: Board) -> str:
         return f"Searching {_listed(board.shift.test)} with what was learned from {_listed(board.shift.train)}."
     trials = f"What {'one to ' if board.budget < 10 else ''}{board.budget} trials give"
     several = board.workload not in registry.names("workloads")
-    return f"{trials} on data sets never seen{', in every workload' if several else ''}."
+    return f"{trials} on data sets never seen{', in several workloads' if several else ''}."
 
 
 def _listed(values) -> str:
