@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -55,13 +56,7 @@ class Importance(Report):
     def page(self, found: Findings) -> Page:
         frame, about = found.frames["shares"], found.frames["workloads"]
         tops = {w: _single(part).head(3) for w, part in frame.groupby("workload", sort=False)}
-        said = [
-            f"{w}: {', '.join(f'{r.hyperparameter} {percent(r.share)}' for r in top.itertuples())}"
-            for w, top in tops.items()
-        ]
-        firsts = pd.Series([top["hyperparameter"].iloc[0] for top in tops.values()]).value_counts()
-        answer = f"""What a hyperparameter explains alone of the variance of ranks over its space: {"; ".join(said)}.
-            {firsts.index[0]} comes first on {firsts.iloc[0]} of {len(tops)} workloads. {doubt(about)}"""
+        answer = f"""What explains most of the variance of ranks over a workload's space, alone: {leaders(tops)}. {doubt(about)}"""
         method = f"""Functional ANOVA (Hutter, Hoos & Leyton-Brown, ICML 2014): a random forest is fitted to the normal scores of
             the configurations of a task, and its variance over the space is split exactly into what each hyperparameter explains
             alone, what each pair explains beyond, and the rest. Diverged runs rank last.
@@ -87,6 +82,15 @@ class Importance(Report):
         text = """Bars: what a hyperparameter explains alone, with 95 % intervals over families of tasks. R²: how much of the
             scores the forest explains on configurations that it has not seen; shares are of what it explains."""
         return Page(answer, [Section("By workload", text, figures, grids)], method)
+
+
+def leaders(tops: Mapping[str, pd.DataFrame]) -> str:
+    """Hyperparameters that come first somewhere, each with its workloads and shares, those of most workloads first."""
+    found: dict[str, list[str]] = {}
+    for workload, top in tops.items():
+        found.setdefault(top["hyperparameter"].iloc[0], []).append(f"{workload} ({percent(top['share'].iloc[0])})")
+    ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+    return "; ".join(f"{name} on {', '.join(where)}" for name, where in ordered)
 
 
 def doubt(about: pd.DataFrame) -> str:

@@ -286,6 +286,8 @@ def test_importance_names_what_was_planted():
     single = frames["shares"][frames["shares"]["interacts_with"] == ""]
     assert facts["workloads"] == 1 and single.sort_values("rank")["hyperparameter"].iloc[0] == "learning_rate"
     assert frames["workloads"]["tasks"].tolist() == [6]
+    tops = {w: pd.DataFrame({"hyperparameter": [h], "share": [0.3]}) for w, h in (("a", "x"), ("b", "y"), ("c", "y"))}
+    assert importance.leaders(tops).replace("\u202f", "") == "y on b (30%), c (30%); x on a (30%)"
     weak = pd.DataFrame({"workload": ["a", "b"], "r2": [0.05, 0.5]})
     assert importance.doubt(weak).startswith("Of a the forest") and importance.doubt(weak[1:]) == ""
     assert importance.spread(list("abcdefg"), 3) == ["a", "d", "g"] and importance.spread(["a"], 3) == ["a"]
