@@ -56,7 +56,8 @@ class Importance(Report):
     def page(self, found: Findings) -> Page:
         frame, about = found.frames["shares"], found.frames["workloads"]
         tops = {w: _single(part).head(3) for w, part in frame.groupby("workload", sort=False)}
-        answer = f"""What explains most of the variance of ranks over a workload's space, alone: {leaders(tops)}. {doubt(about)}"""
+        answer = f"""What explains most of the variance of ranks over a workload's space, alone: {leaders(tops)}.
+            {doubt(about)}"""
         method = f"""Functional ANOVA (Hutter, Hoos & Leyton-Brown, ICML 2014): a random forest is fitted to the normal scores of
             the configurations of a task, and its variance over the space is split exactly into what each hyperparameter explains
             alone, what each pair explains beyond, and the rest. Diverged runs rank last.
