@@ -222,7 +222,8 @@ def report(folder: Path) -> None:
 def summary() -> str:
     """The table out of RESULTS."""
     found = pd.read_csv(RESULTS)
-    return f"{found['task_id'].nunique()} data sets × {found['seed'].nunique()} seeds:\n\n{markdown(table(found))}\n"
+    trained = f"{found['task_id'].nunique()} of the {len(reserved())} reserved data sets"
+    return f"{trained}, {found['seed'].nunique()} seeds:\n\n{markdown(table(found))}\n"
 
 
 def promises(folder: Path) -> None:
