@@ -48,7 +48,7 @@ class LearnedSchedule(EmpiricalGP):
     facts = ("rest_", "names_", "common_", "idiosyncrasy_")
     grid: ClassVar[dict[str, tuple]] = {"ridge": (0.3, 3.0), "noise": (0.15, 0.4)}
 
-    def __init__(self, ridge: float = 3.0, noise: float = 0.15):
+    def __init__(self, ridge: float = 0.3, noise: float = 0.15):
         if ridge <= 0 or noise <= 0:
             raise UsageError("learned_schedule: ridge and noise must be positive")
         self.ridge = ridge
