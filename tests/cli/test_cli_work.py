@@ -164,8 +164,9 @@ def test_ctrl_c_ends_in_one_line_and_a_sound_table(tmp_path):
     ]
     environment = os.environ | {"METABENCH_FLUSH_SECONDS": "0.1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("t/v1/runs/*.parquet")) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 200
+    sums = tmp_path / "t/v1/SHA256SUMS"  # a run is stored once its file stands here
+    while not (sums.exists() and "runs/" in sums.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -212,7 +213,7 @@ def test_a_board_is_published_and_its_age_noticed(here, monkeypatch):
     code, out, err = run("leaderboard", "build", "--board", "tiny")
     assert code == 0 and f"{folder.name}/site/index.html" in out
     assert "portfolio" in (folder / "site/index.html").read_text()
-    assert run("leaderboard", "check", "--board", "tiny") == (0, "tiny: current\n", "")
+    assert run("leaderboard", "check", "--board", "tiny") == (0, "board tiny: current\n", "")
     (folder / "scores.csv").write_text("")
     code, out, err = run("leaderboard", "check", "--board", "tiny")
     assert code == 1 and "scores.csv" in out and "1 published files are stale" in err

@@ -10,7 +10,7 @@ import metabench as mb
 from metabench.errors import MetabenchError, UsageError
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: make test-cluster")
-tune = pytest.importorskip("ray.tune", reason="Ray has no Tune: make test-cluster")
+tune = pytest.importorskip("ray.tune", reason="Ray has no Tune: make test-cluster", exc_type=ImportError)
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from methods import SLOW, method
+from methods import METAMODELS, SLOW, method
 
 from metabench import registry
 from metabench.metamodels._gp import PoolGP, affine_map
@@ -118,7 +118,7 @@ def test_metric_knn_finds_the_planted_group():
 
 
 # a box says where to look, not what to try first: test_starts_and_boxes.py has a family that it helps on
-@pytest.mark.parametrize("name", [n for n in registry.names("metamodels") if n != "box"])
+@pytest.mark.parametrize("name", [n for n in METAMODELS if n != "box"])
 def test_transfer_helps_where_it_must(name):
     """On a planted family five trials find better configurations than five at random."""
     family, configs = PlantedFamily(seed=2), SPACE.sample(48, 2)
