@@ -489,7 +489,8 @@ def run(out: Path, workers: int) -> None:
         _say(f"    all {report.stored_before:,} networks were trained already")
     fresh = load_table(out / "table/v1")
     table = join([starter, fresh])
-    _say(f"2/4 joined with table starter: {table.runs('mlp', ['seed']).num_rows:,} runs on {len(table.tasks)} tasks")
+    runs = table.runs("mlp", ["task_id"])
+    _say(f"2/4 joined with table starter: {runs.num_rows:,} runs on {len(runs['task_id'].unique())} tasks")
     board = with_tasks(load_board("search"), table, fresh.tasks["family"])
     _say(f"3/4 fitting and searching {len(board.tasks(table, 'test'))} held-out tasks")
     able = [name for name in methods()[0] if set(resolve(name)[0].searcher.requires) <= set(QUICK)]
