@@ -1,14 +1,10 @@
 """The explorer in a browser: from a file, offline, by mouse and by keyboard, at a phone's and a desk's width."""
 
 import re
-import shutil
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-pytestmark = [pytest.mark.site, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")]
+pytestmark = pytest.mark.site
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +23,6 @@ def pages(table, tmp_path_factory):
     out = tmp_path_factory.mktemp("explore")
     build(table, out, called="tiny")
     return out
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,25 +1,14 @@
 """The published reports in a browser: offline, without a script, at both widths, legible in light and dark."""
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FOLDER = Path(__file__).parents[2] / "leaderboards/reports"
 PAGES = sorted(path.name for path in FOLDER.glob("*.html"))
 
-pytestmark = [pytest.mark.site, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+pytestmark = pytest.mark.site
 
 
 def visit(browser, name, width, scheme="light", **settings):
