@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from metabench.pretrained.record import ONE_BY_ONE
+
 if TYPE_CHECKING:
     from metabench.advise.recommend import Recommendation
     from metabench.advise.tune import Trial, Tuning
@@ -19,6 +21,9 @@ def recommended(found: Recommendation) -> Iterator[str]:
     record = found.model.record
     yield of_task(found.task)
     yield f"{record.name}: {record.method}, learned from {record.runs:,} runs on {record.tasks} tasks of table {record.table}"
+    if record.tasks <= ONE_BY_ONE and "random_5" in record.measured:
+        left, drawn = (f"{record.measured[name]:.2f}" for name in ("regret_5", "random_5"))
+        yield f"so few say little: learned from the others, its first 5 left a regret of {left} on each, 5 random ones {drawn}"
     yield ""
     configs = found.configs
     rows = [["", *(f"#{i + 1}" for i in range(len(configs)))]]

@@ -4,6 +4,7 @@ that it did not see."""
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 import tempfile
@@ -20,7 +21,7 @@ from metabench.metamodels.portfolio import Portfolio, regrets
 from metabench.metatrain import MetaTrain
 from metabench.pretrained.known import KnownTask, tasks_to_json
 from metabench.pretrained.model import Z90, Pretrained
-from metabench.pretrained.record import FILES, RECORD, SHIPPED, TASKS, Record
+from metabench.pretrained.record import FILES, ONE_BY_ONE, RECORD, SHIPPED, TASKS, Record
 from metabench.pretrained.scale import FEWEST, LEVELS, Scale
 from metabench.search.base import History, Problem, Surrogate
 
@@ -28,6 +29,7 @@ from metabench.search.base import History, Problem, Surrogate
 OPENING, BEST = 64, 5
 #: of the opening, those whose predicted scores are checked on held-out families
 CHECKED = 10
+#: parts that families are left out in, where there are more than ONE_BY_ONE of them
 FOLDS = 5
 #: chosen by cross-validation on the table core: docs/practitioner.md has the figures
 METHOD = "empirical_gp"
@@ -153,15 +155,17 @@ def _scales(source: MetaTrain) -> dict[str, dict]:
 
 
 def _cross_validated(source: MetaTrain, record: Record) -> Record:
-    """The record with factors on its intervals, and figures, from leaving out fifths of the families in turn.
+    """The record with factors on its intervals, and figures, from leaving out families in turn: each alone where there are
+    at most ONE_BY_ONE, else fifths of them.
 
     ``spearman``: mean rank correlation of predicted with observed percentiles, nothing tried. ``coverage_90``: share of
     observed normal scores within an interval that is not scaled; ``score_coverage_90``: the same of the validation scores of the
     first CHECKED of the opening. ``regret_K``: mean regret (0: the task's best configuration, 1: its median one) of the best
-    of the first K of the opening. Raises nothing: with one family there is nothing to be left out, and no figure.
+    of the first K of the opening; ``random_K``: the regret that K configurations drawn evenly are expected to leave. Raises
+    nothing: with one family there is nothing to be left out, and no figure.
     """
     families = sorted({t.family for t in source.tasks})
-    folds = min(FOLDS, len(families))
+    folds = len(families) if len(families) <= ONE_BY_ONE else FOLDS
     if folds < 2:
         return record
     shuffled = np.random.default_rng(0).permutation(len(families))
@@ -191,14 +195,33 @@ def _cross_validated(source: MetaTrain, record: Record) -> Record:
     figures = {"folds": float(folds), "spearman": np.mean(spearman), "coverage_90": np.mean(np.array(surprise) <= Z90)}
     figures |= {"score_coverage_90": np.mean(np.array(together) <= 1.0)} if together else {}
     figures |= {f"regret_{k}": np.mean(found) for k, found in reached.items()}
+    figures |= {f"random_{k}": np.mean([_of_random(row, k) for row in loss]) for k in reached}
     # divergence is no error of a number: it stays outside of any interval
     wide = {metric: float(np.quantile([v for v in some if np.isfinite(v)], 0.9)) for metric, some in off.items()}
     return replace(
         record,
-        spread=round(float(np.quantile(surprise, 0.9)) / Z90, 4),
+        spread=round(_spread(np.array(surprise)), 4),
         score_spread={metric: round(max(value, 0.1), 4) for metric, value in wide.items()},
         measured={name: round(float(value), 4) for name, value in figures.items()},
     )
+
+
+def _spread(surprise: np.ndarray) -> float:
+    """The factor on predicted standard deviations that makes 90 % intervals hold on tasks that were left out, whose
+    observations lie ``surprise`` [tasks, configurations] of them off. Of fewer than FEWEST tasks the one that needs most
+    decides, and nothing is narrowed: they tell little of all others."""
+    if len(surprise) < FEWEST:
+        return max(1.0, float(np.quantile(surprise, 0.9, axis=1).max()) / Z90)
+    return float(np.quantile(surprise, 0.9)) / Z90
+
+
+def _of_random(loss: np.ndarray, k: int) -> float:
+    """The expected least of ``k`` of the losses [configs] that were seen (not NaN), drawn without replacement."""
+    ordered = np.sort(loss[~np.isnan(loss)])
+    n = len(ordered)
+    # the i-th smallest is the least of those drawn when it is drawn and the others come from the n - 1 - i larger ones
+    ways = np.array([math.comb(n - 1 - i, k - 1) for i in range(n)], dtype=float)
+    return float(ordered @ ways / ways.sum())
 
 
 def _outside(promised, scores: np.ndarray) -> list[float]:

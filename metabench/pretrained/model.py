@@ -55,7 +55,8 @@ class Pretrained:
     """A fitted meta-model that came from :func:`metabench.load_metamodel`.
 
     A *task* is a :class:`metabench.tasks.Task`, a :class:`metabench.metatrain.TaskInfo`, or None where nothing is known
-    (then it is a classification whose score is to be as large as possible). A *history* is what was tried on it:
+    (then it has the kind, metric and direction that all source tasks have; where these differ it is a classification whose
+    score is to be as large as possible). A *history* is what was tried on it:
     :class:`metabench.search.continuous.Trials`, raw scores in order, NaN where a run diverged.
     """
 
@@ -194,7 +195,7 @@ class Pretrained:
     def info(self, task: Task | TaskInfo | None) -> TaskInfo:
         """What may be known of a task. Raises UsageError for a task of another workload."""
         if task is None:
-            return TaskInfo("unknown", "unknown", "", self.workload, "classification", "accuracy", "max", {})
+            return self._unknown
         if task.workload != self.workload:
             raise UsageError(
                 f"{self.name} knows workload {self.workload}, the task {task.task_id} is one of {task.workload}"
@@ -202,6 +203,15 @@ class Pretrained:
         if isinstance(task, TaskInfo):
             return task
         return TaskInfo(**{f.name: getattr(task, f.name) for f in dataclasses.fields(TaskInfo)})
+
+    @cached_property
+    def _unknown(self) -> TaskInfo:
+        """A task of which nothing is known."""
+        agreed = {}
+        for name, usual in (("kind", "classification"), ("metric", "accuracy"), ("direction", "max")):
+            found = {getattr(known.info, name) for known in self.tasks}
+            agreed[name] = found.pop() if len(found) == 1 else usual
+        return TaskInfo("unknown", "unknown", "", self.workload, features={}, **agreed)
 
     @cached_property
     def _names(self) -> list[str]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: format of a folder; another one is refused
 FORMAT = 1
+#: families are left out one by one where there are at most this many of them: what was measured is of few tasks
+ONE_BY_ONE = 10
 RECORD, TASKS = "record.json", "tasks.json"
 SHIPPED = Path(__file__).parent
 #: the files of a folder, the record itself aside

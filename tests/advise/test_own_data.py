@@ -127,9 +127,9 @@ def test_a_recommendation_is_read_in_a_terminal(found):
     )
 
 
-def test_no_metamodel_for_a_workload_is_one_line(cancer):
-    with pytest.raises(UsageError, match="no fitted meta-model ships for workload 'gan'"):
-        mb.recommend(cancer, "target", workload="gan")
+def test_a_metamodel_of_another_workload_is_one_line(cancer):
+    with pytest.raises(UsageError, match="meta-model mlp-v1 is for workload mlp, not for cnn"):
+        mb.recommend(cancer, "target", workload="cnn", model="mlp-v1")
     with pytest.raises(UsageError, match="there is no configuration 4; 3 were asked for"):
         mb.recommend(cancer, "target", k=3).config(4)
 

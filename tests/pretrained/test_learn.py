@@ -30,7 +30,7 @@ def test_what_was_made_opens_and_is_what_the_table_says(folder, table):
     assert len(model.top_configs(k=7)) == 7 and model.space == stored.space("mlp")
     truth = stored.final("mlp", [model.tasks[0].info.task_id])[0].mean(axis=1)
     assert model.tasks[0].scores[0] == pytest.approx(np.nanmax(truth), abs=1e-6)
-    figures = {"folds", "spearman", "coverage_90", "regret_1", "regret_5", "regret_10"}
+    figures = {"folds", "spearman", "coverage_90", *(f"{of}_{k}" for of in ("regret", "random") for k in (1, 5, 10))}
     assert figures <= set(model.record.measured) <= figures | {"score_coverage_90"}
     assert model.record.command == "metabench pretrain mine --table made --workload mlp --method empirical_gp"
 
@@ -90,6 +90,33 @@ def test_the_command_makes_it_and_says_how_good_it_is(table, tmp_path):
         main, ["pretrain", "mine", "--table", str(table), "--out", str(tmp_path / "m")], standalone_mode=False
     )
     assert run.exception is None and "spearman" in run.stdout and (tmp_path / "m/record.json").exists()
+
+
+def test_few_families_are_left_out_one_by_one_and_narrow_nothing(tmp_path):
+    few = synthetic.write(tmp_path / "few/v1", tasks=7, configs=32, seeds=1, workload="forecast")
+    model = mb.load_metamodel(learn.pretrain("mine", str(few), "forecast", out=tmp_path / "mine"))
+    families = {known.info.family for known in model.tasks}
+    assert model.record.measured["folds"] == len(families) and model.record.spread >= 1 and model.record.scales == {}
+    known, unknown = model.tasks[0].info, model.info(None)
+    assert (unknown.kind, unknown.direction) == (known.kind, known.direction)
+
+
+def test_of_few_tasks_the_one_that_needs_most_decides():
+    """A task of whose observations 90 % lie within 2 standard deviations, and five that were foreseen exactly."""
+    surprise = np.zeros((6, 10))
+    surprise[0] = 2.0
+    assert learn._spread(surprise) == pytest.approx(2.0 / learn.Z90)
+    assert learn._spread(0 * surprise) == 1.0
+    assert learn._spread(np.tile(surprise[:1] / 4, (20, 1))) == pytest.approx(0.5 / learn.Z90)
+
+
+def test_what_random_draws_leave_is_that_of_all_draws():
+    from itertools import combinations
+
+    loss = np.array([0.9, 0.0, np.nan, 0.4, 0.7, 1.0])
+    for k in (1, 2, 5):
+        least = [min(some) for some in combinations(loss[~np.isnan(loss)], k)]
+        assert learn._of_random(loss, k) == pytest.approx(np.mean(least))
 
 
 # ---------------------------------------------------------------------------------------------- ranks to scores
