@@ -16,12 +16,18 @@ import numpy as np
 import pandas as pd
 
 from metabench import registry
-from metabench.advise import files
-from metabench.advise.tables import FEW, ROWS, Notes, Read, check_rows, seconds, short, table, target_of
+from metabench.advise import files, unlabelled
+from metabench.advise.tables import ROWS, Notes, Read, check_rows, seconds, short, table, target_of
 from metabench.errors import UsageError
 from metabench.sources.base import Dataset
+from metabench.tasks.views import view
 
 KINDS = ("classification", "regression")
+#: views of no single data set
+_NO_DATA = {
+    "control": "learns simulated systems, not data", "episodes": "learns episodes of many classes",
+    "transfer": "goes from one data set to another",
+}  # fmt: skip
 
 
 def read(
@@ -34,23 +40,34 @@ def read(
     file of lines ``label<TAB>text``; ``.npz`` with arrays ``x`` and ``y``), a DataFrame with a ``target`` column, an array
     of rows whose targets are ``target``, a list of texts or series likewise, or a torch Dataset of (x, y). How arrays are
     read depends on the workload: [n, columns] are tables, [n, height, width(, colours)] images; to ``rnn`` [n, T] and
-    [n, T, channels] are series.
+    [n, T, channels] are series. Where no row has a label (``autoencoder``, ``forecast``, ``transformer``, ...)
+    :mod:`metabench.advise.unlabelled` says what ``data`` may be.
 
     Raises UsageError, in one line, for what cannot be a task of the workload.
     """
     if kind is not None and kind not in KINDS:
         raise registry.suggest(kind, list(KINDS), "kind of task")
     known = registry.load("workloads", workload)
-    notes = Notes()
+    notes, without_labels = Notes(), unlabelled.READERS.get(known.view)
+    if known.view in _NO_DATA:
+        raise UsageError(f"workload {workload} {_NO_DATA[known.view]}; name one of its tasks (`metabench list tasks`)")
     if isinstance(data, str | Path):
         path = Path(data)
         try:
-            made = _from_path(path, target, workload, kind, encoding, notes)
+            if not path.exists():
+                raise UsageError(f"{path}: no such file")
+            made = (
+                without_labels(path, target, encoding, notes)
+                if without_labels
+                else _from_path(path, target, workload, kind, encoding, notes)
+            )
         except UsageError as error:
             raise error if str(error).startswith(str(path)) else UsageError(f"{path}: {error}") from None
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror or error}") from None
         name = name or re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_") or "mine"
+    elif without_labels:
+        made = without_labels(_as_numpy(data), target, encoding, notes)
     elif isinstance(data, pd.DataFrame) or hasattr(data, "to_pandas"):  # polars and Arrow have it
         made = table(data if isinstance(data, pd.DataFrame) else data.to_pandas(), target, kind, notes)
     elif hasattr(data, "__getitem__") and hasattr(data, "__len__") and target is None and not hasattr(data, "shape"):
@@ -60,11 +77,10 @@ def read(
     else:
         made = _arrays(data, target, workload, kind, notes)
     dataset = made.dataset
-    if dataset.modality not in known.modalities or dataset.kind not in known.kinds:
-        takes = f"{' or '.join(known.kinds)} of {' or '.join(known.modalities)}"
+    kinds = known.kinds if view(known.view).kind is None else (view(known.view).kind,)
+    if dataset.modality not in known.modalities or dataset.kind not in kinds:
+        takes = f"{' or '.join(kinds)} of {' or '.join(known.modalities)}"
         raise UsageError(f"workload {workload} takes {takes}; this is {dataset.kind} of {dataset.modality} data")
-    if len(dataset.y) < FEW:
-        notes(f"{len(dataset.y)} rows are few: scores on a fifth of them say little")
     return replace(made, dataset=replace(dataset, name=name or "mine", family=name or "mine"), notes=tuple(notes.said))
 
 
@@ -72,17 +88,13 @@ def _from_path(path: Path, target, workload: str, kind: str | None, encoding: st
     if path.is_dir():
         pictures, labels = files.images(path, notes)
         return _made("image", pictures, pd.Series(labels), "classification", notes)
-    if not path.exists():
-        raise UsageError(f"{path}: no such file")
     ending = path.suffix.lower()
     if ending == ".npz":
         return _arrays(*files.npz(path), workload, kind, notes)
     if "text" in registry.load("workloads", workload).modalities and ending in (".txt", ".tsv", ".tab"):
-        return _texts(*files.lines(path, encoding), kind, notes)
-    if ending not in (".csv", ".tsv", ".tab", ".txt", ".data", ".parquet", ".pq"):
-        raise UsageError(f"{path}: a file is .csv, .tsv, .parquet, .npz, or .txt with lines label<TAB>text")
-    columns = ending in (".parquet", ".pq")
-    frame, rows = files.parquet(path) if columns else files.csv(path, encoding)
+        labels, texts = files.lines(path, encoding)
+        return _texts(texts, labels, kind, notes)
+    frame, rows = files.frame(path, encoding)
     if rows > len(frame):
         notes(f"{rows:,} rows: an even random sample of {len(frame):,} of them is read")
     return table(frame, target, kind, notes, rows)
@@ -97,12 +109,35 @@ def _from_dataset(data) -> tuple[Any, np.ndarray]:
     except (TypeError, ValueError, LookupError) as error:
         raise UsageError(f"a Dataset's items must be pairs (x, y): {short(error)}") from None
     if isinstance(xs[0], np.ndarray) and len({x.shape for x in xs}) == 1:
-        # torch has an image's colours first
-        stacked = np.stack(xs)
-        return (np.moveaxis(stacked, 1, -1) if stacked.ndim == 4 and stacked.shape[1] in (1, 3) else stacked), np.array(
-            ys
-        )
+        return _colours_last(np.stack(xs)), np.array(ys)
     return list(xs), np.array(ys)
+
+
+def _as_numpy(data):
+    """Tensors, Datasets, polars' and Arrow's tables as numpy and pandas have them; all else as it is."""
+    if isinstance(data, np.ndarray | pd.DataFrame | pd.Series):
+        return data
+    if hasattr(data, "to_pandas"):
+        return data.to_pandas()
+    if hasattr(data, "shape"):
+        return _plain(data)
+    if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+        raise UsageError(f"{type(data).__name__} is no data that can be read; give a path, a DataFrame or arrays")
+    if not len(data):
+        raise UsageError("there are no rows")
+    if isinstance(data[0], tuple):
+        return _from_dataset(data)[0]
+    if isinstance(data, list | tuple) and isinstance(data[0], str | int | float):
+        return data
+    try:
+        return _colours_last(np.stack([_plain(data[i]) for i in range(min(len(data), ROWS))]))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"rows of several shapes: {short(error)}") from None
+
+
+def _colours_last(x: np.ndarray) -> np.ndarray:
+    """torch has an image's colours first."""
+    return np.moveaxis(x, 1, -1) if x.ndim == 4 and x.shape[1] in (1, 3) else x
 
 
 def _plain(value):

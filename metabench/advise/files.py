@@ -4,6 +4,7 @@ what it is called is one line."""
 from __future__ import annotations
 
 import codecs
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import pandas as pd
 from metabench.advise.tables import Notes, sampled, short
 from metabench.errors import UsageError
 
+#: what is kept of the parts of a table, and how many rows they have
+Keep = Callable[[Iterable[pd.DataFrame]], tuple[pd.DataFrame, int]]
 #: rows that are read at a time
 CHUNK = 100_000
 #: images of a larger folder that are read on, an even random sample
@@ -21,8 +24,16 @@ SIDE, LARGEST = 32, 64
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
 
-def csv(path: Path, encoding: str) -> tuple[pd.DataFrame, int]:
-    """A table of delimited text (at most ROWS of its rows), and how many rows there are."""
+def frame(path: Path, encoding: str, keep: Keep = sampled) -> tuple[pd.DataFrame, int]:
+    """A table of delimited text or Parquet, by its ending: what is to ``keep`` of its rows, and how many there are."""
+    ending = path.suffix.lower()
+    if ending not in (".csv", ".tsv", ".tab", ".txt", ".data", ".parquet", ".pq"):
+        raise UsageError(f"{path}: a file is .csv, .tsv, .parquet, .npz, or .txt with lines label<TAB>text")
+    return parquet(path, keep) if ending in (".parquet", ".pq") else csv(path, encoding, keep)
+
+
+def csv(path: Path, encoding: str, keep: Keep = sampled) -> tuple[pd.DataFrame, int]:
+    """:func:`frame` of delimited text."""
     known_encoding(path, encoding)
     encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
     try:
@@ -31,7 +42,7 @@ def csv(path: Path, encoding: str) -> tuple[pd.DataFrame, int]:
         delimiter = max(",;\t|", key=lambda mark: (head.count(mark), mark == ","))
         settings = dict(sep=delimiter, encoding=encoding, skipinitialspace=True, na_values=["?"], low_memory=False)
         with pd.read_csv(path, chunksize=CHUNK, **settings) as chunks:
-            return sampled(chunks)
+            return keep(chunks)
     except UnicodeError as error:
         raise UsageError(
             f"{path} is not {encoding.removesuffix('-sig')} text ({short(error)}); name its encoding, such as latin-1 or utf-16"
@@ -40,14 +51,14 @@ def csv(path: Path, encoding: str) -> tuple[pd.DataFrame, int]:
         raise UsageError(f"{path} cannot be read as a table: {short(error)}") from None
 
 
-def parquet(path: Path) -> tuple[pd.DataFrame, int]:
-    """The same of Parquet."""
+def parquet(path: Path, keep: Keep = sampled) -> tuple[pd.DataFrame, int]:
+    """:func:`frame` of Parquet."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            return sampled(batch.to_pandas() for batch in file.iter_batches(CHUNK))
+            return keep(batch.to_pandas() for batch in file.iter_batches(CHUNK))
     except (pa.ArrowException, ValueError) as error:
         raise UsageError(f"{path} cannot be read as Parquet: {short(error)}") from None
 
@@ -60,8 +71,8 @@ def known_encoding(path: Path, encoding: str) -> None:
         raise UsageError(f"{path}: {encoding!r} is no encoding; utf-8, latin-1 and utf-16 are some") from None
 
 
-def npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Arrays ``x`` and ``y``."""
+def npz(path: Path, names: tuple[str, ...] = ("x", "y")) -> tuple[np.ndarray, ...]:
+    """The arrays of those names."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             found = {name.lower(): stored[name] for name in stored.files}
@@ -69,40 +80,58 @@ def npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UsageError(f"{path} cannot be read as numpy arrays without running code: {short(error)}") from None
     except Exception as error:  # zipfile's errors
         raise UsageError(f"{path} is no .npz file: {short(error)}") from None
-    if "x" not in found or "y" not in found:
-        raise UsageError(f"{path} holds {', '.join(found) or 'nothing'}; it needs arrays x and y")
-    return found["x"], found["y"]
+    if set(names) - set(found):
+        needed = f"array{'s' * (len(names) > 1)} {' and '.join(names)}"
+        raise UsageError(f"{path} holds {', '.join(found) or 'nothing'}; it needs {needed}")
+    return tuple(found[name] for name in names)
 
 
-def lines(path: Path, encoding: str) -> tuple[list[str], list[str]]:
-    """Texts and labels of lines ``label<TAB>text``."""
+def text(path: Path, encoding: str, most: int) -> tuple[str, bool]:
+    """The first characters of a file, at most so many, and whether there are more."""
     known_encoding(path, encoding)
-    labels, texts = [], []
+    try:
+        with path.open(encoding=encoding) as file:
+            return file.read(most), bool(file.read(1))
+    except UnicodeError as error:
+        raise _no_text(path, encoding, error) from None
+
+
+def _no_text(path: Path, encoding: str, error: UnicodeError) -> UsageError:
+    return UsageError(f"{path} is not {encoding} text ({short(error)}); name its encoding, such as latin-1")
+
+
+def lines(path: Path, encoding: str, line_is: str = "label<TAB>text") -> tuple[list[str], list[str]]:
+    """What stands before and after the tab of each line."""
+    known_encoding(path, encoding)
+    before, after = [], []
     try:
         with path.open(encoding=encoding) as text:
             for number, line in enumerate(text, 1):
                 if not line.strip():
                     continue
-                label, tab, rest = line.rstrip("\n").partition("\t")
+                first, tab, rest = line.rstrip("\n").partition("\t")
                 if not tab:
-                    raise UsageError(f"{path}, line {number}: no tab; a line is label<TAB>text")
-                labels.append(label.strip())
-                texts.append(rest)
+                    raise UsageError(f"{path}, line {number}: no tab; a line is {line_is}")
+                before.append(first.strip())
+                after.append(rest)
     except UnicodeError as error:
-        raise UsageError(
-            f"{path} is not {encoding} text ({short(error)}); name its encoding, such as latin-1"
-        ) from None
-    return texts, labels
+        raise _no_text(path, encoding, error) from None
+    return before, after
 
 
-def images(folder: Path, notes: Notes) -> tuple[np.ndarray, list[str]]:
-    """uint8 images [n, height, width(, colours)] and their classes: a folder per class, images in it."""
+def images(folder: Path, notes: Notes, labelled: bool = True) -> tuple[np.ndarray, list[str]]:
+    """uint8 images [n, height, width(, colours)] and their classes: a folder per class, images in it; where they are not
+    ``labelled`` all that lie in the folder, however deep."""
     from PIL import Image
 
-    classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    files = [(f, c.name) for c in classes for f in sorted(c.rglob("*")) if f.suffix.lower() in PICTURES and f.is_file()]
-    if len(classes) < 2 or not files:
+    inside = [folder]
+    if labelled:
+        inside = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    files = [(f, c.name) for c in inside for f in sorted(c.rglob("*")) if f.suffix.lower() in PICTURES and f.is_file()]
+    if labelled and len({label for _, label in files}) < 2:
         raise UsageError(f"{folder} needs a folder of images for each of two classes or more")
+    if not files:
+        raise UsageError(f"{folder} has no images ({', '.join(sorted(PICTURES))})")
     if len(files) > IMAGES:
         chosen = np.sort(np.random.default_rng(0x5A3B1E).permutation(len(files))[:IMAGES])
         notes(f"{len(files):,} images: an even random sample of {IMAGES:,} of them is read")
@@ -132,4 +161,4 @@ def square(picture):
     return picture.crop((left, top, left + side, top + side)).resize((SIDE, SIDE))
 
 
-__all__ = ["csv", "images", "lines", "npz", "parquet"]
+__all__ = ["csv", "frame", "images", "lines", "npz", "parquet", "text"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metabench.advise.tables import seconds
+from metabench.advise.tables import Read, seconds
 from metabench.errors import MetabenchError, UsageError
 from metabench.sources.base import Dataset
 from metabench.tasks import Task, preprocess, views
@@ -22,7 +22,7 @@ from metabench.tasks.preprocess import Encoder
 class Inputs:
     """What was fitted for one view: ``facts`` for JSON, ``arrays`` for safetensors."""
 
-    #: table, pixels, image, words or series
+    #: table, pixels, image, words, series, windows, letters or pairs
     form: str
     facts: dict[str, Any]
     arrays: dict[str, np.ndarray]
@@ -32,23 +32,18 @@ class Inputs:
         return _TRANSFORMS[self.form](self.facts, self.arrays, data)
 
 
-def fit(
-    workload, task: Task, data: Dataset, train: np.ndarray, rows: Any, moments: tuple[str, ...], seed: int
-) -> Inputs | None:
+def fit(workload, task: Task, found: Read, train: np.ndarray, rows: Any, seed: int) -> Inputs | None:
     """The inputs of a workload's network on a data set, fitted on ``train`` (positions in ``rows``, the view's examples
     that have a target); None for a view of which none are kept.
 
     Raises MetabenchError when they are not those that ``task`` was trained on.
     """
-    form = {"flat": "table" if isinstance(rows, pd.DataFrame) else "pixels", "image": "image", "words": "words"}.get(
-        workload.view
-    )
-    if workload.view == "sequence" and data.modality == "series":
-        form = "series"
+    form = _form(workload.view, rows, found.dataset)
     if form is None:
         return None
-    facts, arrays = _FITS[form](rows, data, train)
-    made = Inputs(form, facts | {"moments": list(moments)}, arrays)
+    facts, arrays = _FITS[form](rows, found.dataset, train)
+    facts |= {"channels": list(found.channels)} if form == "windows" else {}
+    made = Inputs(form, facts | {"moments": list(found.moments)}, arrays)
     few = train[:256]
     raw = rows.iloc[few] if isinstance(rows, pd.DataFrame) else [rows[i] for i in few]
     if not np.array_equal(_examples(made, raw), task.arrays(seed).x_train[: len(few)]):
@@ -56,10 +51,25 @@ def fit(
     return made
 
 
+def _form(view: str, rows: Any, data: Dataset) -> str | None:
+    if view in ("flat", "reconstruction"):
+        return "table" if isinstance(rows, pd.DataFrame) else "pixels"
+    if view == "sequence":
+        return "series" if data.modality == "series" else None
+    known = {"image": "image", "words": "words", "windows": "windows", "language": "letters", "pairs": "pairs"}
+    return known.get(view)
+
+
 def _examples(made: Inputs, rows) -> np.ndarray:
     """:meth:`Inputs.transform` of rows that are a view's examples already."""
     if made.form in ("words", "series"):
         return (_coded if made.form == "words" else _placed)(made.facts, rows)
+    if made.form == "windows":
+        return _standard(made.facts, np.stack(rows)[:, : views.LAG])
+    if made.form == "letters":
+        return made.transform(["".join(row[:-1]) for row in rows])
+    if made.form == "pairs":
+        return _coded(made.facts, [source for source, _ in rows])
     if made.form in ("pixels", "image"):
         return made.transform(np.stack(rows))
     return Encoder.from_state(made.facts, made.arrays).transform(rows)
@@ -157,8 +167,76 @@ def _placed(facts, rows) -> np.ndarray:
     return np.clip(x, -preprocess.CLIP, preprocess.CLIP)
 
 
+# ---------------------------------------------------------------------------------------------- a series to be forecast
+def _fit_windows(rows: np.ndarray, data: Dataset, train: np.ndarray):
+    known = rows[train]
+    mean, std = known.mean((0, 1)), np.maximum(known.std((0, 1)), 1e-6)
+    return {"mean": mean.tolist(), "std": std.tolist(), "dtype": str(mean.dtype)}, {}
+
+
+def _windows(facts, arrays, data) -> np.ndarray:
+    names = facts["channels"]
+    if isinstance(data, pd.DataFrame):
+        if absent := [c for c in names if c not in data.rename(columns=str)]:
+            raise UsageError(f"the data has no column {absent[0]!r}, which the network was trained on")
+        data = data.rename(columns=str)[names]
+    try:
+        x = np.asarray(data, dtype=np.float32).reshape(len(data), -1)
+    except (TypeError, ValueError):
+        x = np.empty((0, 0))
+    if x.shape[1:] != (len(names),) or len(x) < views.LAG or not np.isfinite(x[-views.LAG :]).all():
+        shape = f"[T, {len(names)}]" if len(names) > 1 else "[T]"
+        raise UsageError(f"this network reads the last {views.LAG} moments of a series {shape}, none of them missing")
+    return _standard(facts, x[None, -views.LAG :])
+
+
+def _standard(facts, x: np.ndarray) -> np.ndarray:
+    mean, std = (np.array(facts[name], dtype=facts["dtype"]) for name in ("mean", "std"))
+    return np.clip((x - mean) / std, -preprocess.CLIP, preprocess.CLIP).astype(np.float32)
+
+
+# ---------------------------------------------------------------------------------------------- a text to be gone on with
+def _fit_letters(rows: np.ndarray, data: Dataset, train: np.ndarray):
+    return {"codes": views.vocabulary(rows, train, 128, reserved=1)[0]}, {}
+
+
+def _letters(facts, arrays, data) -> np.ndarray:
+    """Tokens [n, CONTEXT] of texts: their last characters from the first place on, zeros after them."""
+    if isinstance(data, str | pd.DataFrame) or not all(isinstance(text, str) and text for text in data):
+        raise UsageError("this network reads texts: a list of them, none empty")
+    x = np.zeros((len(data), views.CONTEXT), dtype=np.int32)
+    for i, text in enumerate(data):
+        codes = [facts["codes"].get(letter, 0) for letter in text[-views.CONTEXT :]]
+        x[i, : len(codes)] = codes
+    return x
+
+
+# ---------------------------------------------------------------------------------------------- pairs
+def _fit_pairs(rows, data: Dataset, train: np.ndarray):
+    sources, targets = (views.vocabulary([pair[side] for pair in rows], train, 256)[0] for side in range(2))
+    # symbols of several characters are words
+    words = [any(len(symbol) > 1 for pair in rows for symbol in pair[side]) for side in range(2)]
+    return {"codes": sources, "targets": targets, "length": views.SOURCE, "words": words}, {}
+
+
+def _pairs(facts, arrays, data) -> np.ndarray:
+    """Tokens [n, SOURCE] of sources."""
+    if isinstance(data, str | pd.DataFrame) or not all(isinstance(text, str) and text.strip() for text in data):
+        raise UsageError("this network reads texts: a list of them, none empty")
+    rows = [text.split() if facts["words"][0] else list(text.strip()) for text in data]
+    if long := [text for text, row in zip(data, rows) if len(row) > facts["length"]]:
+        raise UsageError(f"this network reads at most {facts['length']} symbols; {long[0][:40]!r} has more")
+    return _coded(facts, rows)
+
+
 _EMPTY = Dataset("new", "new", "user", "text", "classification", [], None)
-_FITS = {"table": _fit_table, "pixels": _fit_pixels, "image": _fit_image, "words": _fit_words, "series": _fit_series}
-_TRANSFORMS = {"table": _table, "pixels": _pixels, "image": _image, "words": _words, "series": _series}
+_FITS = {
+    "table": _fit_table, "pixels": _fit_pixels, "image": _fit_image, "words": _fit_words, "series": _fit_series,
+    "windows": _fit_windows, "letters": _fit_letters, "pairs": _fit_pairs,
+}  # fmt: skip
+_TRANSFORMS = {
+    "table": _table, "pixels": _pixels, "image": _image, "words": _words, "series": _series, "windows": _windows,
+    "letters": _letters, "pairs": _pairs,
+}  # fmt: skip
 
 __all__ = ["Inputs", "fit"]

@@ -31,7 +31,8 @@ class Recommendation:
     neighbours: tuple[Neighbour, ...]
     #: what was done to the data, a line each
     notes: tuple[str, ...]
-    read: Read
+    #: None for a task that is not a person's data
+    read: Read | None
     #: the file that the data came from, if it came from one
     path: Path | None = None
 
@@ -80,16 +81,29 @@ def recommend(
 ) -> Recommendation:  # fmt: skip
     """The k configurations to train on a person's data; nothing is trained.
 
-    ``data`` and ``target`` are what :func:`metabench.advise.data.read` takes. ``model`` is a fitted meta-model, its name or
+    ``data`` and ``target`` are what :func:`metabench.advise.data.read` takes, or ``data`` is a :class:`metabench.tasks.Task`,
+    which names its workload. ``model`` is a fitted meta-model, its name or
     its folder (default: the newest that ships for the workload). Raises UsageError, in one line, when the data is no
     task of the workload or no meta-model is there for it.
     """
-    fitted = opened(model, workload)
-    found = read(data, target, workload, kind=kind, encoding=encoding)
-    task = task_of(found, workload)
+    fitted, task, found = understood(data, target, workload, model, kind, encoding)
     configs = fitted.top_configs(task, k)
     path = Path(data) if isinstance(data, str | Path) else None
-    return Recommendation(task, fitted, configs, tuple(fitted.nearest(task)), found.notes, found, path)
+    notes = () if found is None else found.notes
+    return Recommendation(task, fitted, configs, tuple(fitted.nearest(task)), notes, found, path)
+
+
+def understood(
+    data: Any, target: Any, workload: str, model: str | Pretrained | None, kind: str | None, encoding: str
+) -> tuple[Pretrained, Task, Read | None]:
+    """The meta-model, the task, and the data that it is made of (None where ``data`` is a task)."""
+    if isinstance(data, Task):
+        if target is not None or kind is not None:
+            raise UsageError(f"{data.task_id} is a task: it has its target")
+        return opened(model, data.workload), data, None
+    fitted = opened(model, workload)
+    found = read(data, target, workload, kind=kind, encoding=encoding)
+    return fitted, task_of(found, workload), found
 
 
 def opened(model: str | Path | Pretrained | None, workload: str) -> Pretrained:

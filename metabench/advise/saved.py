@@ -23,38 +23,60 @@ FORMAT = 1
 WEIGHTS, FACTS = "model.safetensors", "model.json"
 #: rows that are predicted at a time
 BLOCK = 4096
+#: what some networks are built by besides the shapes of their inputs and outputs
+_MORE = ("system", "shots", "source_classes")
 
 
-def write(folder: Path, task: Task, found: Read, config: dict[str, Any], seed: int) -> dict[str, float]:
+def write(folder: Path, task: Task, found: Read | None, config: dict[str, Any], seed: int) -> dict[str, float]:
     """Train a configuration by the plain torch loop, as the engine trained it, and write the network with what it needs to
-    predict from raw rows; ``model.json`` comes last. Returns its validation and test score."""
+    predict from raw rows; ``model.json`` comes last. Returns its validation and test score. ``found`` is None for a task
+    that is not a person's data: then the network alone is kept."""
     from safetensors.numpy import save
 
     workload = registry.create("workloads", task.workload)
     net, scores = _trained(workload, task, config, seed)
     arrays = {f"net.{name}": value.detach().cpu().numpy() for name, value in net.state_dict().items()}
-    rows, target, labels, train = training_part(found.dataset, workload, seed % task.n_splits)
-    inputs = fit(workload, task, found.dataset, train, rows, found.moments, seed)
+    inputs, output = (None, _NUMBERS) if found is None else _around(workload, task, found, seed)
     if inputs is not None:
         arrays |= {f"inputs.{name}": value for name, value in inputs.arrays.items()}
-    y = None if labels or target is None else target[train]
-    output = {
-        "labels": [_plain(label) for label in labels] or None,
-        "mean": 0.0 if y is None else float(y.mean()), "std": 1.0 if y is None else float(y.std() or 1.0),
-    }  # fmt: skip
     sizes = task.arrays(seed)
     description = {
         "format": FORMAT, "workload": task.workload, "config": config, "seed": seed, "kind": task.kind,
-        "metric": task.metric, "scores": scores, "target": found.target,
+        "metric": task.metric, "scores": scores, "target": None if found is None else found.target,
         "inputs": None if inputs is None else {"form": inputs.form, "facts": inputs.facts}, "output": output,
         "shape": list(sizes.shape), "n_outputs": sizes.n_outputs, "n_classes": sizes.n_classes,
         "vocabulary": sizes.vocabulary, "epochs": max(task.checkpoints),
+        **{name: getattr(sizes, name) for name in _MORE},
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FACTS).unlink(missing_ok=True)  # an older one must not stand beside new weights
     write_bytes(folder / WEIGHTS, save({name: np.ascontiguousarray(value) for name, value in arrays.items()}))
     write_bytes(folder / FACTS, json.dumps(description, indent=1, allow_nan=False).encode())
     return scores
+
+
+#: outputs that are numbers as they stand
+_NUMBERS: dict[str, Any] = {"labels": None, "mean": 0.0, "std": 1.0}
+
+
+def _around(workload, task: Task, found: Read, seed: int) -> tuple[Inputs | None, dict[str, Any]]:
+    """What makes a network's inputs of raw rows, and what its outputs mean."""
+    rows, target, labels, train = training_part(found.dataset, workload, seed % task.n_splits)
+    inputs = fit(workload, task, found, train, rows, seed)
+    if inputs is not None and inputs.form == "windows":
+        return inputs, {"labels": None, "mean": inputs.facts["mean"][0], "std": inputs.facts["std"][0]}
+    if inputs is not None and inputs.form in ("letters", "pairs"):
+        return inputs, _NUMBERS | {"labels": _symbols(inputs, task.n_classes)}
+    y = None if labels or target is None else target[train]
+    units = {} if y is None else {"mean": float(y.mean()), "std": float(y.std() or 1.0)}
+    return inputs, _NUMBERS | {"labels": [_plain(label) for label in labels] or None} | units
+
+
+def _symbols(inputs: Inputs, size: int) -> list[str]:
+    """Code → symbol of a text's characters or of targets; "" is none of those that training showed."""
+    codes = inputs.facts["codes" if inputs.form == "letters" else "targets"]
+    names = {code: symbol for symbol, code in codes.items()}
+    return [names.get(code, "") for code in range(size)]
 
 
 def _trained(workload, task: Task, config: dict[str, Any], seed: int):
@@ -102,7 +124,7 @@ class Network:
 
     @property
     def labels(self) -> list | None:
-        """The classes, in the order of :meth:`probabilities`; None for a regression."""
+        """The classes, in the order of :meth:`probabilities`; of what is written its symbols, by code; None of numbers."""
         return self.description["output"]["labels"]
 
     def predict(self, data: Any) -> pd.Series:
@@ -111,35 +133,77 @@ class Network:
         Rows are what was trained on: a DataFrame (or the array [n, columns]), images [n, height, width(, colours)], a
         list of texts, series. A table has the columns that were trained on (others are ignored, the target too); a name
         that training did not see counts as "other", what is missing or no number is filled with the training rows'
-        median. Raises UsageError when a column is absent or the network does not read such rows.
+        median. Of one series ([T], [T, channels] or a DataFrame) its next moments, indexed by how far ahead; of texts the next
+        character; of sources their targets. Raises UsageError when a column is absent or the network does not read such
+        rows.
         """
-        outputs = self._outputs(data)
         index = data.index if isinstance(data, pd.DataFrame) else None
+        form, unit, name = (
+            None if self.inputs is None else self.inputs.form,
+            self.description["output"],
+            self.description["target"],
+        )
+        if form == "pairs":
+            return pd.Series(self._written(data), name="target")
+        if form == "windows":
+            ahead = self.outputs(data)[0] * unit["std"] + unit["mean"]
+            return pd.Series(ahead, index=pd.RangeIndex(1, len(ahead) + 1, name="ahead"), name=name)
+        if self.description["kind"] == "reconstruction":
+            raise UsageError(
+                "this network gives its inputs back: call outputs, or .net on inputs.transform of raw rows"
+            )
         if self.labels is not None:
-            chosen = outputs.argmax(axis=1)
-            return pd.Series([self.labels[i] for i in chosen], index=index, name=self.description["target"])
-        unit = self.description["output"]
-        return pd.Series(outputs[:, 0] * unit["std"] + unit["mean"], index=index, name=self.description["target"])
+            odds = self.probabilities(data)
+            chosen = odds.to_numpy().argmax(axis=1)
+            return pd.Series([odds.columns[i] for i in chosen], index=odds.index, name=name)
+        return pd.Series(self.outputs(data)[:, 0] * unit["std"] + unit["mean"], index=index, name=name)
 
     def probabilities(self, data: Any) -> pd.DataFrame:
-        """Probability of each class for raw rows (a softmax of the outputs). Raises UsageError for a regression."""
-        if self.labels is None:
-            raise UsageError("a regression has no classes; call predict")
-        outputs = self._outputs(data)
+        """Probability of each class (of a text: each character that may come next) for raw rows, a softmax of the outputs.
+        Raises UsageError for a regression."""
+        if self.labels is None or self.inputs is None or self.inputs.form == "pairs":
+            raise UsageError(f"a {self.description['kind']} has no classes here; call predict")
+        outputs = self.outputs(data)
+        labels, index = self.labels, data.index if isinstance(data, pd.DataFrame) else None
+        if self.inputs.form == "letters":  # after the last character of each text; 0 is no character
+            last = [min(len(text), outputs.shape[2]) - 1 for text in data]
+            outputs, labels, index = outputs[np.arange(len(last)), :, last][:, 1:], labels[1:], list(data)
         odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        index = data.index if isinstance(data, pd.DataFrame) else None
-        return pd.DataFrame(odds / odds.sum(axis=1, keepdims=True), index=index, columns=self.labels)
+        return pd.DataFrame(odds / odds.sum(axis=1, keepdims=True), index=index, columns=labels)
 
-    def _outputs(self, data) -> np.ndarray:
+    def outputs(self, data: Any) -> np.ndarray:
+        """What the network says of raw rows, as it says it: float64 [n, outputs]. Raises UsageError for one that says more
+        than one thing, or does not read such rows."""
         import torch
 
         if self.inputs is None:
             raise UsageError(f"a network of workload {self.description['workload']} is kept without its preprocessing; "
                              "call .net on inputs as metabench.tasks prepares them")  # fmt: skip
         x = self.inputs.transform(data)
-        with torch.no_grad():
-            parts = [self.net(_tensor(x[i : i + BLOCK])).numpy() for i in range(0, len(x), BLOCK)]
+        try:
+            with torch.no_grad():
+                parts = [self.net(_tensor(x[i : i + BLOCK])).numpy() for i in range(0, len(x), BLOCK)]
+        except (NotImplementedError, AttributeError):  # no forward, or several outputs
+            raise UsageError(f"a network of workload {self.description['workload']} has parts: call those of .net "
+                             "on inputs.transform of raw rows") from None  # fmt: skip
         return np.concatenate(parts).astype(np.float64) if parts else np.empty((0, self.description["n_outputs"]))
+
+    def _written(self, data: Any) -> list[str]:
+        """The targets of sources, by greedy decoding."""
+        import torch
+
+        from metabench.tasks.views import TARGET
+
+        tokens = _tensor(self.inputs.transform(data))
+        size = tokens.shape[1]
+        # a source ends where the reader does
+        place = torch.arange(size) - (size - (tokens > 0).sum(1))[:, None]
+        with torch.no_grad():
+            said = self.net.decode(torch.where(place < 0, 0, tokens.gather(1, place.clamp_min(0))), TARGET)
+        out, blank = [], " " * self.inputs.facts["words"][1]
+        for row in said.tolist():
+            out.append(blank.join(self.labels[code] for code in row[: row.index(1) if 1 in row else None]))
+        return out
 
 
 def _tensor(x: np.ndarray):
@@ -189,7 +253,7 @@ def _net(description: dict[str, Any], arrays: dict[str, np.ndarray]):
     )
     sizes = Arrays(
         description["kind"], description["metric"], description["n_classes"], *[empty, targets] * 3,
-        vocabulary=description["vocabulary"],
+        vocabulary=description["vocabulary"], **{name: description[name] for name in _MORE if name in description},
     )  # fmt: skip
     net = workload.build(sizes, workload.space.validate(description["config"]), description["seed"]).float()
     net.load_state_dict(

@@ -34,6 +34,8 @@ class Read:
     moments: tuple[str, ...] = ()
     #: what the target is called
     target: str = "target"
+    #: of a series: what its channels are called, the one that is forecast first
+    channels: tuple[str, ...] = ()
     #: rows that there were
     rows: int = 0
 
@@ -65,26 +67,72 @@ def sampled(chunks: Iterable[pd.DataFrame]) -> tuple[pd.DataFrame, int]:
     return (pd.DataFrame() if kept is None else kept), rows
 
 
+def latest(chunks: Iterable[pd.DataFrame]) -> tuple[pd.DataFrame, int]:
+    """The last ROWS rows of some tables, and how many there were."""
+    kept, rows = pd.DataFrame(), 0
+    for chunk in chunks:
+        rows += len(chunk)
+        kept = pd.concat([kept, chunk], ignore_index=True).iloc[-ROWS:] if len(kept) else chunk.iloc[-ROWS:]
+    return kept.reset_index(drop=True), rows
+
+
 def table(frame: pd.DataFrame, target, kind: str | None, notes: Notes, rows: int | None = None) -> Read:
     """A table with a target column; what no network can use is left out."""
+    frame, rows = _bounded(frame, notes, rows)
+    columns = list(frame.columns)
+    if target is None:
+        raise UsageError(f"name the target column; there are {listed(columns)}")
+    known_column(target, columns)
+    y, kind, keep = target_of(frame[target], str(target), kind, notes)
+    check_rows(y, kind, notes)
+    y = y.reset_index(drop=True)
+    X, names, moments = _inputs(frame.loc[keep].drop(columns=target), y, notes)
+    if not X.shape[1]:
+        raise UsageError(f"no column says anything of {target!r}: all others are constant, missing or identify a row")
+    dataset = Dataset("mine", "mine", "user", "tabular", kind, X, y, names)
+    return Read(dataset, moments=moments, target=str(target), rows=rows)
+
+
+def table_alone(frame: pd.DataFrame, target, kind: str, notes: Notes, rows: int | None = None) -> Read:
+    """A table for a task of that kind without targets: ``target`` is a column to leave out, or None."""
+    frame, rows = _bounded(frame, notes, rows)
+    if target is not None:
+        known_column(target, list(frame.columns))
+        notes(f"{target}: is not learned from, left out")
+        frame = frame.drop(columns=target)
+    X, names, moments = _inputs(frame, None, notes)
+    if not X.shape[1]:
+        raise UsageError("no column says anything: all are constant, missing or identify a row")
+    check_count(len(X), notes)
+    return Read(Dataset("mine", "mine", "user", "tabular", kind, X, None, names), moments=moments, rows=rows)
+
+
+def known_column(column, columns: list[str]) -> None:
+    """Raises UsageError unless one of the columns has that name."""
+    if column not in columns:
+        raise registry.suggest(str(column), columns, "target column")
+
+
+def _bounded(frame: pd.DataFrame, notes: Notes, rows: int | None) -> tuple[pd.DataFrame, int]:
+    """At most ROWS rows of a table, its columns called by text, and how many there were."""
     rows = len(frame) if rows is None else rows
     if len(frame) > ROWS:
         notes(f"{len(frame):,} rows: an even random sample of {ROWS:,} of them is read")
         frame, rows = sampled([frame])
     frame = frame.rename(columns=str)
-    columns = list(frame.columns)
     if not len(frame):
         raise UsageError("there are no rows")
-    if target is None:
-        raise UsageError(f"name the target column; there are {listed(columns)}")
-    if target not in columns:
-        raise registry.suggest(str(target), columns, "target column")
+    columns = list(frame.columns)
     if twice := sorted({c for c in columns if columns.count(c) > 1}):
         raise UsageError(f"two columns are called {twice[0]!r}")
-    y, kind, keep = target_of(frame[target], str(target), kind, notes)
-    check_rows(y, kind, notes)
-    X = frame.loc[keep].drop(columns=target).reset_index(drop=True)
-    y = y.reset_index(drop=True)
+    return frame, rows
+
+
+def _inputs(
+    X: pd.DataFrame, y: pd.Series | None, notes: Notes
+) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...]]:
+    """The columns that a network can use, which of them are names, and which were moments in time."""
+    X = X.reset_index(drop=True)
     moments = tuple(c for c in X if pd.api.types.is_datetime64_any_dtype(X[c]))
     X = X.assign(**{c: seconds(X[c]) for c in moments})
     left_out: dict[str, list[str]] = {}
@@ -95,14 +143,11 @@ def table(frame: pd.DataFrame, target, kind: str | None, notes: Notes, rows: int
     for why, names in left_out.items():
         notes(f"{listed(names)}: {why}, left out")
     X = X.drop(columns=[c for names in left_out.values() for c in names])
-    if not X.shape[1]:
-        raise UsageError(f"no column says anything of {target!r}: all others are constant, missing or identify a row")
     named = tuple(c for c in X if not pd.api.types.is_numeric_dtype(X[c]))
     for column in named:
         if (n := X[column].nunique()) > 32:
             notes(f"{column}: {n} different names, of which the 32 commonest count (others are one)")
-    dataset = Dataset("mine", "mine", "user", "tabular", kind, X, y, named)
-    return Read(dataset, moments=moments, target=str(target), rows=rows)
+    return X, named, moments
 
 
 def seconds(column: pd.Series) -> pd.Series:
@@ -125,7 +170,7 @@ def _numbers(column: pd.Series, name: str, notes: Notes) -> pd.Series:
     return found
 
 
-def _useless(column: pd.Series, y: pd.Series) -> str | None:
+def _useless(column: pd.Series, y: pd.Series | None) -> str | None:
     """Why a column says nothing; None when it may."""
     n = len(column)
     if column.isna().all():
@@ -142,7 +187,8 @@ def _useless(column: pd.Series, y: pd.Series) -> str | None:
     if column.notna().all() and (np.diff(column.to_numpy(dtype=float)) == 1).all():
         return "counts the rows"
     if (
-        pd.api.types.is_numeric_dtype(y)
+        y is not None
+        and pd.api.types.is_numeric_dtype(y)
         and n == len(y)
         and np.array_equal(column.to_numpy(dtype=float), y.to_numpy(dtype=float))
     ):
@@ -189,11 +235,16 @@ def target_of(y: pd.Series, name: str, kind: str | None, notes: Notes) -> tuple[
     return values, decided, keep
 
 
+def check_count(rows: int, notes: Notes, what: str = "rows") -> None:
+    """Raises UsageError where there are fewer than FEWEST, and says so where these are few."""
+    if rows < FEWEST:
+        raise UsageError(f"{rows} {what} are too few; at least {FEWEST} are needed, {FEW} or more make sense")
+    if rows < FEW:
+        notes(f"{rows} {what} are few: scores on a fifth of them say little")
+
+
 def check_rows(y: pd.Series, kind: str, notes: Notes) -> None:
-    if len(y) < FEWEST:
-        raise UsageError(
-            f"{len(y)} rows with a target are too few; at least {FEWEST} are needed, {FEW} or more make sense"
-        )
+    check_count(len(y), notes, "rows with a target")
     if kind == "classification":
         counts = y.value_counts()
         rare = counts[counts < MIN_CLASS]

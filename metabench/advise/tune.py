@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metabench.advise.data import Read, read
-from metabench.advise.recommend import configurations, facts, opened, plain, task_of
+from metabench.advise.data import Read
+from metabench.advise.recommend import configurations, facts, plain, understood
 from metabench.advise.search import FIRST, propose
 from metabench.errors import MetabenchError, UsageError
 from metabench.metamodels.common import write_bytes
@@ -143,9 +143,7 @@ def tune(
     """
     if trials < 1:
         raise UsageError(f"{trials} trials are none; at least 1 is needed")
-    fitted = opened(model, workload)
-    found = read(data, target, workload, kind=kind, encoding=encoding)
-    task = task_of(found, workload)
+    fitted, task, found = understood(data, target, workload, model, kind, encoding)
     folder = None if out is None else Path(out)
     key = _key(task, fitted, seed, device, backend)
     made = {} if folder is None else _stored(folder, key)
@@ -176,14 +174,15 @@ def tune(
         if not made.get(DEFAULT):
             keep(DEFAULT, train(DEFAULT, [fitted.space.default()]))
     others = (*made.get(RANDOM, [])[:trials], *made.get(DEFAULT, [])) if compare else ()
-    result = Tuning(task, fitted, tuple(made[TUNED][:trials]), tuple(others), found.notes, None, folder)
+    notes = () if found is None else found.notes
+    result = Tuning(task, fitted, tuple(made[TUNED][:trials]), tuple(others), notes, None, folder)
     best = result.best
     if folder is None:
         return result
     return _kept(result, best, found, folder, seed)
 
 
-def _kept(result: Tuning, best: Trial, found: Read, folder: Path, seed: int) -> Tuning:
+def _kept(result: Tuning, best: Trial, found: Read | None, folder: Path, seed: int) -> Tuning:
     """The best network trained again and written, and the report."""
     from metabench.advise import report, saved
 

@@ -13,11 +13,15 @@ from metabench.errors import UsageError
 
 someone_data = options(
     click.option(
-        "--data", required=True, type=click.Path(path_type=Path), metavar="PATH",
-        help="CSV, TSV or Parquet; a folder with a folder of images per class; .npz with x and y; lines label<TAB>text.",
+        "--data", type=click.Path(path_type=Path), metavar="PATH",
+        help="CSV, TSV or Parquet; a folder with a folder of images per class; .npz with x and y; lines label<TAB>text; what "
+        "else a workload takes: docs/tutorials.",
+    ),
+    click.option(
+        "--task", "task_id", metavar="NAME", help="A task that is known by name instead, such as policy-cartpole."
     ),
     click.option("--target", metavar="COLUMN", help="Column to predict, of a table."),
-    click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="What to train."),
+    click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="What to train on --data."),
     click.option("--model", metavar="NAME|FOLDER", help="Fitted meta-model.  [default: the newest that ships]"),
     click.option(
         "--kind", type=click.Choice(["classification", "regression"]),
@@ -73,8 +77,8 @@ def pretrain(
 @click.option("--rank", default=1, show_default=True, type=click.IntRange(1), help="Of which one, for --snippet.")
 @as_json
 def recommend(
-    data: Path, target: str | None, workload: str, model: str | None, kind: str | None, encoding: str, k: int,
-    snippet: str | None, rank: int, as_json: bool,
+    data: Path | None, task_id: str | None, target: str | None, workload: str, model: str | None, kind: str | None,
+    encoding: str, k: int, snippet: str | None, rank: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Say which hyperparameters to train with on one's own data; nothing is trained.
 
@@ -86,7 +90,13 @@ def recommend(
     if as_json and snippet:
         raise UsageError("--json and --snippet print different things: give one of them")
     found = advise(
-        data, target, workload=workload, k=max(k, rank) if snippet else k, model=model, kind=kind, encoding=encoding
+        _given(data, task_id),
+        target,
+        workload=workload,
+        k=max(k, rank) if snippet else k,
+        model=model,
+        kind=kind,
+        encoding=encoding,
     )
     _tell(found.notes)
     if snippet:
@@ -114,16 +124,17 @@ def recommend(
 )  # fmt: skip
 @as_json
 def tune(
-    data: Path, target: str | None, workload: str, model: str | None, kind: str | None, encoding: str, trials: int,
-    compare: bool, out: Path, seed: int, device: str, as_json: bool,
+    data: Path | None, task_id: str | None, target: str | None, workload: str, model: str | None, kind: str | None,
+    encoding: str, trials: int, compare: bool, out: Path, seed: int, device: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Train on one's own data with the hyperparameters that a meta-model chooses, and keep the best network."""
     from metabench.advise.progress import Progress
     from metabench.advise.tune import tune as search
 
+    given = _given(data, task_id)
     with Progress(trials + (trials + 1) * compare) as progress:
         found = search(
-            data, target, trials=trials, workload=workload, model=model, compare=compare, out=out, kind=kind,
+            given, target, trials=trials, workload=workload, model=model, compare=compare, out=out, kind=kind,
             encoding=encoding, seed=seed, device=device, progress=progress.told,
         )  # fmt: skip
     _tell(found.notes)
@@ -132,6 +143,17 @@ def tune(
     else:
         for line in tuned(found):
             click.echo(line)
+
+
+def _given(data: Path | None, task_id: str | None):
+    """A path, or the task of that name. Raises UsageError unless one of the two is given."""
+    if (data is None) == (task_id is None):
+        raise UsageError("give one of --data and --task")
+    if task_id is None:
+        return data
+    from metabench import tasks
+
+    return tasks.get(task_id)
 
 
 def _tell(notes: tuple[str, ...]) -> None:

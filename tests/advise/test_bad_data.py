@@ -144,7 +144,7 @@ def test_missing_and_infinite_targets_are_left_out():
 
 def test_rare_classes_and_few_rows_are_said():
     found = read(frame(y=["u"] * 30 + ["v"] * 28 + ["w"] * 2), "y")
-    assert said(found, "classes of fewer than 5 rows").startswith("w:") and said(found, "60 rows are few")
+    assert said(found, "classes of fewer than 5 rows").startswith("w:") and said(found, "60 rows with a target are few")
 
 
 def test_what_a_number_is_read_as_is_said_and_may_be_told():
