@@ -81,7 +81,12 @@ def read(
     if dataset.modality not in known.modalities or dataset.kind not in kinds:
         takes = f"{' or '.join(kinds)} of {' or '.join(known.modalities)}"
         raise UsageError(f"workload {workload} takes {takes}; this is {dataset.kind} of {dataset.modality} data")
-    return replace(made, dataset=replace(dataset, name=name or "mine", family=name or "mine"), notes=tuple(notes.said))
+    return replace(
+        made,
+        dataset=replace(dataset, name=name or "mine", family=name or "mine"),
+        notes=tuple(notes.said),
+        encoding=encoding,
+    )
 
 
 def _from_path(path: Path, target, workload: str, kind: str | None, encoding: str, notes: Notes) -> Read:

@@ -2,38 +2,90 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from metabench.advise import files
 from metabench.advise.data import Read
 from metabench.errors import UsageError
-from metabench.tasks import Task
+from metabench.tasks import Task, views
+
+TEMPLATES = Path(__file__).parent / "templates"
 
 
-def script(task: Task, found: Read, path: Path | None, config: dict[str, Any]) -> str:
-    """A script that reads the file, trains the multilayer perceptron of a configuration and prints its scores.
+def script(task: Task, found: Read | None, path: Path | None, config: dict[str, Any]) -> str:
+    """A script that reads the file or folder, trains the network of a configuration and prints its scores.
 
-    It splits the rows by scikit-learn, one way and not metabench's, so its scores are near those that were promised, and
-    not the same. Raises UsageError for data that is no table in a file.
+    It trains on 60 % of all rows; those of a series are cut by time as metabench cuts them, others by scikit-learn, so that
+    scores are near those that were promised, and not the same. Raises UsageError for a workload that no script is written
+    for, and for data that is in no file.
     """
-    if task.workload != "mlp" or task.modality != "tabular" or path is None or path.suffix.lower() == ".npz":
-        raise UsageError("a torch script is written for workload mlp on a table in a file (CSV, TSV, Parquet)")
+    if task.workload not in _FACTS:
+        raise UsageError(
+            f"no torch script is written for workload {task.workload}; for: {', '.join(sorted(_FACTS))}. "
+            "`metabench tune` trains it and keeps the network"
+        )
+    if found is None or path is None:
+        raise UsageError("a torch script reads its data from a file: give the path of one (numpy.savez writes arrays)")
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(TEMPLATES), trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True, undefined=jinja2.StrictUndefined, autoescape=False,
     )  # fmt: skip
     # a Python literal is what a name from the data may become in code, never the name itself
     environment.filters["literal"] = repr
-    data = found.dataset
-    numbers = [str(c) for c in data.X if c not in data.categorical]
-    return environment.get_template("mlp.py.j2").render(
-        path=str(path), parquet=path.suffix.lower() in (".parquet", ".pq"), target=found.target, kind=task.kind,
-        metric=task.metric, numbers=numbers, names=[str(c) for c in data.categorical], moments=list(found.moments),
-        epochs=max(task.checkpoints), config=dict.fromkeys(_OPTIONAL, 0.0) | config,
+    ending = path.suffix.lower()
+    utf8 = found.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+    text = environment.get_template(f"{task.workload}.py.j2").render(
+        path=str(path), npz=ending == ".npz", parquet=ending in (".parquet", ".pq"), target=found.target, kind=task.kind,
+        metric=task.metric, encoding="utf-8-sig" if utf8 else found.encoding, epochs=max(task.checkpoints),
+        config=dict.fromkeys(_OPTIONAL, 0.0) | config, **_FACTS[task.workload](found, ending),
     )  # fmt: skip
+    return re.sub(r"\n{4,}", "\n\n\n", text)
 
 
-#: hyperparameters that a configuration may leave out
-_OPTIONAL = ("label_smoothing", "input_noise", "dropout")
+def _table(found: Read, ending: str) -> dict[str, Any]:
+    data = found.dataset
+    if data.modality != "tabular" or ending == ".npz":
+        raise UsageError("a torch script of workload mlp is written for a table in a file (CSV, TSV, Parquet)")
+    numbers = [str(c) for c in data.X if c not in data.categorical]
+    return {"numbers": numbers, "names": [str(c) for c in data.categorical], "moments": list(found.moments)}
+
+
+def _images(found: Read, ending: str) -> dict[str, Any]:
+    shape = found.dataset.X.shape
+    return {
+        "endings": sorted(files.PICTURES), "flat": len(shape) == 3, "colours": 1 if len(shape) == 3 else shape[3],
+        # images of that size stay as they are when they are scaled to it
+        "squared": files.SIDE if shape[1:3] == (files.SIDE, files.SIDE) else None,
+        "factor": -(-max(shape[1:3]) // views.SIDE),
+    }  # fmt: skip
+
+
+def _texts(found: Read, ending: str) -> dict[str, Any]:
+    return {"words": views.WORDS, "vocabulary": views.VOCABULARY}
+
+
+def _series(found: Read, ending: str) -> dict[str, Any]:
+    if ending != ".npz":
+        raise UsageError("a torch script of workload rnn is written for series in an .npz file with x and y")
+    return {"factor": -(-max(series.shape[1] for series in found.dataset.X) // views.SERIES)}
+
+
+def _forecast(found: Read, ending: str) -> dict[str, Any]:
+    positions = [int(name[1:]) for name in found.channels] if ending == ".npz" else []
+    return {
+        "channels": list(found.channels), "positions": positions, "order": found.order, "lag": views.LAG,
+        "horizon": views.HORIZON,
+    }  # fmt: skip
+
+
+#: workload → what its template needs to know of the data; the template has the workload's name
+_FACTS: dict[str, Callable[[Read, str], dict[str, Any]]] = {
+    "cnn": _images, "forecast": _forecast, "mlp": _table, "rnn": _series, "text": _texts,
+}  # fmt: skip
+#: hyperparameters that a configuration may leave out, or a workload has not
+_OPTIONAL = ("label_smoothing", "input_noise", "dropout", "augmentation")

@@ -36,6 +36,10 @@ class Read:
     target: str = "target"
     #: of a series: what its channels are called, the one that is forecast first
     channels: tuple[str, ...] = ()
+    #: the column that its rows were put in the order of; "" where they stood in order
+    order: str = ""
+    #: of a file of text
+    encoding: str = "utf-8"
     #: rows that there were
     rows: int = 0
 

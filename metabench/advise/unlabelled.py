@@ -96,7 +96,7 @@ def series(data: Any, target, encoding: str, notes: Notes) -> Read:
     if len(data) > ROWS:
         notes(f"{len(data):,} moments: the last {ROWS:,} of them are read")
         data = data.iloc[-ROWS:]
-    values = _channels(data.rename(columns=str), target, notes)
+    values, order = _channels(data.rename(columns=str), target, notes)
     needed = LAG + HORIZON * FEWEST
     if len(values) < needed:
         raise UsageError(
@@ -106,12 +106,13 @@ def series(data: Any, target, encoding: str, notes: Notes) -> Read:
         "mine", "mine", "user", "series", "forecasting", [values.to_numpy(np.float32).T], None, temporal=True
     )
     names = tuple(values.columns)
-    return Read(made, target=names[0], channels=names, rows=len(values) if rows is None else rows)
+    return Read(made, target=names[0], channels=names, order=order, rows=len(values) if rows is None else rows)
 
 
-def _channels(frame: pd.DataFrame, target, notes: Notes) -> pd.DataFrame:
-    """The columns of numbers, the forecast one first, without gaps, in order of time."""
-    columns = list(frame.columns)
+def _channels(frame: pd.DataFrame, target, notes: Notes) -> tuple[pd.DataFrame, str]:
+    """The columns of numbers, the forecast one first, without gaps, in order of time; and the column of that order, if the
+    rows did not stand in it."""
+    columns, ordered = list(frame.columns), ""
     if not len(frame):
         raise UsageError("there are no rows")
     if twice := sorted({c for c in columns if columns.count(c) > 1}):
@@ -124,6 +125,7 @@ def _channels(frame: pd.DataFrame, target, notes: Notes) -> pd.DataFrame:
                 order = when.argsort(kind="stable").to_numpy()
                 numbers = {c: v.iloc[order] for c, v in numbers.items()}
                 notes(f"{column}: the rows are put in its order")
+                ordered = column
     if others := [c for c in columns if c not in numbers]:
         notes(f"{listed(others)}: no numbers, left out")
     if target is None:
@@ -142,7 +144,7 @@ def _channels(frame: pd.DataFrame, target, notes: Notes) -> pd.DataFrame:
     constant = [c for c in found if found[c].nunique() < 2]
     if constant:
         notes(f"{listed(constant)}: constant, left out")
-    return found.drop(columns=constant)
+    return found.drop(columns=constant), ordered
 
 
 def _numbers(column: pd.Series) -> pd.Series | None:

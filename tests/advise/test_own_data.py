@@ -159,5 +159,5 @@ def test_every_optimizer_and_schedule_compiles(found):
 
 def test_no_script_is_written_for_what_is_no_table(tmp_path):
     x = np.random.default_rng(0).random((60, 8, 8))
-    with pytest.raises(UsageError, match="a torch script is written for workload mlp on a table in a file"):
+    with pytest.raises(UsageError, match="a torch script reads its data from a file"):
         mb.recommend(x, np.arange(60) % 2, k=1).snippet()
