@@ -7,19 +7,16 @@ is a note.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from metabench import registry
-from metabench.advise import files, unlabelled
-from metabench.advise.tables import ROWS, Notes, Read, check_rows, seconds, short, table, target_of
+from metabench.advise import arrays, files, unlabelled
+from metabench.advise.tables import Notes, Read, seconds
 from metabench.errors import UsageError
-from metabench.sources.base import Dataset
 from metabench.tasks.views import view
 
 KINDS = ("classification", "regression")
@@ -38,10 +35,10 @@ def read(
 
     ``data`` is a path (CSV, TSV or Parquet with a ``target`` column; a folder with a folder of images per class; a text
     file of lines ``label<TAB>text``; ``.npz`` with arrays ``x`` and ``y``), a DataFrame with a ``target`` column, an array
-    of rows whose targets are ``target``, a list of texts or series likewise, or a torch Dataset of (x, y). How arrays are
+    of rows whose targets are ``target``, a list of texts or series likewise, or a torch Dataset of (x, y). How they are
     read depends on the workload: [n, columns] are tables, [n, height, width(, colours)] images; to ``rnn`` [n, T] and
-    [n, T, channels] are series. Where no row has a label (``autoencoder``, ``forecast``, ``transformer``, ...)
-    :mod:`metabench.advise.unlabelled` says what ``data`` may be.
+    [n, T, channels] are series, and a table has a series a row; to ``text`` it has a column of texts. Where no row has a
+    label (``autoencoder``, ``forecast``, ``transformer``, ...) :mod:`metabench.advise.unlabelled` says what ``data`` may be.
 
     Raises UsageError, in one line, for what cannot be a task of the workload.
     """
@@ -67,15 +64,22 @@ def read(
             raise UsageError(f"{path}: {error.strerror or error}") from None
         name = name or re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_") or "mine"
     elif without_labels:
-        made = without_labels(_as_numpy(data), target, encoding, notes)
+        pairs = known.view == "pairs"
+        rows = data if pairs else arrays.pairs_of(data)[0] if arrays.is_dataset(data) else arrays.rows_of(data)
+        made = without_labels(rows, target, encoding, notes)
     elif isinstance(data, pd.DataFrame) or hasattr(data, "to_pandas"):  # polars and Arrow have it
-        made = table(data if isinstance(data, pd.DataFrame) else data.to_pandas(), target, kind, notes)
-    elif hasattr(data, "__getitem__") and hasattr(data, "__len__") and target is None and not hasattr(data, "shape"):
-        made = _arrays(*_from_dataset(data), workload, kind, notes)
+        frame = arrays.rows_of(data)
+        if target is None or isinstance(target, str | tuple | int):
+            made = arrays.table_for(frame, target, known.modalities, kind, notes)
+        else:
+            made = arrays.labelled(frame, target, known.modalities, kind, notes)
+    elif target is None and arrays.is_dataset(data):
+        made = arrays.labelled(*arrays.pairs_of(data), known.modalities, kind, notes)
     elif target is None or isinstance(target, str):
-        raise UsageError("an array of rows needs its targets: give them as the second argument")
+        arrays.rows_of(data)  # what is no data at all is said first
+        raise UsageError("rows need their targets: give them as the second argument")
     else:
-        made = _arrays(data, target, workload, kind, notes)
+        made = arrays.labelled(data, target, known.modalities, kind, notes)
     dataset = made.dataset
     kinds = known.kinds if view(known.view).kind is None else (view(known.view).kind,)
     if dataset.modality not in known.modalities or dataset.kind not in kinds:
@@ -90,119 +94,26 @@ def read(
 
 
 def _from_path(path: Path, target, workload: str, kind: str | None, encoding: str, notes: Notes) -> Read:
+    modalities = registry.load("workloads", workload).modalities
     if path.is_dir():
+        if "image" not in modalities:
+            raise UsageError(f"{path} is a folder; {arrays.wants(modalities)}")
+        if target is not None:
+            notes(f"the folders name the classes: target {target!r} is not used")
         pictures, labels = files.images(path, notes)
-        return _made("image", pictures, pd.Series(labels), "classification", notes)
+        return arrays.images(pictures, pd.Series(labels), "classification", notes)
     ending = path.suffix.lower()
     if ending == ".npz":
-        return _arrays(*files.npz(path), workload, kind, notes)
-    if "text" in registry.load("workloads", workload).modalities and ending in (".txt", ".tsv", ".tab"):
-        labels, texts = files.lines(path, encoding)
-        return _texts(texts, labels, kind, notes)
+        return arrays.labelled(*files.npz(path), modalities, kind, notes)
+    if "text" in modalities and ending in (".txt", ".tsv", ".tab") and target is None:
+        labels, found = files.lines(path, encoding)
+        return arrays.texts(found, pd.Series(labels, dtype=object), kind, notes)
+    if modalities == ("image",):
+        raise UsageError(f"{path} is no folder; {arrays.wants(modalities)} in an .npz file")
     frame, rows = files.frame(path, encoding)
     if rows > len(frame):
         notes(f"{rows:,} rows: an even random sample of {len(frame):,} of them is read")
-    return table(frame, target, kind, notes, rows)
-
-
-def _from_dataset(data) -> tuple[Any, np.ndarray]:
-    """A torch Dataset (or a list) of (x, y)."""
-    rows = min(len(data), ROWS)
-    try:
-        pairs = [data[i] for i in range(rows)]
-        xs, ys = zip(*((_plain(x), _plain(y)) for x, y in pairs), strict=True)
-    except (TypeError, ValueError, LookupError) as error:
-        raise UsageError(f"a Dataset's items must be pairs (x, y): {short(error)}") from None
-    if isinstance(xs[0], np.ndarray) and len({x.shape for x in xs}) == 1:
-        return _colours_last(np.stack(xs)), np.array(ys)
-    return list(xs), np.array(ys)
-
-
-def _as_numpy(data):
-    """Tensors, Datasets, polars' and Arrow's tables as numpy and pandas have them; all else as it is."""
-    if isinstance(data, np.ndarray | pd.DataFrame | pd.Series):
-        return data
-    if hasattr(data, "to_pandas"):
-        return data.to_pandas()
-    if hasattr(data, "shape"):
-        return _plain(data)
-    if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
-        raise UsageError(f"{type(data).__name__} is no data that can be read; give a path, a DataFrame or arrays")
-    if not len(data):
-        raise UsageError("there are no rows")
-    if isinstance(data[0], tuple):
-        return _from_dataset(data)[0]
-    if isinstance(data, list | tuple) and isinstance(data[0], str | int | float):
-        return data
-    try:
-        return _colours_last(np.stack([_plain(data[i]) for i in range(min(len(data), ROWS))]))
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"rows of several shapes: {short(error)}") from None
-
-
-def _colours_last(x: np.ndarray) -> np.ndarray:
-    """torch has an image's colours first."""
-    return np.moveaxis(x, 1, -1) if x.ndim == 4 and x.shape[1] in (1, 3) else x
-
-
-def _plain(value):
-    """A tensor, an image or a number as numpy has it."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
-    if hasattr(value, "getbands"):
-        value = np.asarray(value)
-    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
-
-
-def _arrays(X, y, workload: str, kind: str | None, notes: Notes) -> Read:
-    X, y = _plain(X), np.asarray(_plain(y))
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim != 1 or len(X) != len(y):
-        raise UsageError(f"{len(X)} rows but targets of shape {list(y.shape)}; each row needs one target")
-    if isinstance(X, Sequence) and len(X) and isinstance(X[0], str):
-        return _texts(list(X), y, kind, notes)
-    series = "series" in registry.load("workloads", workload).modalities
-    if isinstance(X, Sequence):
-        rows = [np.asarray(x, dtype=np.float32) for x in X]
-        if not series or any(x.ndim not in (1, 2) or not x.size for x in rows):
-            raise UsageError(
-                "rows of several shapes; rows of a table are of one length, of series [T] or [T, channels]"
-            )
-    else:
-        if X.dtype.kind not in "fiub":
-            raise UsageError(f"an array of {X.dtype} has no numbers; give a DataFrame where columns are names")
-        rows = X
-    target = pd.Series(y)
-    if series:
-        found = [np.atleast_2d(np.asarray(x, dtype=np.float32).T) for x in rows]
-        return _labelled("series", found, target, kind, notes)
-    if X.ndim == 2:
-        frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])])
-        return table(frame.assign(target=y), "target", kind, notes)
-    if X.ndim in (3, 4):
-        if not np.isfinite(X.astype(np.float64)).all():
-            raise UsageError("the images have numbers that are missing or not finite")
-        return _labelled("image", X, target, kind, notes)
-    raise UsageError(f"an array of shape {list(X.shape)} is neither a table [n, columns] nor images [n, height, width]")
-
-
-def _texts(texts: list[str], labels, kind: str | None, notes: Notes) -> Read:
-    kept = [i for i, text in enumerate(texts) if text.strip()]
-    if len(kept) < len(texts):
-        notes(f"{len(texts) - len(kept)} texts are empty: left out")
-    return _labelled("text", [texts[i] for i in kept], pd.Series(np.asarray(labels)[kept]), kind, notes)
-
-
-def _labelled(modality: str, X, y: pd.Series, kind: str | None, notes: Notes) -> Read:
-    y, kind, keep = target_of(y, "target", kind, notes)
-    X = X[keep] if isinstance(X, np.ndarray) else [X[i] for i in np.flatnonzero(keep)]
-    return _made(modality, X, y, kind, notes)
-
-
-def _made(modality: str, X, y: pd.Series, kind: str, notes: Notes, **more) -> Read:
-    check_rows(y, kind, notes)
-    return Read(Dataset("mine", "mine", "user", modality, kind, X, y.reset_index(drop=True)), rows=len(y), **more)
+    return arrays.table_for(frame, target, modalities, kind, notes, rows)
 
 
 __all__ = ["KINDS", "Read", "read", "seconds"]

@@ -42,7 +42,7 @@ def fit(workload, task: Task, found: Read, train: np.ndarray, rows: Any, seed: i
     if form is None:
         return None
     facts, arrays = _FITS[form](rows, found.dataset, train)
-    facts |= {"channels": list(found.channels)} if form == "windows" else {}
+    facts |= {"channels": list(found.columns)} if form == "windows" else {}
     made = Inputs(form, facts | {"moments": list(found.moments)}, arrays)
     few = train[:256]
     raw = rows.iloc[few] if isinstance(rows, pd.DataFrame) else [rows[i] for i in few]

@@ -66,19 +66,20 @@ def _images(found: Read, ending: str) -> dict[str, Any]:
 
 
 def _texts(found: Read, ending: str) -> dict[str, Any]:
-    return {"words": views.WORDS, "vocabulary": views.VOCABULARY}
+    return {"column": found.columns[0] if found.columns else None, "words": views.WORDS, "vocabulary": views.VOCABULARY}
 
 
 def _series(found: Read, ending: str) -> dict[str, Any]:
-    if ending != ".npz":
-        raise UsageError("a torch script of workload rnn is written for series in an .npz file with x and y")
-    return {"factor": -(-max(series.shape[1] for series in found.dataset.X) // views.SERIES)}
+    if ending != ".npz" and not found.columns:
+        raise UsageError("a torch script of workload rnn is written for series in an .npz file or a table")
+    longest = max(series.shape[1] for series in found.dataset.X)
+    return {"columns": list(found.columns), "factor": -(-longest // views.SERIES)}
 
 
 def _forecast(found: Read, ending: str) -> dict[str, Any]:
-    positions = [int(name[1:]) for name in found.channels] if ending == ".npz" else []
+    positions = [int(name[1:]) for name in found.columns] if ending == ".npz" else []
     return {
-        "channels": list(found.channels), "positions": positions, "order": found.order, "lag": views.LAG,
+        "channels": list(found.columns), "positions": positions, "order": found.order, "lag": views.LAG,
         "horizon": views.HORIZON,
     }  # fmt: skip
 

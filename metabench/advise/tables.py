@@ -34,8 +34,9 @@ class Read:
     moments: tuple[str, ...] = ()
     #: what the target is called
     target: str = "target"
-    #: of a series: what its channels are called, the one that is forecast first
-    channels: tuple[str, ...] = ()
+    #: columns that were read, where a table holds something else: of a series to be forecast its channels, that one first; of
+    #: texts theirs; of a series a row its moments
+    columns: tuple[str, ...] = ()
     #: the column that its rows were put in the order of; "" where they stood in order
     order: str = ""
     #: of a file of text

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from metabench.advise import files
+from metabench.advise.arrays import LARGEST
 from metabench.advise.tables import (
     FEW,
     FEWEST,
@@ -50,6 +51,8 @@ def given_back(data: Any, target, encoding: str, notes: Notes) -> Read:
         return table_alone(data, target, kind, notes, rows)
     if target is not None:
         notes("targets are not learned from, left out")
+    if isinstance(data, list):
+        raise UsageError("rows of several shapes; rows of a table are of one length, images of one size")
     x = np.asarray(data)
     if x.dtype.kind not in "fiub":
         raise UsageError(f"an array of {x.dtype} has no numbers; give a DataFrame where columns are names")
@@ -106,7 +109,7 @@ def series(data: Any, target, encoding: str, notes: Notes) -> Read:
         "mine", "mine", "user", "series", "forecasting", [values.to_numpy(np.float32).T], None, temporal=True
     )
     names = tuple(values.columns)
-    return Read(made, target=names[0], channels=names, order=order, rows=len(values) if rows is None else rows)
+    return Read(made, target=names[0], columns=names, order=order, rows=len(values) if rows is None else rows)
 
 
 def _channels(frame: pd.DataFrame, target, notes: Notes) -> tuple[pd.DataFrame, str]:
@@ -139,6 +142,8 @@ def _channels(frame: pd.DataFrame, target, notes: Notes) -> tuple[pd.DataFrame, 
     if gaps := int(found.isna().to_numpy().sum()):
         notes(f"{gaps} numbers are missing: the last one known stands in for each")
         found = found.ffill().bfill()
+    if found.abs().max(axis=None) > LARGEST:
+        raise UsageError(f"the series has numbers beyond {LARGEST:g}: give them in a larger unit")
     if found[target].nunique() < 2:
         raise UsageError(f"target {target!r} has one value only; there is nothing to forecast")
     constant = [c for c in found if found[c].nunique() < 2]

@@ -97,7 +97,7 @@ def sparkline(trial: Trial) -> str:
 def number(value: Any, digits: int = 4) -> str:
     """A value as people write it."""
     if isinstance(value, float):
-        return "?" if math.isnan(value) else f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
+        return "?" if math.isnan(value) else f"{value:.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:.0f}"
     return str(value)
 
 

@@ -105,11 +105,81 @@ def test_an_npz_of_objects_runs_no_code(tmp_path):
 
 
 def test_data_of_the_wrong_workload():
-    refused("workload text takes classification or regression of text", frame(), "y", workload="text")
+    refused("workload cnn takes classification of image; this is classification of tabular", WAVES, Y, workload="cnn")
     refused("did you mean 'mlp'", frame(), "y", workload="mpl")
 
 
+PICTURES, WAVES, Y = RNG.random((N, 8, 8)), RNG.normal(size=(N, 30)), np.arange(N) % 2
+TEXTS = [f"word{i % 7} good thing" for i in range(N)]
+
+
+@pytest.mark.parametrize(
+    ("workload", "X", "y", "match"),
+    [
+        ("cnn", np.where(PICTURES < 0.1, np.nan, PICTURES), Y, "missing or not finite"),
+        ("cnn", np.ones((N, 8, 8)), Y, "all images are the same"),
+        ("cnn", [PICTURES[0], *np.ones((N - 1, 9, 9))], Y, "rows of several shapes"),
+        ("cnn", PICTURES, RNG.normal(size=N), "takes classification of image; this is regression"),
+        ("cnn", PICTURES[:10], Y[:10], "10 rows with a target are too few"),
+        ("cnn", PICTURES, np.zeros(N), "has one value only"),
+        ("cnn", frame(), "y", "is not read here; give a folder with a folder of images per class"),
+        ("rnn", WAVES[:, 0], Y, r"a row of shape \[\] is no series"),
+        ("rnn", WAVES[:, :1], Y, "of two moments or more"),
+        ("rnn", np.ones((N, 30)), Y, "all numbers of the series are the same"),
+        ("rnn", np.full((N, 30), np.nan), Y, "all numbers of the series are missing"),
+        ("rnn", WAVES * 1e30, Y, "beyond 1e\\+15: give them in a larger unit"),
+        ("rnn", [np.ones((9, 2 + i % 2)) for i in range(N)], Y, "series of 2 and 3 channels; all need the same"),
+        ("rnn", [["a", 1] for _ in range(N)], Y, "has no numbers"),
+        ("rnn", WAVES, np.full(N, np.nan), "has no values"),
+        ("text", [1.0] * N, Y, "texts are strings; '1.0' is none"),
+        ("text", [3, *TEXTS[1:]], Y, "texts are strings; '3' is none"),
+        ("text", [" "] * N, Y, "all texts are empty"),
+        ("text", TEXTS, [f"id{i}" for i in range(N)], "fewer than two of them 5 times"),
+        ("text", TEXTS, None, "rows need their targets"),
+        ("text", frame(), "y", "with columns a, b is not read here; give lines label<TAB>text, or a table"),
+        ("mlp", None, Y, "NoneType is no data that can be read"),
+        ("mlp", {"a": [1]}, Y, "dict is no data that can be read"),
+        ("mlp", [[1, 2], [3]] * 30, Y, "rows of several shapes"),
+        ("mlp", [], [], "there are no rows"),
+        ("mlp", WAVES, Y[:-1], "60 rows but targets of shape"),
+        ("mlp", WAVES + 1j, Y, "has no numbers"),
+    ],
+)  # fmt: skip
+def test_rows_that_no_workload_can_use(workload, X, y, match):
+    refused(match, X, y, workload=workload)
+
+
+def test_a_sparse_matrix_and_a_folder_say_what_to_give(tmp_path):
+    from scipy import sparse
+
+    refused("give a dense array", sparse.csr_matrix(WAVES), Y)
+    refused("is a folder; give lines label<TAB>text", tmp_path, workload="text")
+    refused("is a folder; give x .n, T. or", tmp_path, workload="rnn")
+    frame().to_csv(tmp_path / "a.csv", index=False)
+    refused("is no folder; give a folder with a folder of images per class", tmp_path / "a.csv", "y", workload="cnn")
+    np.savez(tmp_path / "d.npz", x=np.array(5), y=Y)
+    refused("int is no data that can be read", tmp_path / "d.npz", workload="cnn")
+
+
 # ---------------------------------------------------------------------------------------------- treated, and said
+def test_missing_numbers_and_channels_of_series_are_said():
+    x = np.stack([WAVES, np.full_like(WAVES, np.nan)], 2)
+    x[3, :5, 0], x[4, 0, 0] = np.nan, np.inf
+    found = read(x, Y, workload="rnn")
+    assert said(found, "the mean stands in for each").startswith(f"{6 + N * 30} numbers are missing or not finite")
+    assert said(found, "left out").startswith("channel 1: all numbers are missing")
+    assert found.dataset.X[4].shape == (1, 30) and np.isnan(found.dataset.X[4][0, 0])
+
+
+def test_missing_texts_and_targets_are_left_out():
+    found = read([None, np.nan, " ", *TEXTS[3:]], Y, workload="text")
+    assert said(found, "texts are empty").startswith("3 ") and len(found.dataset.X) == N - 3
+    labels = [None, "a", "b", *(["a", "b"] * 30)[: N - 3]]
+    for workload, X in (("cnn", PICTURES), ("rnn", WAVES), ("text", TEXTS)):
+        found = read(X, labels, workload=workload)
+        assert said(found, "missing in 1 row") and len(found.dataset.X) == len(found.dataset.y) == N - 1
+
+
 def test_columns_that_say_nothing_are_left_out_and_said():
     found = read(frame(const="k", gone=np.nan, row=range(N), key=[f"id{i}" for i in range(N)]), "y")
     assert list(found.dataset.X) == ["a", "b"]

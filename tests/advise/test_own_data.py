@@ -102,6 +102,31 @@ def test_series_as_arrays(tmp_path):
         read(x, y[:-1], workload="rnn")
 
 
+def test_lists_columns_and_tables_hold_the_same_rows(tmp_path):
+    import torch
+
+    y, pictures = np.arange(40) % 2, np.random.default_rng(0).random((40, 3, 8, 8))
+    listed = read([torch.tensor(p) for p in pictures], y.tolist(), workload="cnn").dataset
+    np.testing.assert_array_equal(listed.X, np.moveaxis(pictures, 1, -1))
+    texts = [f"film {i} was {'fine' if i % 2 else 'dull'}" for i in range(40)]
+    whole = pd.DataFrame({"text": texts, "stars": range(40), "label": y})
+    whole.to_csv(tmp_path / "films.csv", index=False)
+    for found in (
+        read(texts, y, workload="text"), read(np.array(texts), y, workload="text"),
+        read(pd.Series(texts, index=range(9, 49)), whole["label"], workload="text"),
+        read(whole, "label", workload="text"), read(tmp_path / "films.csv", "label", workload="text"),
+    ):  # fmt: skip
+        assert texts == found.dataset.X and found.dataset.y.tolist() == y.tolist()
+    assert "stars: no texts, left out" in found.notes and found.columns == ("text",) and found.target == "label"
+    waves = np.random.default_rng(0).normal(size=(40, 12))
+    wide = pd.DataFrame(waves).assign(label=y)
+    found = read(wide, "label", workload="rnn")
+    np.testing.assert_allclose(np.stack(found.dataset.X)[:, 0], waves, rtol=1e-6)
+    assert "the 12 columns beside 'label' are read as moments, the first the earliest" in found.notes
+    X = pd.DataFrame(waves, columns=[f"c{i}" for i in range(12)])
+    assert read(X, pd.Series(y, name="c0")).target == "c0_" and read(X.values.tolist(), y).dataset.X.shape == (40, 12)
+
+
 # ---------------------------------------------------------------------------------------------- recommend
 @pytest.fixture(scope="module")
 def found(cancer):

@@ -148,6 +148,24 @@ def test_regressions_on_texts_and_series(tmp_path, capsys):
     run(advised.snippet(1), epochs=1)
 
 
+@pytest.mark.parametrize("workload", ["text", "rnn"])
+def test_texts_and_series_of_a_table(workload, tmp_path, capsys):
+    y = [f"c{i % 2}" for i in range(80)]
+    if workload == "text":
+        whole = pd.DataFrame(
+            {"it's": [f"{'fine' if i % 2 else 'dull'} film" for i in range(80)], "n": range(80), "y": y}
+        )
+        whole.loc[3, "it's"] = None
+    else:
+        whole = pd.DataFrame(RNG.normal(size=(80, 70)) + 3 * (np.arange(80) % 2)[:, None]).assign(y=y)
+        whole.loc[5, 7] = np.inf
+    whole.to_csv(tmp_path / "t.csv", index=False)
+    advised = mb.recommend(tmp_path / "t.csv", "y", workload=workload, k=1)
+    space = run(advised.snippet(1))
+    assert tuple(space["X"].shape[1:]) == advised.task.arrays(0).shape and len(space["X"]) == advised.task.n_rows
+    assert float(capsys.readouterr().out.split("valid ")[1].split(",")[0]) > 0.8
+
+
 def test_images_of_several_sizes_are_cut_alike(tmp_path, capsys):
     for i in range(40):
         (tmp_path / f"c{i % 2}").mkdir(exist_ok=True)

@@ -77,10 +77,10 @@ def test_a_series_in_all_its_forms(tmp_path):
     ):  # fmt: skip
         found = read(data, target, workload="forecast")
         np.testing.assert_allclose(found.dataset.X[0], frame.to_numpy().T, rtol=1e-6)
-        assert found.dataset.temporal and len(found.channels) == 2
+        assert found.dataset.temporal and len(found.columns) == 2
     for alone in (WAVE, list(WAVE), pd.Series(WAVE, name="load"), frame[["load"]]):
         assert read(alone, workload="forecast").dataset.X[0].shape == (1, 400)
-    assert read(frame, "warmth", workload="forecast").channels == ("warmth", "load")
+    assert read(frame, "warmth", workload="forecast").columns == ("warmth", "load")
 
 
 def test_gaps_order_and_columns_of_a_series_are_said():
