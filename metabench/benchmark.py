@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from metabench.scores.prediction import PredictionScores
     from metabench.table import Table
 
-#: the slice that `metabench benchmark` trains on the spot: bundled data sets that no committed table holds
+#: the slice that `metabench benchmark` trains on the spot: bundled data sets that the table starter has not
 FRESH = ("mlp-breast_cancer", "mlp-diabetes", "mlp-iris", "mlp-wine")
 TRACES = "traces.parquet"
 #: packages whose methods `metabench benchmark` runs; those of others may think for minutes over a search
@@ -208,7 +208,10 @@ def predict_board(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{PREDICTIONS}.part")
-        pq.write_table(found, part, compression="zstd")
+        # bytes of like weight side by side take three quarters of the room
+        split = [f"{name}.list.element" for name in ("mean", "std")]
+        names = ["method", "task_id", "cell"]
+        pq.write_table(found, part, compression="zstd", use_dictionary=names, use_byte_stream_split=split)
         part.replace(path)
     except OSError as error:
         raise MetabenchError(f"{path} cannot be written: {error.strerror or error}") from None
@@ -491,7 +494,7 @@ def run(out: Path, workers: int) -> None:
     table = join([starter, fresh])
     runs = table.runs("mlp", ["task_id"])
     _say(f"2/4 joined with table starter: {runs.num_rows:,} runs on {len(runs['task_id'].unique())} tasks")
-    board = with_tasks(load_board("search"), table, fresh.tasks["family"])
+    board = with_tasks(load_board("search", 1), table, fresh.tasks["family"])
     _say(f"3/4 fitting and searching {len(board.tasks(table, 'test'))} held-out tasks")
     able = [name for name in methods()[0] if set(resolve(name)[0].searcher.requires) <= set(QUICK)]
     done = _evaluate(board, table, able, "lite", workers, out / "leaderboard")

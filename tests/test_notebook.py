@@ -17,7 +17,7 @@ def board(tmp_path):
     """The few-shot board, with a random search published on it."""
     folder = tmp_path / "few-shot/v1"
     folder.mkdir(parents=True)
-    shutil.copy(load_board("few-shot").path / "board.toml", folder)
+    shutil.copy(load_board("few-shot", 1).path / "board.toml", folder)
     board = load_board(folder)
     pq.write_table(mb.evaluate("random", board), folder / "traces.parquet")
     return board

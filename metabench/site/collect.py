@@ -25,6 +25,7 @@ from metabench.table.card.facts import NOTES, Facts
 from metabench.table.describe import Description
 from metabench.table.read import Table
 from metabench.table.splits import FILE as SPLITS
+from metabench.tasks.variants import is_variant
 
 #: below the folder of all boards: this site
 SITE = "site"
@@ -248,13 +249,22 @@ class Collection:
         return sorted(out, key=lambda f: (-f.runs, f.table.name))
 
     @cached_property
+    def runs(self) -> int:
+        """How many runs the tables hold; one that is in several counts once."""
+        ids = [f.table.runs(w, ["run_id"])["run_id"].to_numpy() for f in self.facts for w in f.table.workloads]
+        return len(np.unique(np.concatenate(ids))) if ids else 0
+
+    @cached_property
     def places(self) -> dict[str, TaskPlace]:
-        """Task → the table with most of its configurations, of those in which none of its runs is missing."""
+        """Task → the table with most of its configurations, of those in which none of its runs is missing.
+
+        Variants of data sets are left out.
+        """
         found: dict[str, TaskPlace] = {}
         for facts in self.facts:
             for d in facts.workloads:
                 whole = d.tasks.loc[d.tasks["runs"] == d.configs * d.seeds, "task_id"]
-                for task_id in whole:
+                for task_id in whole[~whole.map(is_variant).astype(bool)]:
                     known = found.get(task_id)
                     if known is None or d.configs > known.description.configs:
                         found[task_id] = TaskPlace(facts.table, d)

@@ -88,7 +88,7 @@ def front(c: Collection) -> str:
         boards=[(b, forest(b, b.highlighted) if b.results else []) for b in c.boards],
         flagship=flagship,
         curves=None if flagship is None else leading(flagship),
-        runs=sum(f.runs for f in c.facts), n_tasks=len(c.places), n_datasets=len(_datasets(c)), c=c,
+        runs=c.runs, n_tasks=len(c.places), n_datasets=len(_datasets(c)), c=c,
         workloads=[workload_line(c, name) for name in c.workloads],
         tables=[(f, table_page(f)) for f in c.facts],
         reports=reports(c.root / REPORTS),

@@ -136,7 +136,7 @@ def test_methods_are_timed():
         ("metamodels", {"name": "portfolio"}),
         ("baselines", {"name": "random"}),
         ("tables", {"name": "starter", "version": 1}),
-        ("boards", {"name": "search", "version": 1, "table": "starter v1"}),
+        ("boards", {"name": "search", "version": 2, "table": "core v1"}),
     ],
 )
 def test_lists(what, has):

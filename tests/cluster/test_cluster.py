@@ -205,7 +205,7 @@ def without_times(traces):
 
 
 def test_a_node_is_killed_and_traces_are_those_of_a_local_evaluation(three, monkeypatch):
-    board = load_board("few-shot")
+    board = load_board("few-shot", 1)
     table = load_table(board.dataset, board.dataset_version)
     expected = evaluate(METHODS, board, table, profile="lite")
     compute, killed = run.compute_on_ray, []
@@ -235,7 +235,7 @@ def test_searches_in_lockstep_go_task_by_task(three):
 
 
 def test_predictions_are_those_of_this_machine(three):
-    board = load_board("predict")
+    board = load_board("predict", 1)
     table = load_table(board.dataset, board.dataset_version)
     found, expected = (predict(["gp_mean"], board, table, observed=[0, 5], executor=e) for e in ("ray", "local"))
     assert without_times(found).equals(without_times(expected))

@@ -9,7 +9,7 @@ from fakes import CurveTable, FakeTable, board_for
 
 from metabench import registry
 from metabench.errors import MetabenchError, UsageError
-from metabench.leaderboard.board import load_board
+from metabench.leaderboard.board import board_names, load_board
 from metabench.leaderboard.settings import choose_settings, keep, validation_board
 from metabench.search.base import Searcher
 
@@ -142,7 +142,7 @@ def test_every_declared_grid_names_settings_and_holds_the_default():
             assert len(values) > 1
 
 
-RECORDS = [path for name in ("search", "multi-fidelity") for path in load_board(name).path.glob("settings/*.json")]
+RECORDS = [path for name in board_names() for path in load_board(name).path.parent.glob("v*/settings/*.json")]
 
 
 @pytest.mark.parametrize("path", sorted(RECORDS), ids=lambda p: p.stem)

@@ -8,7 +8,7 @@ from scipy import stats
 
 from metabench.errors import UsageError
 from metabench.evaluate import evaluate
-from metabench.reports import cost, failure, importance, learning_rate, similarity, sources, surrogate
+from metabench.reports import cost, failure, fidelity, importance, learning_rate, similarity, sources, surrogate
 from metabench.reports._intervals import mean_over_families, rank_correlation
 from metabench.reports._searches import Ground, Published, fitted
 from metabench.reports.base import Given
@@ -316,3 +316,34 @@ def test_questions_that_a_table_or_a_board_cannot_answer_are_refused(planted):
         sources.Sources().compute(Given(table))
     with pytest.raises(UsageError, match="no workload of 8 tasks"):
         similarity.most_tasks(FakeTable.planted(tasks=4, configs=16))
+
+
+# ---------------------------------------------------------------- cheap trainings
+def test_agreement_is_across_seeds():
+    full = RNG.normal(size=(40, 2))
+    cheap = np.stack([full[:, 1], -full[:, 0]], axis=1)
+    # seed 0 tells all of the other seed, seed 1 the contrary of all
+    assert fidelity.agreement(cheap[:, [0, 0]], full[:, [0, 1]][:, [1, 1]])["rho"] == pytest.approx(1.0)
+    found = fidelity.agreement(cheap, full)
+    assert found["rho"] == pytest.approx(0.0) and found["regret"] == pytest.approx(0.5)
+    alone = fidelity.agreement(full, full)
+    assert alone["rho"] == pytest.approx(stats.spearmanr(full[:, 0], full[:, 1]).statistic)
+
+
+def test_what_worse_data_cost_who_does_not_choose_anew():
+    """Best on plain data is 0, on worse data 3; by test scores there 3 is the best and 0 half way to the median."""
+    plain, worse = np.array([[5, 5], [1, 1], [0, 0], [2, 2]]), np.array([[1, 1], [0, 0], [0, 0], [2, 2]])
+    tested = np.array([[3, 3], [1, 1], [1, 1], [4, 4]])
+    found = fidelity.moved(plain, worse, tested)
+    assert found == pytest.approx({"kept": 0.5, "anew": 0.0, "extra": 0.5})
+
+
+def test_the_best_configurations_lie_where_they_were_planted():
+    codes = pd.DataFrame({"a": np.linspace(0, 1, 101), "b": 0.5})
+    scores = -np.abs(codes["a"].to_numpy() - 0.25)[:, None] * np.ones((1, 2))
+    assert fidelity.centre(scores, codes).to_dict() == pytest.approx({"a": 0.25, "b": 0.5}, abs=0.011)
+
+
+def test_fidelity_needs_variants():
+    with pytest.raises(UsageError, match="holds no variants of its tasks"):
+        fidelity.Fidelity().compute(Given(FakeTable.planted(tasks=4, configs=8, seeds=2)))
