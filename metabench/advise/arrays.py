@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metabench.advise.tables import ROWS, Notes, Read, check_rows, known_column, listed, short, table, target_of
+from metabench.advise.tables import ROWS, Notes, Read, check_rows, chosen, known_column, listed, short, table, target_of
 from metabench.errors import UsageError
 from metabench.sources.base import Dataset
 
@@ -37,8 +37,9 @@ def plain(value):
     return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
 
 
-def rows_of(data: Any) -> Any:
-    """Rows as one array where they have one shape, else as a list; a DataFrame as it is. Raises UsageError for what has none."""
+def rows_of(data: Any, notes: Notes) -> Any:
+    """Rows as one array where they have one shape, else as a list; a DataFrame as it is. Of a long Dataset a sample is read.
+    Raises UsageError for what has no rows."""
     if hasattr(data, "to_pandas"):  # polars and Arrow
         data = data.to_pandas()
     if isinstance(data, pd.DataFrame):
@@ -52,7 +53,9 @@ def rows_of(data: Any) -> Any:
         raise UsageError("there are no rows")
     if isinstance(data, np.ndarray):
         return data
-    rows = [plain(data[i]) for i in range(min(len(data), ROWS) if not isinstance(data, list | tuple) else len(data))]
+    # one that reads what it is asked for is asked for no more than is used; targets stand beside a list
+    asked = range(len(data)) if isinstance(data, list | tuple) else chosen(len(data), notes).tolist()
+    rows = [plain(data[i]) for i in asked]
     if any(isinstance(row, str) for row in rows):
         return rows
     try:
@@ -79,22 +82,25 @@ def is_dataset(data: Any) -> bool:
     return len(data) > 0 and isinstance(data[0], pair) and len(data[0]) == 2
 
 
-def pairs_of(data: Any) -> tuple[Any, np.ndarray]:
+def pairs_of(data: Any, notes: Notes) -> tuple[Any, np.ndarray]:
     """Rows and targets of a torch Dataset (or a list) of (x, y)."""
     try:
-        xs, ys = zip(*((data[i][0], plain(data[i][1])) for i in range(min(len(data), ROWS))), strict=True)
+        xs, ys = zip(*((x, plain(y)) for x, y in (data[i] for i in chosen(len(data), notes).tolist())), strict=True)
     except (TypeError, ValueError, LookupError) as error:
         raise UsageError(f"a Dataset's items must be pairs (x, y): {short(error)}") from None
-    return rows_of(list(xs)), np.array(ys)
+    return rows_of(list(xs), notes), np.array(ys)
 
 
 def labelled(X: Any, y: Any, modalities: Sequence[str], kind: str | None, notes: Notes) -> Read:
     """Rows and a target for each, as a workload of some modalities sees them."""
-    X, name, y = rows_of(X), str(getattr(y, "name", None) or "target"), np.asarray(plain(y))
+    X, name, y = rows_of(X, notes), str(getattr(y, "name", None) or "target"), np.asarray(plain(y))
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1 or len(X) != len(y):
         raise UsageError(f"{len(X)} rows but targets of shape {list(y.shape)}; each row needs one target")
+    if not isinstance(X, pd.DataFrame) and len(X) > ROWS:
+        keep = chosen(len(X), notes)
+        X, y = X[keep] if isinstance(X, np.ndarray) else [X[i] for i in keep], y[keep]
     target = pd.Series(y)
     if isinstance(X, pd.DataFrame):
         X = X.rename(columns=str)

@@ -65,18 +65,24 @@ def read(
         name = name or re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_") or "mine"
     elif without_labels:
         pairs = known.view == "pairs"
-        rows = data if pairs else arrays.pairs_of(data)[0] if arrays.is_dataset(data) else arrays.rows_of(data)
+        rows = (
+            data
+            if pairs
+            else arrays.pairs_of(data, notes)[0]
+            if arrays.is_dataset(data)
+            else arrays.rows_of(data, notes)
+        )
         made = without_labels(rows, target, encoding, notes)
     elif isinstance(data, pd.DataFrame) or hasattr(data, "to_pandas"):  # polars and Arrow have it
-        frame = arrays.rows_of(data)
+        frame = arrays.rows_of(data, notes)
         if target is None or isinstance(target, str | tuple | int):
             made = arrays.table_for(frame, target, known.modalities, kind, notes)
         else:
             made = arrays.labelled(frame, target, known.modalities, kind, notes)
     elif target is None and arrays.is_dataset(data):
-        made = arrays.labelled(*arrays.pairs_of(data), known.modalities, kind, notes)
+        made = arrays.labelled(*arrays.pairs_of(data, notes), known.modalities, kind, notes)
     elif target is None or isinstance(target, str):
-        arrays.rows_of(data)  # what is no data at all is said first
+        arrays.rows_of(data, notes)  # what is no data at all is said first
         raise UsageError("rows need their targets: give them as the second argument")
     else:
         made = arrays.labelled(data, target, known.modalities, kind, notes)
@@ -106,7 +112,7 @@ def _from_path(path: Path, target, workload: str, kind: str | None, encoding: st
     if ending == ".npz":
         return arrays.labelled(*files.npz(path), modalities, kind, notes)
     if "text" in modalities and ending in (".txt", ".tsv", ".tab") and target is None:
-        labels, found = files.lines(path, encoding)
+        labels, found = files.lines(path, encoding, notes)
         return arrays.texts(found, pd.Series(labels, dtype=object), kind, notes)
     if modalities == ("image",):
         raise UsageError(f"{path} is no folder; {arrays.wants(modalities)} in an .npz file")

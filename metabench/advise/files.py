@@ -4,7 +4,8 @@ what it is called is one line."""
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -100,23 +101,29 @@ def _no_text(path: Path, encoding: str, error: UnicodeError) -> UsageError:
     return UsageError(f"{path} is not {encoding} text ({short(error)}); name its encoding, such as latin-1")
 
 
-def lines(path: Path, encoding: str, line_is: str = "label<TAB>text") -> tuple[list[str], list[str]]:
-    """What stands before and after the tab of each line."""
+def lines(path: Path, encoding: str, notes: Notes, line_is: str = "label<TAB>text") -> tuple[list[str], list[str]]:
+    """What stands before and after the tab of each line; of more than ROWS lines of an even random sample, in their order."""
     known_encoding(path, encoding)
-    before, after = [], []
     try:
         with path.open(encoding=encoding) as text:
-            for number, line in enumerate(text, 1):
-                if not line.strip():
-                    continue
-                first, tab, rest = line.rstrip("\n").partition("\t")
-                if not tab:
-                    raise UsageError(f"{path}, line {number}: no tab; a line is {line_is}")
-                before.append(first.strip())
-                after.append(rest)
+            kept, rows = sampled(_parted(path, text, line_is))
     except UnicodeError as error:
         raise _no_text(path, encoding, error) from None
-    return before, after
+    if rows > len(kept):
+        notes(f"{rows:,} lines: an even random sample of {len(kept):,} of them is read")
+    return (kept["before"].tolist(), kept["after"].tolist()) if rows else ([], [])
+
+
+def _parted(path: Path, text: Iterable[str], line_is: str) -> Iterator[pd.DataFrame]:
+    """Lines in parts of CHUNK, empty ones left out."""
+    numbered = ((number, line) for number, line in enumerate(text, 1) if line.strip())
+    while part := list(itertools.islice(numbered, CHUNK)):
+        found = [line.rstrip("\n").partition("\t") for _, line in part]
+        if odd := [number for (number, _), (_, tab, _) in zip(part, found, strict=True) if not tab]:
+            raise UsageError(f"{path}, line {odd[0]}: no tab; a line is {line_is}")
+        yield pd.DataFrame(
+            {"before": [f.strip() for f, _, _ in found], "after": [r for _, _, r in found]}, dtype=object
+        )
 
 
 def images(folder: Path, notes: Notes, labelled: bool = True) -> tuple[np.ndarray, list[str]]:

@@ -22,10 +22,12 @@ _SIZE = (560, 320)
 def page(tuning: Tuning) -> str:
     """The whole page as text."""
     from metabench.advise.recommend import facts
+    from metabench.advise.words import classes, use
 
     best = tuning.best
     return render(
         "tune.html.j2", package=_PACKAGE, task=facts(tuning.task), name=tuning.task.dataset, best=best,
+        classes=classes(tuning.task), use=use(tuning.task),
         number=tuning.trials.index(best) + 1, trials=tuning.trials, others=tuning.others, kept=tuning.kept,
         comparison=tuning.comparison(), notes=tuning.notes, model=tuning.model.record, progress=progress_chart(tuning),
         curves=curves_chart(tuning), config=tuning.counting(best), columns=list(tuning.model.space.for_task(tuning.task.kind)),
@@ -40,7 +42,8 @@ def progress_chart(tuning: Tuning) -> Markup:
     sign = 1.0 if tuning.task.direction == "max" else -1.0
     x, y = Scale(1, max(2, max(len(trials) for _, _, trials in arms)), 60.0, 440.0), _vertical(scores)
     out = [*_frame(x, y, "trials", range(1, int(x.high) + 1))]
-    for place, (css, name, trials) in enumerate(arms):
+    ends: list[float] = []
+    for css, name, trials in arms:
         marks, line, reached = [], [], -math.inf
         for i, trial in enumerate(trials, 1):
             if math.isfinite(trial.score):
@@ -49,7 +52,11 @@ def progress_chart(tuning: Tuning) -> Markup:
             if math.isfinite(reached):
                 line.append((x(i), y(sign * reached)))
         marks.append(element("path", d=path(line), class_="line"))
-        label = element("text", name, x=452.0, y=30.0 + 20 * place, class_="end-label")
+        # beside the line's end, and beside no other label
+        end = line[-1][1] + 4 if line else 30.0
+        end = ends[0] + 18 if ends and abs(end - ends[0]) < 18 else end
+        ends.append(end)
+        label = element("text", name, x=452.0, y=end, class_="end-label")
         out.append(element("g", [*marks, label], class_=css))
     title = f"Validation {tuning.task.metric.replace('_', ' ')} over the trials"
     description = "Points are trials, lines the best so far: " + "; ".join(
@@ -64,9 +71,10 @@ def curves_chart(tuning: Tuning) -> Markup:
     shown = [t for t in tuning.trials if t.epochs]
     values = sorted(v for t in shown for v in t.valid if math.isfinite(v))
     # a curve that starts far off would flatten all others
-    low = values[len(values) // 20] if tuning.task.direction == "max" and values else None
+    few = len(values) // 20
+    shown_values = values[few:] if tuning.task.direction == "max" else values[: len(values) - few]
     x = Scale(1, max([2, *(t.epochs[-1] for t in shown)]), 60.0, 540.0, log=True)
-    y = _vertical([v for v in values if low is None or v >= low])
+    y = _vertical(shown_values)
     out = [*_frame(x, y, "epochs (log scale)", [e for e in (1, 2, 5, 10, 20, 50) if e <= x.high])]
     for trial in sorted(shown, key=lambda t: t is tuning.best):
         points = [(x(e), y(v)) for e, v in zip(trial.epochs, trial.valid, strict=True)]

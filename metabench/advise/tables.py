@@ -72,6 +72,14 @@ def sampled(chunks: Iterable[pd.DataFrame]) -> tuple[pd.DataFrame, int]:
     return (pd.DataFrame() if kept is None else kept), rows
 
 
+def chosen(n: int, notes: Notes, what: str = "rows") -> np.ndarray:
+    """Positions of n rows that are read on: all, or an even random sample of ROWS of them, which is said."""
+    if n <= ROWS:
+        return np.arange(n)
+    notes(f"{n:,} {what}: an even random sample of {ROWS:,} of them is read")
+    return np.sort(np.random.default_rng(0x5A3B1E).permutation(n)[:ROWS])
+
+
 def latest(chunks: Iterable[pd.DataFrame]) -> tuple[pd.DataFrame, int]:
     """The last ROWS rows of some tables, and how many there were."""
     kept, rows = pd.DataFrame(), 0

@@ -20,6 +20,7 @@ from metabench.advise.tables import (
     Notes,
     Read,
     check_count,
+    chosen,
     known_column,
     latest,
     listed,
@@ -68,6 +69,7 @@ def _images(x: np.ndarray, kind: str, notes: Notes) -> Read:
         )
     if not np.isfinite(x.astype(np.float64)).all():
         raise UsageError("the images have numbers that are missing or not finite")
+    x = x[chosen(len(x), notes, "images")]
     check_count(len(x), notes, "images")
     return Read(Dataset("mine", "mine", "user", "image", kind, x, None), rows=len(x))
 
@@ -121,15 +123,22 @@ def _channels(frame: pd.DataFrame, target, notes: Notes) -> tuple[pd.DataFrame, 
     if twice := sorted({c for c in columns if columns.count(c) > 1}):
         raise UsageError(f"two columns are called {twice[0]!r}")
     numbers = {c: found for c in columns if (found := _numbers(frame[c])) is not None}
-    for column in columns:
-        if column not in numbers:
+    others = [c for c in columns if c not in numbers]
+    for column in list(others):
+        try:
             when = pd.to_datetime(frame[column], errors="coerce", format="mixed", utc=True)
-            if when.notna().mean() >= NUMERIC and not when.dropna().is_monotonic_increasing:
-                order = when.argsort(kind="stable").to_numpy()
-                numbers = {c: v.iloc[order] for c, v in numbers.items()}
-                notes(f"{column}: the rows are put in its order")
-                ordered = column
-    if others := [c for c in columns if c not in numbers]:
+        except (TypeError, ValueError):  # lists, say
+            continue
+        if when.notna().mean() < NUMERIC:
+            continue
+        others.remove(column)
+        if when.dropna().is_monotonic_increasing:
+            notes(f"{column}: moments in time, in whose order the rows stand")
+        else:
+            order = when.argsort(kind="stable").to_numpy()
+            numbers, ordered = {c: v.iloc[order] for c, v in numbers.items()}, column
+            notes(f"{column}: moments in time, the rows are put in their order")
+    if others:
         notes(f"{listed(others)}: no numbers, left out")
     if target is None:
         if len(numbers) != 1:
@@ -154,7 +163,7 @@ def _channels(frame: pd.DataFrame, target, notes: Notes) -> tuple[pd.DataFrame, 
 
 def _numbers(column: pd.Series) -> pd.Series | None:
     """A column as float64, NaN where it is missing or not finite; None when it is not one of numbers."""
-    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_bool_dtype(column):
+    if pd.api.types.is_datetime64_any_dtype(column):
         return None
     found = pd.to_numeric(column, errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
     known = column.notna().sum()
@@ -195,7 +204,7 @@ def pairs(data: Any, target, encoding: str, notes: Notes) -> Read:
     if isinstance(data, Path):
         if data.is_dir():
             raise UsageError(f"{data} is a folder; pairs are lines source<TAB>target")
-        sources, targets = files.lines(data, encoding, "source<TAB>target")
+        sources, targets = files.lines(data, encoding, notes, "source<TAB>target")
     elif target is None or isinstance(target, str):
         raise UsageError("pairs are a list of sources, and of their targets as the second argument")
     else:
@@ -204,7 +213,8 @@ def pairs(data: Any, target, encoding: str, notes: Notes) -> Read:
         raise UsageError(f"{len(sources)} sources but {len(targets)} targets; each needs one")
     if odd := [x for x in (*sources, *targets) if not isinstance(x, str)]:
         raise UsageError(f"sources and targets are texts; {str(odd[0])[:30]!r} is none")
-    found = [(s.strip(), t.strip()) for s, t in zip(sources, targets, strict=True)]
+    keep = chosen(len(sources), notes, "pairs")
+    found = [(sources[i].strip(), targets[i].strip()) for i in keep]
     kept = [(s, t) for s, t in found if s and t]
     if len(kept) < len(found):
         notes(f"{len(found) - len(kept)} pairs have an empty side: left out")

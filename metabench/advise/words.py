@@ -77,12 +77,32 @@ def tuned(found: Tuning) -> Iterator[str]:
 
 def of_task(task: Task) -> str:
     """The task in a line."""
-    classes = f", {task.n_classes} classes" if task.n_classes else ""
+    told_apart = f", {classes(task)}" if task.n_classes else ""
     metric = task.metric.replace("_", " ")
     return (
-        f"{task.dataset}: {task.kind} of {task.n_rows:,} rows, {task.n_features} inputs{classes}; "
+        f"{task.dataset}: {task.kind} of {task.n_rows:,} rows, {task.n_features} inputs{told_apart}; "
         f"{metric}, where a constant guess has {task.chance:.3g}"
     )
+
+
+def classes(task: Task) -> str:
+    """How many classes a task has, or kinds of symbol that its texts are of; "" where its targets are numbers."""
+    return (
+        f"{task.n_classes} {'symbols' if task.kind in ('language', 'pairs') else 'classes'}" if task.n_classes else ""
+    )
+
+
+def use(task: Task) -> tuple[str, str]:
+    """How a kept network is called, and what goes in and out."""
+    known = {
+        "classification": ("model.predict(rows)", "raw rows in, classes out"),
+        "regression": ("model.predict(rows)", "raw rows in, numbers out"),
+        "forecasting": ("model.predict(series)", "a series in, its next moments out"),
+        "language": ("model.predict(texts)", "texts in, the next character of each out"),
+        "pairs": ("model.predict(sources)", "sources in, their targets out"),
+        "reconstruction": ("model.inputs.transform(rows)", "raw rows in, what model.net reads out"),
+    }  # fmt: skip
+    return known.get(task.kind, ("model.net", "the torch module"))
 
 
 def sparkline(trial: Trial) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metabench.advise import files, tables
+from metabench.advise import arrays, files, tables
 from metabench.advise.data import read
 from metabench.errors import UsageError
 
@@ -241,6 +241,30 @@ def test_ten_million_rows_are_sampled_evenly_chunk_by_chunk(tmp_path, monkeypatc
         assert abs(found.dataset.X["a"].mean() - 20_000) < 2_500 and found.dataset.X["a"].is_monotonic_increasing
     assert max(held) <= 1_500
     assert len(read(whole, "y").dataset.y) == 500
+
+
+def test_long_lists_lines_and_datasets_are_sampled_evenly_too(tmp_path, monkeypatch):
+    import torch
+
+    for module in (tables, arrays):
+        monkeypatch.setattr(module, "ROWS", 40)
+    monkeypatch.setattr(files, "CHUNK", 100)
+    n, y = 1_000, np.arange(1_000) % 2
+    words = [f"w{i:03d}" for i in range(n)]
+    (tmp_path / "t.txt").write_text("\n".join(f"{i % 2}\t{w}" for i, w in enumerate(words)))
+    pictures = np.arange(n)[:, None, None] + RNG.random((n, 4, 4))
+    pairs = torch.utils.data.TensorDataset(torch.tensor(pictures), torch.tensor(y))
+    for X, target, workload, where in (
+        (words, y, "text", lambda x: int(x[1:])), (tmp_path / "t.txt", None, "text", lambda x: int(x[1:])),
+        (pictures, y, "cnn", lambda x: x.mean()), (pairs, None, "cnn", lambda x: x.mean()),
+        (pictures, None, "vae", lambda x: x.mean()),
+    ):  # fmt: skip
+        found = read(X, target, workload=workload)
+        at = [where(x) for x in found.dataset.X]
+        assert len(at) == 40 and at == sorted(at) and 300 < np.mean(at) < 700 and max(at) > 800
+        assert said(found, "an even random sample of 40 of them is read").startswith("1,000 ")
+    found = read(words, [w[::-1] for w in words], workload="seq2seq")
+    assert len(found.dataset.X) == 40 and said(found, "1,000 pairs")
 
 
 def test_other_delimiters_and_question_marks(tmp_path):

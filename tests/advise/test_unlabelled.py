@@ -91,9 +91,18 @@ def test_gaps_order_and_columns_of_a_series_are_said():
     ordered = np.where(np.arange(400) == 7, WAVE[6], WAVE)
     np.testing.assert_allclose(found.dataset.X[0][0], ordered, rtol=1e-6)
     assert found.notes == (
-        "when: the rows are put in its order", "when, name: no numbers, left out",
+        "when: moments in time, the rows are put in their order", "name: no numbers, left out",
         "1 numbers are missing: the last one known stands in for each", "flat: constant, left out",
     )  # fmt: skip
+
+
+def test_columns_of_a_series_that_are_no_plain_numbers():
+    whole = pd.DataFrame({"load": WAVE, "open": np.arange(400) % 2 == 0, "list": [[i] for i in range(400)]})
+    found = read(whole, "load", workload="forecast")
+    assert found.columns == ("load", "open") and found.dataset.X[0][1, :3].tolist() == [1, 0, 1]
+    assert found.notes == ("list: no numbers, left out",)
+    dated = read(whole[["load"]].assign(when=pd.date_range("2024", periods=400, tz="UTC")), "load", workload="forecast")
+    assert dated.notes == ("when: moments in time, in whose order the rows stand",)
 
 
 def test_of_a_long_series_the_last_moments_are_read(monkeypatch, tmp_path):
@@ -213,6 +222,8 @@ def test_targets_of_raw_sources_are_those_that_were_scored(tmp_path, monkeypatch
     said = network.predict(["".join(s) for s, _ in rows])
     right = np.mean([mine == "".join(t) for mine, (_, t) in zip(said, rows)])
     assert right == pytest.approx(found.kept["test"]) and right > 0
+    said = (tmp_path / "p/report.html").read_text()
+    assert "sources in, their targets out" in said and "symbols, workload seq2seq" in said
     with pytest.raises(UsageError, match="at most 20 symbols"):
         network.predict(["a" * 30])
 
@@ -234,5 +245,7 @@ def test_a_task_is_tuned_by_its_name_and_its_network_kept(tmp_path, monkeypatch)
     assert found.model.name == "policy-v1" and network.scores == found.kept
     with pytest.raises(UsageError, match="kept without its preprocessing"):
         network.predict([1])
+    said = (tmp_path / "p/report.html").read_text()
+    assert "the torch module" in said and "Control of" in said
     with pytest.raises(UsageError, match="policy-cartpole is a task: it has its target"):
         mb.recommend(task, "y")

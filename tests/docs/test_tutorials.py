@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from metabench import registry
+from metabench import pretrained
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(p for p in (ROOT / "docs/tutorials").glob("*.md") if p.name != "README.md")
@@ -21,8 +21,8 @@ def tutorials():
     return module
 
 
-def test_every_workload_has_a_page_that_the_index_names():
-    assert {p.stem for p in PAGES} == set(registry.names("workloads")) - {"mlp"}
+def test_every_workload_with_a_metamodel_has_a_page_that_the_index_names():
+    assert {p.stem for p in PAGES} == {name.rpartition("-v")[0] for name in pretrained.names()} - {"mlp"}
     assert all(f"({p.name})" in INDEX for p in PAGES) and "(../practitioner.md)" in INDEX
     scripts = {p.name.split(".")[0] for p in (ROOT / "metabench/advise/templates").glob("*.py.j2")}
     assert scripts - {"torch", "labelled", "table"} == set(re.findall(r"`(\w+)` \| yes", INDEX))
