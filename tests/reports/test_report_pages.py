@@ -149,7 +149,17 @@ def test_the_command_line(toy, tmp_path):
 
 def test_all_reports_say_what_they_are():
     names = registry.builtin("reports")
-    assert names == ["cost", "failure", "fidelity", "importance", "learning_rate", "similarity", "sources", "surrogate"]
+    assert names == [
+        "across",
+        "cost",
+        "failure",
+        "fidelity",
+        "importance",
+        "learning_rate",
+        "similarity",
+        "sources",
+        "surrogate",
+    ]
     for name in names:
         report = registry.load("reports", name)
         assert report.title.endswith("?") and report.needs in ("board", "table") and report.label and report.__doc__
