@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from metabench.pretrained.record import ONE_BY_ONE
-
 if TYPE_CHECKING:
     from metabench.advise.recommend import Recommendation
     from metabench.advise.tune import Trial, Tuning
@@ -18,6 +16,8 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 def recommended(found: Recommendation) -> Iterator[str]:
     """What to train with, a column per configuration, and the known tasks that are like this one."""
+    from metabench.pretrained.record import ONE_BY_ONE
+
     record = found.model.record
     yield of_task(found.task)
     yield f"{record.name}: {record.method}, learned from {record.runs:,} runs on {record.tasks} tasks of table {record.table}"

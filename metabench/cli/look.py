@@ -104,6 +104,19 @@ def _boards() -> Rows:
     ]  # fmt: skip
 
 
+def _pretrained() -> Rows:
+    """Fitted meta-models that ship, and what they were measured to be worth."""
+    from metabench.pretrained.record import SHIPPED, Record, names
+
+    records = [Record.read(SHIPPED / name) for name in names()]
+    figures = ("spearman", "regret_1", "regret_5", "random_5")
+    return [
+        {"name": r.name, "method": r.method, "table": r.table, "tasks": r.tasks, "runs": r.runs,
+         **{f: r.measured.get(f) for f in figures}}
+        for r in records
+    ]  # fmt: skip
+
+
 def _reports() -> Rows:
     from metabench import registry
 
@@ -121,6 +134,7 @@ LISTINGS: dict[str, Callable[[], Rows]] = {
     "tables": _tables,
     "boards": _boards,
     "reports": _reports,
+    "pretrained": _pretrained,
 }
 
 

@@ -64,3 +64,17 @@ def test_mistakes_are_usage_errors(iris, tmp_path):
 
 def test_help_needs_no_heavy_library():
     assert pd.notna(run("tune", "--help").stdout) and "--compare" in run("tune", "--help").stdout
+
+
+def test_what_ships_is_listed_with_what_it_is_worth():
+    found = json.loads(run("list", "pretrained", "--json").stdout)["rows"]
+    assert {"mlp-v1", "cnn-v1"} <= {row["name"] for row in found}
+    (cnn,) = (row for row in found if row["name"] == "cnn-v1")
+    assert cnn["tasks"] == 6 and 0 <= cnn["regret_5"] < cnn["random_5"] < 1
+
+
+def test_a_task_is_recommended_for_by_its_name():
+    found = run("recommend", "--task", "policy-cartpole", "-k", 1)
+    assert found.exception is None and found.stdout.startswith("cartpole: control of 640 rows")
+    for args in (["--task", "policy-cartpole", "--data", "x.csv"], [], ["--task", "policy-cartpol"]):
+        assert isinstance(run("recommend", *args).exception, UsageError)
