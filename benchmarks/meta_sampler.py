@@ -55,11 +55,11 @@ class Study(Searcher):
         import optuna
 
         if self._asked:
-            score = trials.scores[-1]
-            failed = optuna.trial.TrialState.FAIL
-            self._study.tell(
-                self._asked[-1], *([score] if np.isfinite(score) else []), state=None if np.isfinite(score) else failed
-            )
+            score, last = trials.scores[-1], self._asked[-1]
+            if np.isfinite(score):
+                self._study.tell(last, score)
+            else:
+                self._study.tell(last, state=optuna.trial.TrialState.FAIL)
         self._asked.append(trial := self._study.ask())
         config: dict[str, Any] = {}
         for name, p in self.problem.space.items():
