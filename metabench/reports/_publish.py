@@ -41,7 +41,7 @@ def given(report: Report, board: str | None, table: str | None, say: Callable[[s
         if board is not None and table is None:
             table = load_board(board).dataset
         return Given(load_table(table or report.published), None, say)
-    rules = load_board(board or report.published)
+    rules = load_board(board) if board else load_board(report.published, report.published_version)
     held = load_table(table) if table else load_table(rules.dataset, rules.dataset_version)
     if table and held.name != rules.dataset:
         rules = replace(
@@ -57,7 +57,9 @@ def command(report: Report, asked: Given) -> str:
     if asked.board is None:
         return f"metabench report {report.name} --table {asked.table.name}"
     other = f" --table {asked.table.name}" if asked.board.path is None else ""
-    return f"metabench report {report.name} --board {asked.board.name}{other}"
+    newest = asked.board.path is None or asked.board.version == load_board(asked.board.name).version
+    board = asked.board.name if newest else f"leaderboards/{asked.board.name}/v{asked.board.version}"
+    return f"metabench report {report.name} --board {board}{other}"
 
 
 def find(report: Report, asked: Given, out: Path, again: bool = False) -> tuple[Findings, bool]:

@@ -128,21 +128,24 @@ class Published:
 
 
 def traces_of(board: Board) -> pa.Table:
-    """A board's published traces. Raises MetabenchError where there are none."""
+    """A board's published traces from each method's own first trials (or the board's first start). Raises MetabenchError
+    where there are none."""
     traces = published_traces(board) if board.path is not None else pa.table({})
     if not traces.num_rows:
         raise MetabenchError(f"board {board.name} has no published traces on this table; this report needs them")
-    return traces
+    return traces.filter(pc.equal(traces["start"], _start(board)))
+
+
+def _start(board: Board) -> str:
+    return "own" if "own" in board.starts else board.starts[0]
 
 
 def published(given: Given) -> Published:
     """What the board of a report has published. Raises MetabenchError where it has nothing."""
     board, table = given.rules, given.table
     workload = one_workload(board, table)
-    traces = traces_of(board)
-    start = "own" if "own" in board.starts else board.starts[0]
-    mine = completed(traces.filter(pc.equal(traces["start"], start)))
+    mine = completed(traces_of(board))
     ids = board.tasks(table, "test")
     seen = reference(table, workload, ids)
     families = [table.task_info(t).family for t in ids]
-    return Published(gather(mine, ids, board, n_configs=seen.valid.shape[1]), families, seen, start)
+    return Published(gather(mine, ids, board, n_configs=seen.valid.shape[1]), families, seen, _start(board))

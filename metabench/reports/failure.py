@@ -52,6 +52,7 @@ class Failure(Report):
     name = "failure"
     title = "When does meta-learning fail?"
     label = "Failure"
+    published_version = 1
 
     def inputs(self, given: Given) -> list[Any]:
         names = [*METHODS, *{unfitted(m).twin for m in METHODS}]

@@ -39,6 +39,7 @@ class Sources(Report):
     name = "sources"
     title = "How many source tasks are needed?"
     label = "Source tasks"
+    published_version = 1
 
     def inputs(self, given: Given) -> list[Any]:
         return [*super().inputs(given), METHODS, SIZES, MARKS, [_code(m) for m in METHODS]]
