@@ -113,7 +113,7 @@ def test_an_absent_peer_is_reported_absent(monkeypatch):
 def test_a_boards_ceiling():
     code, out, _ = run("leaderboard", "ceiling", "--json")
     rows = {(r["bound"], r["mark"]): r for r in json.loads(out)["rows"]}
-    assert code == 0 and len(rows) == 4 * 8
+    assert code == 0 and len(rows) == 4 * 7
     assert all(r["low"] <= r["valid_regret"] <= r["high"] for r in rows.values())
     assert len(run("leaderboard", "ceiling")[1].splitlines()) == 5
     fails(2, "leaderboard", "ceiling", "--board", "multi-fidelity", says="bounds are for one workload")
