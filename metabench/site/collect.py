@@ -249,10 +249,13 @@ class Collection:
         return sorted(out, key=lambda f: (-f.runs, f.table.name))
 
     @cached_property
-    def runs(self) -> int:
-        """How many runs the tables hold; one that is in several counts once."""
-        ids = [f.table.runs(w, ["run_id"])["run_id"].to_numpy() for f in self.facts for w in f.table.workloads]
-        return len(np.unique(np.concatenate(ids))) if ids else 0
+    def runs(self) -> dict[str, int]:
+        """Workload → how many runs the tables hold; one that is in several counts once."""
+        ids: dict[str, list[np.ndarray]] = {}
+        for f in self.facts:
+            for name in f.table.workloads:
+                ids.setdefault(name, []).append(f.table.runs(name, ["run_id"])["run_id"].to_numpy())
+        return {name: len(np.unique(np.concatenate(parts))) for name, parts in ids.items()}
 
     @cached_property
     def places(self) -> dict[str, TaskPlace]:

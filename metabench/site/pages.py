@@ -88,7 +88,7 @@ def front(c: Collection) -> str:
         boards=[(b, forest(b, b.highlighted) if b.results else []) for b in c.boards],
         flagship=flagship,
         curves=None if flagship is None else leading(flagship),
-        runs=c.runs, n_tasks=len(c.places), n_datasets=len(_datasets(c)), c=c,
+        runs=sum(c.runs.values()), n_tasks=len(c.places), n_datasets=len(_datasets(c)), c=c,
         workloads=[workload_line(c, name) for name in c.workloads],
         tables=[(f, table_page(f)) for f in c.facts],
         reports=reports(c.root / REPORTS),
@@ -226,7 +226,7 @@ def workload_line(c: Collection, name: str) -> dict[str, Any]:
     return {
         "name": name, "page": f"workloads/{page_name(name, 'workload')}.html", "summary": about[0] if about else "",
         "tasks": c.workloads[name],
-        "runs": sum(d.runs for f in c.facts for d in f.workloads if d.workload == name),
+        "runs": c.runs.get(name, 0),
     }  # fmt: skip
 
 
