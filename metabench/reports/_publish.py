@@ -16,7 +16,7 @@ from pathlib import Path
 
 from metabench import registry
 from metabench.errors import MetabenchError, UsageError
-from metabench.leaderboard.board import load_board
+from metabench.leaderboard.board import find_board, load_board
 from metabench.leaderboard.build import to_csv, to_json
 from metabench.leaderboard.render import ASSETS, render, static
 from metabench.reports.base import Findings, Given, Report, paragraphs
@@ -177,7 +177,10 @@ def stale(out: Path, names: Sequence[str] = ()) -> list[str]:
         if names and name not in names:
             continue
         report, made = registry.create("reports", name), findings.made
-        asked = given(report, made.get("board"), made["table"], lambda text: None)
+        board = made.get("board")
+        if board == report.published:
+            board = str(find_board(board, report.published_version))
+        asked = given(report, board, made["table"], lambda text: None)
         if report.key(asked) != made["key"]:
             lines.append(f"{out / DATA / f'{name}.json'} is of other inputs; run `{made['command']} --out {out}`")
     return sorted(lines)

@@ -221,3 +221,8 @@ def test_the_report_that_the_docs_show_works():
 
 def test_published_pages_are_what_their_findings_give():
     assert _publish.stale_pages(ROOT / "leaderboards/reports") == []
+
+
+def test_pages_about_an_older_version_of_a_board_are_checked_against_it():
+    said = _publish.stale(ROOT / "leaderboards/reports", ["failure", "sources"])
+    assert not [line for line in said if "of other inputs" in line]
