@@ -144,7 +144,7 @@ def _names(cloud: Cloud, x: Scale, y: Scale) -> list[Markup]:
     taken = [(px - 5, py - 5, px + 5, py + 5) for px, py in spots]
     out = []
     for label, (px, py) in zip(cloud.labels, spots, strict=True):
-        wide = 6.6 * len(label)
+        wide = 7.6 * len(label)  # of the widest fonts that pages fall back to
         sides = [
             (px + 8, py + 4.0, "", (px + 7, py - 6, px + 9 + wide, py + 6)),
             (px - 8, py + 4.0, " end", (px - 9 - wide, py - 6, px - 7, py + 6)),
