@@ -180,12 +180,13 @@ class Network:
             raise UsageError(f"a network of workload {self.description['workload']} is kept without its preprocessing; "
                              "call .net on inputs as metabench.tasks prepares them")  # fmt: skip
         x = self.inputs.transform(data)
-        try:
-            with torch.no_grad():
-                parts = [self.net(_tensor(x[i : i + BLOCK])).numpy() for i in range(0, len(x), BLOCK)]
-        except (NotImplementedError, AttributeError):  # no forward, or several outputs
+        whole = type(self.net).forward is not torch.nn.Module.forward
+        with torch.no_grad():
+            parts = [self.net(_tensor(x[i : i + BLOCK])) for i in range(0, len(x), BLOCK)] if whole else []
+        if not whole or not all(isinstance(part, torch.Tensor) for part in parts):
             raise UsageError(f"a network of workload {self.description['workload']} has parts: call those of .net "
-                             "on inputs.transform of raw rows") from None  # fmt: skip
+                             "on inputs.transform of raw rows")  # fmt: skip
+        parts = [part.numpy() for part in parts]
         return np.concatenate(parts).astype(np.float64) if parts else np.empty((0, self.description["n_outputs"]))
 
     def _written(self, data: Any) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits, load_wine
 
@@ -235,6 +236,26 @@ def test_rows_given_back_are_those_that_were_scored(tmp_path, monkeypatch):
     assert np.sqrt(np.mean((network.outputs(np.stack(rows)) - x) ** 2)) == pytest.approx(found.kept["test"], rel=1e-4)
     with pytest.raises(UsageError, match="gives its inputs back"):
         network.predict(images)
+
+
+class Halves(torch.nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+class Broken(torch.nn.Module):
+    def forward(self, x):
+        return self.weights(x)
+
+
+def test_a_network_of_parts_says_so_and_a_broken_one_is_not_taken_for_it(tmp_path, monkeypatch):
+    images = load_digits().images[:60]
+    network, _, rows = kept(images, None, "autoencoder", tmp_path / "a", monkeypatch, 1)
+    for parts in (torch.nn.Module(), Halves()):
+        with pytest.raises(UsageError, match="a network of workload autoencoder has parts"):
+            replace(network, net=parts).outputs(np.stack(rows))
+    with pytest.raises(AttributeError, match="weights"):
+        replace(network, net=Broken()).outputs(np.stack(rows))
 
 
 def test_a_task_is_tuned_by_its_name_and_its_network_kept(tmp_path, monkeypatch):

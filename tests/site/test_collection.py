@@ -149,6 +149,19 @@ def test_a_folder_without_boards_and_results_of_an_earlier_build_are_one_line(bu
             Collection(tmp_path)
 
 
+def test_a_run_in_several_tables_counts_once_and_variants_have_no_page(built, tmp_path, monkeypatch):
+    for name in ("leaderboards", "datasets"):
+        shutil.copytree(built.parent / name, tmp_path / name)
+    before = Collection(tmp_path / "leaderboards")
+    assert before.runs["mlp"] == 12 * 32 * 2 and len(before.facts) == 2
+    shutil.copytree(tmp_path / "datasets/tiny", tmp_path / "datasets/again")
+    after = Collection(tmp_path / "leaderboards")
+    assert len(after.facts) == 3 and after.runs == before.runs
+    first = next(iter(before.places))
+    monkeypatch.setattr("metabench.site.collect.is_variant", lambda task: task == first)
+    assert set(Collection(tmp_path / "leaderboards").places) == set(before.places) - {first}
+
+
 # ---------------------------------------------------------------- parts
 def test_references_are_escaped_and_absent_sections_are_none(tmp_path):
     (tmp_path / "w.md").write_text("## a\n\nsome `code` <b>\n\n| x | y |\n|---|---:|\n| 1 | **2** |\n\n## b\n\nend\n")
