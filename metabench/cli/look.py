@@ -288,16 +288,25 @@ def _workloads() -> list[str]:
 @click.command()
 @click.argument("workload", shell_complete=completes(_workloads))
 @click.option("--tasks", "pattern", default="*", show_default=True, metavar="GLOB", help="Tasks, as for `generate`.")
+@click.option(
+    "--table",
+    metavar="NAME|FOLDER",
+    shell_complete=completes(table_names),
+    help="Add what this table's configurations score there: the median, and the one that is best in validation.",
+)
 @as_json
-def reference(workload: str, pattern: str, as_json: bool) -> None:
+def reference(workload: str, pattern: str, table: str | None, as_json: bool) -> None:
     """Train a workload's default configuration on its tasks, beside chance and beside what other methods reach there."""
     from metabench import tasks
     from metabench.generate.reference import reference as compare
+    from metabench.table import load_table
+    from metabench.table.describe import reached
 
+    held = load_table(table) if table else None
     rows = [
         {
             "task": row.task_id, "metric": row.metric, "better": row.direction, "chance": row.chance, "default": row.default,
-            **row.others,
+            **(reached(held, row.task_id) if held else {}), **row.others,
         }
         for row in compare(workload, tasks.select(workload, pattern), lambda text: click.echo(text, err=True))
     ]  # fmt: skip

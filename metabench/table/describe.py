@@ -80,6 +80,24 @@ def _describe(table, workload: str) -> Description:
     )
 
 
+def reached(table, task_id: str) -> dict[str, float]:
+    """Test scores (means over seeds) that a table's configurations have on a task: their ``median``, and that of the one
+    which is ``best`` in validation. A run that diverged counts as the worst. NaN where the table lacks the task.
+
+    Raises MetabenchError for a damaged table.
+    """
+    workload = task_id.partition("-")[0]
+    known = table.tasks.set_index("task_id")["direction"]
+    if task_id not in known or workload not in table.workloads:
+        return {"median": np.nan, "best": np.nan}
+    sign = 1.0 if known[task_id] == "max" else -1.0
+    valid, test = (
+        worst_filled(sign * table.final(workload, [task_id], series))[0].mean(1)
+        for series in ("valid_score", "test_score")
+    )
+    return {"median": float(sign * np.median(test)), "best": float(sign * test[np.argmax(valid)])}
+
+
 def spearman(rows: np.ndarray) -> np.ndarray:
     """Spearman correlations between the rows of [n, k], [n, n]; NaN for a constant row."""
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -19,7 +19,7 @@ from metabench.errors import MetabenchError
 from metabench.table import TableWriter, card, files, load_table, manifest, rows, verify
 from metabench.table import write as write_module
 from metabench.table.card import pictures
-from metabench.table.describe import describe, spearman
+from metabench.table.describe import describe, reached, spearman
 from metabench.training.curves import Curves
 
 
@@ -29,8 +29,9 @@ def path(tmp_path_factory):
     return write_table(folder, datasets=("iris", "wine", "digits"), n_configs=32, metrics={"wine": "r2"})
 
 
-def planted(path, scores, directions=None):
-    """A table whose final scores are ``scores`` [tasks, configs, seeds] on validation and on test rows."""
+def planted(path, scores, directions=None, test=None):
+    """A table whose final scores are ``scores`` [tasks, configs, seeds] on validation rows, and on test rows if these have
+    no scores of their own."""
     tasks, configs, seeds = scores.shape
     with TableWriter(path) as writer:
         directions = directions or ["max"] * tasks
@@ -40,7 +41,8 @@ def planted(path, scores, directions=None):
             out = Curves.empty(configs * seeds, (1,), "fake-1", "test processor")
             for name in ("train_loss", "valid_loss", "test_loss"):
                 getattr(out, name)[:] = 1.0
-            out.valid_score[:, 0] = out.test_score[:, 0] = scores[i].ravel()
+            out.valid_score[:, 0] = scores[i].ravel()
+            out.test_score[:, 0] = (scores if test is None else test)[i].ravel()
             out.length[:] = np.isfinite(scores[i].ravel())
             out.status = ["ok" if n else "diverged" for n in out.length]
             out.params[:], out.flops[:], out.seconds[:] = 10, 4_000_000_000, 2.0
@@ -63,6 +65,18 @@ def test_figures_of_a_planted_table(tmp_path):
     assert tasks["seed_rho"].tolist()[:2] == pytest.approx([1, 1])
     assert tasks["noisy"].tolist() == [False, False, True]
     assert d.similarity[0, 1] == pytest.approx(1.0), "a task to minimise is turned round"
+
+
+def test_what_a_table_reaches_is_what_its_best_in_validation_scores_in_test(tmp_path):
+    valid = np.array([[0.2, 0.4], [0.9, 0.7], [0.9, np.nan], [0.5, 0.5]])[None]  # a run that diverged is worst
+    test = np.array([[0.9, 0.9], [0.6, 0.8], [0.1, np.nan], [0.5, 0.5]])[None]
+    table = planted(tmp_path, np.concatenate([valid, -valid]), ["max", "min"], np.concatenate([test, -test]))
+    assert reached(table, "mlp-t0") == pytest.approx({"median": 0.6, "best": 0.7})
+    assert reached(table, "mlp-t1") == pytest.approx({"median": -0.6, "best": -0.7}), (
+        "a score to minimise is turned round"
+    )
+    for absent in ("mlp-t9", "cnn-t0"):
+        assert np.isnan(list(reached(table, absent).values())).all()
 
 
 def test_spearman_by_hand():
