@@ -120,7 +120,8 @@ class Bench:
             stands = curves.epochs(advance.candidate)
             curves.add(advance.candidate, replay.train(group.task_id, advance.candidate, stands, advance.epochs, seed))
             overhead.append(thought)
-            if advance != asked:
+            # one cut short is the last, unless it diverged before it had used up what was left
+            if advance != asked and not curves.diverged(advance.candidate):
                 break
             thought = 0.0
         tried, epochs = zip(*curves.advances, strict=True)

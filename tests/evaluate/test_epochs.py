@@ -7,6 +7,7 @@ from fakes import CurveTable, First, board_for
 from metabench.errors import UsageError
 from metabench.evaluate import MethodsFailed, evaluate, resolve
 from metabench.evaluate.run import plan
+from metabench.scores import score
 from metabench.search.fidelity import FidelitySearcher
 
 
@@ -68,6 +69,19 @@ def test_the_budget_cuts_the_last_advance_short():
     for row in rows(evaluate(First, board_of(table), table)):
         assert row["config_ids"] == [0, 1, 2, 3, 4]
         assert row["epochs"] == [8, 50, 50, 50, 36]  # 42 epochs, 36 of which end at a checkpoint
+
+
+def test_what_an_advance_cut_short_leaves_by_diverging_is_used():
+    table = CurveTable.rising(configs=9)
+    for candidate, level in ((0, 4), (4, 1)):  # they diverge at epochs 8 and 2
+        table._curves[:, candidate, :, level:] = np.nan
+        table._series["valid_score"][:, candidate] = np.nan
+    board = board_of(table)
+    traces = evaluate(First, board, table)
+    for row in rows(traces):
+        assert row["config_ids"] == [0, 1, 2, 3, 4, 5]
+        assert row["epochs"] == [8, 50, 50, 50, 2, 36]  # 42 epochs remain for the fifth, 40 for the sixth
+    score(traces, table, board)  # which refuses a search that stops early
 
 
 def test_searchers_of_full_trainings_make_the_trials_of_a_board_of_trials():
