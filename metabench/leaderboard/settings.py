@@ -22,6 +22,7 @@ import numpy as np
 from metabench import registry
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluate.run import evaluate
+from metabench.leaderboard.fits import shared_fits
 from metabench.search.base import Searcher
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def choose_settings(
     workers: int = 1,
     say: Callable[[str], None] = lambda text: None,
 ) -> Record:
-    """Try a method's grid on the board's meta-validation tasks.
+    """Try a method's grid on the board's meta-validation tasks; combinations that differ in the search alone share a fit.
 
     Raises UsageError for an unknown method, one without a grid, or a board without meta-validation tasks.
     """
@@ -90,12 +91,13 @@ def choose_settings(
     combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     combinations = [defaults, *(c for c in combinations if c != defaults)]
     curves, searches, seconds = [], 0, 0.0
-    for i, settings in enumerate(combinations):
-        say(f"{method} {i + 1} of {len(combinations)}: {', '.join(f'{k}={v}' for k, v in settings.items())}")
-        traces = evaluate(_named(cls(**settings), f"{method}-{i}"), inner, table, store=store, workers=workers)
-        curves.append(_by_family(traces, table, inner))
-        searches += traces.num_rows
-        seconds += float(np.sum(traces["overhead"].combine_chunks().flatten().to_numpy(zero_copy_only=False)))
+    with shared_fits(cls):
+        for i, settings in enumerate(combinations):
+            say(f"{method} {i + 1} of {len(combinations)}: {', '.join(f'{k}={v}' for k, v in settings.items())}")
+            traces = evaluate(_named(cls(**settings), f"{method}-{i}"), inner, table, store=store, workers=workers)
+            curves.append(_by_family(traces, table, inner))
+            searches += traces.num_rows
+            seconds += float(np.sum(traces["overhead"].combine_chunks().flatten().to_numpy(zero_copy_only=False)))
     tried = [_judged(s, c, curves[0]) for s, c in zip(combinations, curves, strict=True)]
     best = min(tried, key=lambda t: t.regret)
     chosen = best.settings if best.difference < -best.error else defaults
