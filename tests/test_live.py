@@ -195,6 +195,17 @@ def test_regret_is_measured_by_the_table_and_may_fall_below_nought(board, table,
     assert task[5] == -1.0
 
 
+def test_more_searches_than_table_seeds_are_measured_in_turn(board, table, formula):
+    """A search with seed 2 trains with seed 0 of two; it is measured by the rows of that seed."""
+    more = dataclasses.replace(board, seeds=4)
+    rows = evaluate([First], more, table).to_pylist()
+    for given in rows:
+        best = np.nanmax(table.final("planted", [given["task_id"]])[0][:, given["seed"] % 2]).item()
+        given |= {"status": ["ok"] * 5, "valid_score": [best] * 5, "test_score": [0.5] * 5}
+    found = score(pa.Table.from_pylist(rows, schema.LIVE), table, more)
+    assert found.tasks["valid_regret"].abs().max() < 1e-6
+
+
 def test_diverged_trials_are_never_incumbents(board, table, formula):
     rows = evaluate([First], board, table).to_pylist()
     for given in rows:
@@ -356,7 +367,9 @@ def test_a_stored_configuration_trains_to_its_stored_row(starter):
         space = starter.space("mlp")
         trials = [Trial(BUNDLED, s, row(space, starter.configs("mlp"), c)) for c in chosen for s in (0, 1)]
         together, alone = live.answer([*trials, trials[0]]), live.answer(trials[1:2])
+        further = live.answer([dataclasses.replace(trials[1], seed=3)])  # the table has two seeds
     assert (together[4], together[1].valid, together[1].test) == (together[0], alone[0].valid, alone[0].test)
+    assert (further[0].valid, further[0].test) == (alone[0].valid, alone[0].test)
     rows = starter.runs("mlp", ["config_id", "seed", "engine", "device"], [BUNDLED]).to_pandas()
     stored = {s: starter.final("mlp", [BUNDLED], f"{s}_score")[0] for s in ("valid", "test")}
     for trial, outcome, (c, s) in zip(trials, together, [(c, s) for c in chosen for s in (0, 1)]):

@@ -1,8 +1,9 @@
 """Scores of searches whose trials were made to order: their values stand in the traces, the table is the measure.
 
 Valid regret is that of replayed searches (:mod:`metabench.scores.regret`): 0 is the best stored configuration of the task
-with the same seed, 1 the median one. A search that may try any point of the space can do better than all that is
-stored; its regret is then below 0, clipped at −1 as test regret is.
+with the seed that the search trained with (its own modulo the table's number of them), 1 the median one. A search that
+may try any point of the space can do better than all that is stored; its regret is then below 0, clipped at −1 as test
+regret is.
 """
 
 from __future__ import annotations
@@ -49,12 +50,7 @@ def outcomes(traces: pa.Table, space: Space, budget: int) -> tuple[np.ndarray, n
 
 def regrets(reference: Reference, valid: np.ndarray, test: np.ndarray, seeds: np.ndarray) -> Regrets:
     """Regrets of searches by what they observed, ``valid`` and ``test`` [groups, tasks, seeds, trials], larger is better
-    and NaN where diverged.
-
-    Raises UsageError when there are more search seeds than table seeds: the measure of a seed is its own rows.
-    """
-    if len(seeds) > reference.valid.shape[2]:
-        raise UsageError(f"{len(seeds)} search seeds, but the table has {reference.valid.shape[2]} to measure them by")
+    and NaN where diverged."""
     seen = np.where(np.isfinite(valid), valid, -np.inf)
     incumbent = np.maximum.accumulate(seen, axis=-1)
     first = np.ones(seen.shape, dtype=bool)

@@ -117,7 +117,8 @@ class FidelitySearcher(Searcher):
     """Base of everything that trains configurations in parts. ``self.problem`` is a :class:`FidelityProblem`.
 
     The search ends when an advance cannot reach the next checkpoint with the epochs that are left, or when the whole
-    pool is finished. An advance that they suffice for in part is made as far as they do, and is the last unless it diverges.
+    pool is finished. An advance that they suffice for in part is made as far as they do, and is the last unless it
+    diverges on the way.
     """
 
     problem: FidelityProblem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,18 +12,19 @@ from metabench.search.continuous import Outcome, Trial
 
 
 class Live:
-    """Trains what is asked for; a search with seed s trains with seed s, as a table's runs with that seed were.
+    """Trains what is asked for; a search with seed s trains with seed s modulo ``n_seeds``, as a table's runs with that
+    seed were. Without ``n_seeds`` every search trains with a seed of its own.
 
     A run's result does not depend on what is trained beside it, so answers are the same to the last bit in whatever
     company, order or process on one kind of processor (``Outcome.device``) with one engine (``Outcome.engine``).
     """
 
-    def __init__(self, workload: str, device: str = "cpu", backend: str = "auto"):
-        self.workload, self.device, self.backend = workload, device, backend
+    def __init__(self, workload: str, device: str = "cpu", backend: str = "auto", n_seeds: int | None = None):
+        self.workload, self.device, self.backend, self.n_seeds = workload, device, backend, n_seeds
 
     @classmethod
     def from_table(cls, table, workload: str, task_ids: Sequence[str], **settings) -> Live:
-        """The objective of some tasks of a table.
+        """The objective of some tasks of a table, whose seeds are the table's, so that its rows measure every search.
 
         Raises MetabenchError when a task's splits here are not those that the table was made with, and what
         :func:`metabench.tasks.get` raises when its data cannot be had.
@@ -33,7 +35,7 @@ class Live:
         for task_id in task_ids:
             if list(known[task_id]) != list(tasks.get(task_id).split_hashes):
                 raise MetabenchError(f"{task_id}: the data set's splits are not those that the table was made with")
-        return cls(workload, **settings)
+        return cls(workload, **{"n_seeds": table.n_seeds(workload), **settings})
 
     def answer(self, trials: Sequence[Trial]) -> list[Outcome]:
         """The outcome of each trial. Those of one task and split are trained together, equal ones once."""
@@ -42,6 +44,8 @@ class Live:
         from metabench.training import run_cohort
 
         load = registry.create("workloads", self.workload)
+        if self.n_seeds is not None:
+            trials = [replace(t, seed=t.seed % self.n_seeds) for t in trials]
         found: dict[tuple, Outcome] = {}
         cohorts: dict[tuple[str, int], dict[tuple, Trial]] = {}
         keys = [(t.task_id, t.seed, to_text(load.space, t.config)) for t in trials]

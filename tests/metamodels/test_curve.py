@@ -111,7 +111,7 @@ def test_without_curves_they_decay_to_their_ends():
 # ---------------------------------------------------------------- real curves
 @pytest.fixture(scope="module")
 def starter():
-    board, table = load_board("multi-fidelity"), load_table("starter", 1)
+    board, table = load_board("multi-fidelity", 1), load_table("starter", 1)
     return board, table, replace(board.source(table), valid=None)
 
 
