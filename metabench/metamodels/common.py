@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,13 +49,14 @@ def unit(p: Float | Ordinal, values: np.ndarray) -> np.ndarray:
     return np.clip((x - low) / (high - low), -1.0, 2.0)
 
 
-def blocks(source: Space, configs: pd.DataFrame, names: list[str]) -> list[np.ndarray]:
+def blocks(source: Mapping[str, Parameter], configs: pd.DataFrame, names: list[str]) -> list[np.ndarray]:
     """Configurations in the coordinates of the source space: a float64 block [n, columns] per hyperparameter.
 
     Unlike :meth:`Space.encode` it forgives: numbers outside the source's range lie outside [0, 1] (:func:`unit`), an
     option that the source does not know has no coordinate (it is equally far from all). Inactive values lie in the
     middle, and the last column of a block says whether the hyperparameter is active; one without a column in the table
-    is inactive everywhere.
+    is inactive everywhere. The table alone tells what is active, so a hyperparameter may stand here without the parent
+    of its condition.
     """
     out = []
     for name in names:
@@ -228,15 +230,15 @@ class SourceSpace:
         get the geometric mean of the known length scales.
         """
         names = shared_hyperparameters(self.space, problem)
-        space: dict[str, Parameter] = {}
+        shared: dict[str, Parameter] = {}
         for n in names:
             theirs, ours = self.space[n], problem.space.get(n)
             options = dict.fromkeys([*theirs.options, *ours.options]) if isinstance(ours, Choice) else ()
-            space[n] = Choice(*options) if options else theirs
+            shared[n] = Choice(*options) if options else theirs
         new = [n for n in problem.space if n not in names and n in problem.candidates.columns]
         typical = np.full(len(new), np.exp(np.log(self.length_scales).mean()))
         kernel = Matern(np.append(self.kernel(names).length_scales, typical))
-        known = blocks(Space(space), problem.candidates, names)
+        known = blocks(shared, problem.candidates, names)
         return kernel.scale([*known, *blocks(problem.space, problem.candidates, new)])
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,6 @@ from metabench.reports.base import Column, Figure, Findings, Given, Grid, Page, 
 from metabench.reports.importance import workloads
 from metabench.scores.aggregate import Hierarchy
 from metabench.search.pools import thinned
-from metabench.space import Choice, Ordinal, Parameter, Space
 from metabench.table.splits import members
 
 METHODS = ("auto", "empirical_gp", "task_gp", "metric_knn", "portfolio")
@@ -113,19 +111,7 @@ def others(table, workload: str, names: Sequence[str], families: Sequence[str]) 
         free = [not members(family) & theirs for family in frame["family"]]
         if ids := spread(frame.loc[free, "task_id"].tolist(), SOURCES):
             parts.append(thinned(table.meta_train(name, ids), CONFIGS))
-    source = MetaTrain.union(parts)
-    return replace(source, space=freed(source.space, table.space(workload)))
-
-
-def freed(space: Space, here: Space) -> Space:
-    """The space in which what both have hangs on nothing that ``here`` lacks: it is always active here."""
-
-    def free(p: Parameter) -> Parameter:
-        if isinstance(p, Choice | Ordinal):
-            return type(p)(*p.options, default=p.default)
-        return replace(p, when=None)
-
-    return Space({n: free(p) if n in here and p.when and p.when.parent not in here else p for n, p in space.items()})
+    return MetaTrain.union(parts)
 
 
 def held_out(table, workload: str, names: Sequence[str]) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -12,7 +12,7 @@ from methods import BASELINES, METAMODELS, learns, method
 
 from metabench.metatrain import MetaTrain
 from metabench.search.base import History, Problem, Surrogate
-from metabench.space import Choice, Float, Int, Ordinal, Space
+from metabench.space import Choice, Float, Int, Ordinal, Space, when
 from metabench.testing import PlantedFamily, synthetic_source
 from metabench.testing.planted import SPACE
 
@@ -133,24 +133,41 @@ def test_two_workloads(name):
 
 
 # ---------------------------------------------------------------- spaces that changed
+OPEN = when("gate", "open")
+
+
 def _without(name):
-    return Space({n: p for n, p in SPACE.items() if n != name})
+    return {n: p for n, p in SPACE.items() if n != name}
+
+
+def _gated(**changed):
+    return Space({"gate": Choice("shut", "open"), **SPACE, **changed})
 
 
 #: the space, and the hyperparameter that a notice has to name
 CHANGES = {
-    "removed": (_without("dropout"), "dropout"),
+    "removed": (Space(_without("dropout")), "dropout"),
     "added": (SPACE | Space(clip=Float(0.1, 10.0, log=True)), "clip"),
     "range": (SPACE | Space(width=Int(64, 1024, log=True)), "width"),
     "option": (SPACE | Space(optimizer=Choice("sgd", "momentum", "adam", "lion", default="adam")), "optimizer"),
     "steps": (SPACE | Space(batch_size=Ordinal(64, 256, 1024)), "batch_size"),
 }
+#: the same where what has to be named is the parent of a condition, there or in the source
+CONDITIONS = {
+    "parent removed": (
+        Space({**_without("optimizer"), "momentum": replace(SPACE["momentum"], when=None)}),
+        "optimizer",
+    ),
+    "parent added": (_gated(dropout=replace(SPACE["dropout"], when=OPEN)), "gate"),
+    "grandparent added": (_gated(optimizer=Choice("sgd", "momentum", "adam", when=OPEN)), "gate"),
+    "parent replaced": (_gated(momentum=replace(SPACE["momentum"], when=OPEN)), "gate"),
+}
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", CHANGES | CONDITIONS)
 def test_a_space_that_changed_works_with_a_notice(name, change):
-    space, told = CHANGES[change]
+    space, told = (CHANGES | CONDITIONS)[change]
     problem = replace(PROBLEM, space=space, candidates=space.sample(24, seed=2))
     with pytest.warns(UserWarning, match=f"^{NOTICE}: .*{told}") as notices:
         search(fitted(name), problem, np.linspace(0, 1, 24))
@@ -158,9 +175,9 @@ def test_a_space_that_changed_works_with_a_notice(name, change):
 
 
 @pytest.mark.parametrize("name", BASELINES)
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", CHANGES | CONDITIONS)
 def test_a_baseline_takes_any_space(name, change):
-    space, _ = CHANGES[change]
+    space, _ = (CHANGES | CONDITIONS)[change]
     if not learns(name):
         search(fitted(name), replace(PROBLEM, space=space, candidates=space.sample(24, seed=2)), np.linspace(0, 1, 24))
 
@@ -169,7 +186,7 @@ def test_a_baseline_takes_any_space(name, change):
 def test_what_was_learned_serves_in_a_changed_space(name):
     """All five changes at once: the best of five proposals on unseen tasks lies higher than that of random ones would."""
     source = synthetic_source(24, 64, seed=6)
-    space = _without("dropout") | Space({n: changed[n] for changed, n in CHANGES.values() if n != "dropout"})
+    space = Space(_without("dropout")) | Space({n: changed[n] for changed, n in CHANGES.values() if n != "dropout"})
     pool = space.sample(96, seed=8)
     pool = pool[pool["optimizer"] != "lion"].reset_index(drop=True)[:64]
     whole = pd.DataFrame(pool).assign(dropout=0.1)

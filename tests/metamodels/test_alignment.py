@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from metabench.metamodels.common import SourceSpace, utilities
 from metabench.metamodels.empirical_gp import EmpiricalGP
 from metabench.metamodels.portfolio import Portfolio
 from metabench.search.base import History, Problem
-from metabench.space import Choice, Float, Space
+from metabench.space import Choice, Float, Int, Space, when
 from metabench.testing import PlantedFamily, synthetic_source
 from metabench.testing.planted import SPACE
 
@@ -69,6 +70,48 @@ def test_a_changed_space_is_told_in_one_line():
             for _ in range(30):
                 history.add(search.ask(history), 0.5)
             assert sorted(history.candidates) == list(range(30))
+
+
+CHAIN = Space(
+    kind=Choice("a", "b", "c"),
+    inner=Choice("x", "y", when=when("kind", "a", "b")),
+    depth=Int(1, 9, when=when("inner", "x")),
+    size=Float(1e-3, 1.0, log=True, when=when("kind", "c")),
+)
+SCALES = dict(zip(CHAIN, (0.3, 1.0, 0.5, 2.0), strict=True))
+PARTS = [names for k in range(1, 5) for names in combinations(CHAIN, k)]
+
+
+def part(names, changed):
+    """Hyperparameters of CHAIN alone, under those of its conditions whose parents are among them; some of ``changed``."""
+    kept = {n: changed.get(n, CHAIN[n]) for n in names}
+    for n, p in kept.items():
+        if p.when and p.when.parent not in names:
+            kept[n] = Choice(*p.options) if isinstance(p, Choice) else replace(p, when=None)
+    return Space(kept)
+
+
+def apart(source, pool, table):
+    """The distances² [n, n] between a pool's candidates under a source's length scales."""
+    scales = np.array([SCALES[n] for n in source])
+    kept = SourceSpace(source, source.sample(4, seed=0), scales)
+    x = kept.pool_coordinates(problem(table[list(pool)], pool))
+    return distances(x, x) ** 2
+
+
+@pytest.mark.parametrize("changed", [{}, {"kind": Choice("b", "d"), "inner": Choice("z", "x", when=when("kind", "d"))}])
+@pytest.mark.parametrize("theirs", PARTS, ids="+".join)
+def test_a_hyperparameter_counts_alone_whatever_becomes_of_its_parents(theirs, changed):
+    """For every part of a space with nested conditions as the source's and every one as the pool's: a distance is the
+    sum over hyperparameters, of which those that are new have the typical length scale."""
+    table = Space({**CHAIN, **changed}).sample(16, seed=1)
+    alone = {n: apart(part([n], {}), part([n], changed), table) for n in CHAIN}
+    typical = np.exp(np.mean([np.log(SCALES[n]) for n in theirs]))
+    for ours in PARTS:
+        if set(ours) & set(theirs):
+            found = apart(part(theirs, {}), part(ours, changed), table)
+            expected = sum(alone[n] * (1.0 if n in theirs else (SCALES[n] / typical) ** 2) for n in ours)
+            np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_nothing_in_common_is_an_error():

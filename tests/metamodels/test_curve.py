@@ -175,12 +175,13 @@ def test_sources_are_united_with_their_curves():
     assert search.ask(Curves((2, 9))).epochs in (2, 9)
 
 
-def test_a_space_that_changed_works_with_a_notice():
+@pytest.mark.parametrize("gone", ["dropout", "optimizer"])
+def test_a_space_that_changed_works_with_a_notice(gone):
     model = Curve().fit(source(range(6)))
-    space = Space({n: p for n, p in SPACE.items() if n != "dropout"})
+    space = Space({n: replace(p, when=None) if n == "momentum" else p for n, p in SPACE.items() if n != gone})
     pool = space.sample(24, seed=2)
     other = FidelityProblem(space, FAMILY.info(50), pool, 2, (1, 2, 4, 9, 27, 50))
-    with pytest.warns(UserWarning, match="^the pool's space is not that of the source: it lacks dropout;") as notices:
+    with pytest.warns(UserWarning, match=f"^the pool's space is not that of the source: it lacks {gone};") as notices:
         search, history = model.start(other, 0), Curves(other.checkpoints)
     assert len(notices) == 1
     for _ in range(10):
