@@ -14,7 +14,7 @@ import pytest
 from fakes import First, board_for
 from published import planted_table
 
-from metabench import schema
+from metabench import registry, schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluate import evaluate
 from metabench.leaderboard import submissions
@@ -395,6 +395,6 @@ def test_seeds_chosen_for_their_luck_reproduce_but_are_not_confirmed(folder, boa
 
 def test_without_a_spec_nothing_is_run(folder, board, table, monkeypatch):
     edit(folder, 'spec = "mine_pkg:Mine"\n', "")
-    monkeypatch.setattr(submissions.registry, "from_spec", lambda spec: 1 / 0)
+    monkeypatch.setattr(registry, "from_spec", lambda spec: 1 / 0)
     with pytest.raises(Refused, match="no spec"):
         reproduce(check(folder, board, table), board, table)
