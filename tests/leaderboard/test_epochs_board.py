@@ -46,10 +46,11 @@ def test_wrong_rules_are_refused(more, message):
         parse_board(rules(**more))
 
 
-def test_the_published_board():
-    board = load_board("multi-fidelity", 1)
-    assert board.by_epochs and board.dataset == "starter" and board.budget == 25
-    assert board.split == load_board("search", 1).split and board.digest == load_board("search", 1).digest
+@pytest.mark.parametrize(("version", "table"), [(1, "starter"), (2, "core")])
+def test_the_published_boards(version, table):
+    board, search = (load_board(name, version) for name in ("multi-fidelity", "search"))
+    assert board.by_epochs and board.dataset == table and board.budget == 25
+    assert board.split == search.split and board.digest == search.digest
 
 
 # ---------------------------------------------------------------- submissions
