@@ -178,14 +178,14 @@ def method(c: Collection, name: str) -> str:
     """What a method is, its place on every board, where it wins and loses, how to use it."""
     card = c.methods[name]
     boards = []
-    for b in c.published:
-        line = next((found for found in b.lines if found.method == name), None)
-        if line is not None:
-            drawn = {s["line"].method: s["strip"] for s in forest(b, b.lines)}
-            page = None if b.predicts else b.below(f"methods/{page_name(name, 'method')}.html")
-            boards.append(
-                {"b": b, "line": line, "strip": drawn[name], "page": page, "n": len(b.lines)} | _edges(b, name)
-            )
+    for b in c.standing(name):
+        line = next(found for found in b.lines if found.method == name)
+        drawn = {s["line"].method: s["strip"] for s in forest(b, b.lines)}
+        page = None if b.predicts else b.below(f"methods/{page_name(name, 'method')}.html")
+        boards.append(
+            {"b": b, "line": line, "strip": drawn[name], "page": page, "n": len(b.lines), "old": b not in c.boards}
+            | _edges(b, name)
+        )
     return _page(
         "method_everywhere.html.j2", "methods", True, c=c, card=card, name=name, boards=boards, usage=usage(c, name),
         twin=card.twin if card.twin in c.methods else None, page=lambda m: method_page(m).removeprefix("methods/"),
@@ -194,14 +194,17 @@ def method(c: Collection, name: str) -> str:
 
 def usage(c: Collection, name: str) -> str:
     """How to score a method again: three lines of Python, a command where it stands on boards of predictions alone."""
-    boards = [b for b in c.published if any(line.method == name for line in b.lines)]
-    b = next((b for b in boards if not b.predicts), None)
-    if b is None:
-        return f"metabench evaluate --board {boards[0].board.name} --method {name}"
+    boards = sorted(c.standing(name), key=lambda b: b not in c.boards)
+    b = next((b for b in boards if not b.predicts), boards[0])
+    old = b not in c.boards
+    if b.predicts:
+        where = f"leaderboards/{b.board.name}/v{b.board.version}" if old else b.board.name
+        return f"metabench evaluate --board {where} --method {name}"
+    version = f", {b.board.version}" if old else ""
     return "\n".join(
         (
             "import metabench as mb",
-            f'board = mb.load_board("{b.board.name}")',
+            f'board = mb.load_board("{b.board.name}"{version})',
             f'print(mb.score(mb.evaluate("{name}", board)))',
         )
     )

@@ -1,5 +1,6 @@
 """The pages over all boards: what they hold, that links lead somewhere, and that they say when they are stale."""
 
+import json
 import re
 import shutil
 import urllib.parse
@@ -14,7 +15,7 @@ from metabench.cli import main
 from metabench.errors import MetabenchError
 from metabench.site import references
 from metabench.site.collect import Collection
-from metabench.site.pages import reports
+from metabench.site.pages import method, reports
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +148,24 @@ def test_a_folder_without_boards_and_results_of_an_earlier_build_are_one_line(bu
         (tmp_path / "short/v1/scores.json").write_text(text)
         with pytest.raises(MetabenchError, match=message):
             Collection(tmp_path)
+
+
+def test_a_method_that_the_newest_version_lacks_stands_on_the_one_before(built, tmp_path):
+    root = tmp_path / "leaderboards"
+    shutil.copytree(built, root)
+    shutil.copytree(built.parent / "datasets", tmp_path / "datasets")
+    shutil.copytree(root / "short/v1", root / "short/v2")
+    rules, scores = root / "short/v2/board.toml", root / "short/v2/scores.json"
+    rules.write_text(rules.read_text().replace("version = 1", "version = 2", 1))
+    found = json.loads(scores.read_text())
+    found["summary"] = [row for row in found["summary"] if row["method"] != "portfolio"]
+    scores.write_text(json.dumps(found))
+    c = Collection(root)
+    versions = {m: [(b.board.name, b.board.version) for b in c.standing(m)] for m in ("random", "portfolio")}
+    assert versions == {"random": [("tiny", 1), ("short", 2)], "portfolio": [("tiny", 1), ("short", 1)]}
+    page = method(c, "portfolio")
+    assert "short v1" in page and "version 1, " in page and "../../short/v1/site/methods/portfolio.html" in page
+    assert "version 1, " not in method(c, "random")
 
 
 def test_a_run_in_several_tables_counts_once_and_variants_have_no_page(built, tmp_path, monkeypatch):
