@@ -80,6 +80,7 @@ class DeepProcess(Neural):
     # ---------------------------------------------------------------- searching
     def begin(self) -> None:
         super().begin()
+        self._network = self.fitted_network().double()
         self._adapted_to: tuple[int, ...] = ()
         self._gp = self._process([], np.zeros(0))
 
@@ -98,22 +99,26 @@ class DeepProcess(Neural):
         """The process over the pool, adapted to ``values`` [tried]."""
         import torch
 
-        network = self.fitted_network().double()
-        x = torch.as_tensor(self._x, dtype=torch.float64)
+        network, x = self._network, torch.as_tensor(self._x, dtype=torch.float64)
+        torch.nn.utils.vector_to_parameters(torch.as_tensor(self.weights_, dtype=torch.float64), network.parameters())
         if len(tried) and (parameters := list(self.adaptable(network))):
-            optimiser = torch.optim.Adam(parameters, lr=self.adapt_rate)
+            # the parameters become views of one vector: Adam's steps cost the same whatever the layers are
+            every = torch.nn.utils.parameters_to_vector(parameters).detach()
+            torch.nn.utils.vector_to_parameters(every, parameters)
+            optimiser = torch.optim.Adam([every], lr=self.adapt_rate)
             known, y = x[tried][None], torch.as_tensor(values)[None]
             for _ in range(self.adapt):
-                optimiser.zero_grad()
-                self.negative_likelihood(network, known, y).backward()
+                slopes = torch.autograd.grad(self.negative_likelihood(network, known, y), parameters)
+                every.grad = torch.cat([slope.reshape(-1) for slope in slopes])
                 optimiser.step()
         with torch.no_grad():
             z, noise = network.encoder(x), self.noise(network).item()
             # every candidate beside itself
             diagonal = self.covariance(network, z[:, None], z[:, None])[:, 0, 0].numpy()
+            rows = dict(zip(tried, self.covariance(network, z[tried], z).numpy(), strict=True))
 
         @torch.no_grad()
         def row(i: int) -> np.ndarray:
-            return self.covariance(network, z[i : i + 1], z)[0].numpy()
+            return rows[i] if i in rows else self.covariance(network, z[i : i + 1], z)[0].numpy()
 
         return PoolGP(row, diagonal, noise)

@@ -88,3 +88,23 @@ def test_adapting_explains_the_trials_better():
     for n in (3, 9, 15):  # whatever was asked before
         said = again.predict(History(history.candidates[:n], history.scores[:n]), rest)
     np.testing.assert_allclose(said.mean, after.predict(history, rest).mean, rtol=1e-9)
+
+
+def test_it_adapts_by_adam_on_every_parameter():
+    """The steps on one vector are those of an optimiser of the separate parameters; the fitted weights stay."""
+    model = DeepKernel(epochs=2, adapt=7, adapt_rate=1e-2).fit(SOURCE)
+    problem, scores = FAMILY.problem(100, CONFIGS, 20)
+    tried = np.flatnonzero(np.isfinite(scores))[:8]
+    history = History(tried.tolist(), scores[tried].tolist())
+    search = model.start(problem, 0)
+    plain, start = search.fitted_network().double(), model.weights_.copy()
+    optimiser = torch.optim.Adam(plain.parameters(), lr=1e-2)
+    x, y = torch.as_tensor(search._x[tried].astype(float))[None], torch.as_tensor(search.seen(history)[1])[None]
+    for _ in range(7):
+        optimiser.zero_grad()
+        model.negative_likelihood(plain, x, y).backward()
+        optimiser.step()
+    search.posterior(history)
+    for mine, theirs in zip(search._network.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(model.weights_, start)
