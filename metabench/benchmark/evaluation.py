@@ -20,7 +20,6 @@ from metabench.evaluate.store import SURROGATE, TWINS
 from metabench.leaderboard.board import Board, load_board
 from metabench.leaderboard.plan import TRACES, Planned, planned, published_traces
 from metabench.search.fidelity import FidelitySearcher
-from metabench.tasks import cache_dir
 
 if TYPE_CHECKING:
     from metabench.leaderboard.settings import Record
@@ -98,6 +97,7 @@ def plan_board(
     """What :func:`evaluate_board` would compute, method by method; nothing is run. Raises UsageError for unknown names and
     for a board of the prediction track."""
     from metabench.table import load_table
+    from metabench.tasks import cache_dir
 
     board = load_board(name)
     board = board.rehearsed() if rehearse else board
@@ -111,6 +111,7 @@ def evaluate_on(
 ) -> Evaluated:
     """What :func:`evaluate_board` does, on a board and a table that are at hand; ``out`` is the folder of the traces."""
     from metabench.scores import score
+    from metabench.tasks import cache_dir
 
     board = board.on(table)
     narrowed = board.profile(profile)
@@ -224,6 +225,7 @@ def choose_settings(
     """Try the grids of methods on a board's meta-validation tasks, one after the other: records and their files."""
     from metabench.leaderboard import settings
     from metabench.table import load_table
+    from metabench.tasks import cache_dir
 
     board = load_board(name)
     table = load_table(board.dataset, board.dataset_version)

@@ -15,7 +15,6 @@ from metabench.benchmark.evaluation import methods
 from metabench.errors import MetabenchError
 from metabench.evaluate import resolve
 from metabench.leaderboard.board import load_board
-from metabench.tasks import cache_dir
 
 if TYPE_CHECKING:
     from metabench.scores.prediction import PredictionScores
@@ -48,6 +47,7 @@ def predict_board(
     from metabench.leaderboard.predictions import PREDICTIONS, kept
     from metabench.scores.prediction import score_predictions
     from metabench.table import load_table
+    from metabench.tasks import cache_dir
 
     board = load_board(name)
     table = load_table(board.dataset, board.dataset_version)
