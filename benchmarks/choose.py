@@ -21,13 +21,17 @@ from metabench.search.base import History, Problem
 MARKS, FOLDS, TABLE, WORKLOAD = (1, 2, 3, 5, 10, 20), 5, "core", "mlp"
 
 
-def regrets(scores: np.ndarray, sign: float, order: list[int]) -> list[float]:
-    """Regret at MARKS of trying configurations in an order; ``scores`` [configs], NaN where a run diverged."""
+def curve(scores: np.ndarray, sign: float, order: list[int]) -> np.ndarray:
+    """Regret after each trial of trying configurations in an order; ``scores`` [configs], NaN where a run diverged."""
     y = np.where(np.isnan(scores), -np.inf, sign * scores)
     finite = y[np.isfinite(y)]
     best, median = finite.max(), np.median(np.where(np.isfinite(y), y, finite.min()))
-    found = np.clip((best - np.maximum.accumulate(y[order])) / max(best - median, 1e-12), 0.0, 1.0)
-    return [float(found[m - 1]) for m in MARKS]
+    return np.clip((best - np.maximum.accumulate(y[order])) / max(best - median, 1e-12), 0.0, 1.0)
+
+
+def regrets(scores: np.ndarray, sign: float, order: list[int]) -> list[float]:
+    """:func:`curve` at MARKS."""
+    return curve(scores, sign, order)[np.array(MARKS) - 1].tolist()
 
 
 def held_out():
