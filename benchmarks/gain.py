@@ -1,6 +1,6 @@
 """What `auto` gains and what there is to gain: cross-validation over the families that the board `search` does not test on.
 
-    python benchmarks/gain.py       # some five minutes on one core
+    python benchmarks/gain.py       # four minutes on one core
 
 Tasks of meta-train and meta-valid, a tenth of the families held out in turn. Prints valid regret of `auto` less that of
 `empirical_gp` after a portfolio of three, mean over trials, with a 95 % interval over families; then regret, and the share

@@ -54,7 +54,7 @@ class Auto(MetaModel):
     on four times as many, does not say so.
 
     One partition flatters: over two into ten folds the difference is −.013 [−.031, .005] on both tables, −.023 [−.043,
-    −.003] over trials 1 to 5. A search that knows the task's scores with another seed gains .055 on core, no more, and it,
+    −.003] over trials 1 to 5. A search that knows the task's scores with another seed gains .055 on core, and it,
     too, trails ``gp`` by over .01 on 12 to 21 % of tasks (``benchmarks/gain.py``). None of these adds to the .11 by which
     the six highest proposals lower regret, on average over histories of 0 to 8 trials: ``noise`` averaged by the evidence
     (+.0002 ± .0002) or ``alpha`` (−.0004 ± .0008), source scores smoothed over configurations (−.0005 ± .0011 at best),
