@@ -60,7 +60,8 @@ class Auto(MetaModel):
     (+.0002 ± .0002) or ``alpha`` (−.0004 ± .0008), source scores smoothed over configurations (−.0005 ± .0011 at best),
     scores linked to the target's by the source's curve (−.0004 ± .0007), source tasks themselves as predictors (−.0016 ±
     .0015 at best), a noise for each configuration (−.0005 ± .0003 at best), ``deep_kernel`` as a third predictor with
-    weight .2 (+.0018 ± .0011) or .4 (−.0017 ± .0013).
+    weight .2 (+.0018 ± .0011) or .4 (−.0017 ± .0013), or ``pfn`` (+.0011 ± .0010, −.0031 ±
+    .0015).
     """
 
     name = "auto"
