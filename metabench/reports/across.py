@@ -1,7 +1,8 @@
 """What carries over from one kind of network to another?
 
 Every workload is left out once: methods learn from the tasks of all others, over the hyperparameters that these share with it,
-and search its tasks. Beside them stand the same methods with what they learned from the workload's own other tasks.
+and search its tasks. Beside them stand the same methods with what they learned from the workload's own other tasks, and from
+these and all others together.
 """
 
 from __future__ import annotations
@@ -33,13 +34,15 @@ from metabench.table.splits import members
 METHODS = ("auto", "empirical_gp", "task_gp", "metric_knn", "portfolio")
 #: what learns long is fitted to the other workloads alone, with these settings
 LONG: dict[str, dict[str, Any]] = {"maml": {"epochs": 50}}
+#: of METHODS those that learn from all at once as well: they are fitted anew for every family that is held out
+BOTH = ("task_gp", "metric_knn", "portfolio")
 #: methods that learn from no other task; the first is what gains are over
 NOTHING = ("gp", "default", "random")
 MARKS = (1, 2, 3, 5, 10, 25)
 #: held-out tasks of a workload, tasks of it that others learn from, and configurations of it that they know
 HELD, SOURCES, CONFIGS = 6, 32, 64
 #: what a method has learned from: the value in the column ``learned``, in words
-LEARNED = {"others": "other workloads", "own": "its workload", "nothing": "nothing"}
+LEARNED = {"others": "other workloads", "own": "its workload", "both": "all workloads", "nothing": "nothing"}
 ALL = "all"
 
 
@@ -54,7 +57,7 @@ class Across(Report):
 
     def inputs(self, given: Given) -> list[Any]:
         codes = [resolve(name)[0].fingerprint for name in (*METHODS, *LONG, *NOTHING)]
-        return [given.table.digest_of(workloads(given.table)), MARKS, HELD, SOURCES, CONFIGS, LONG, codes]
+        return [given.table.digest_of(workloads(given.table)), MARKS, HELD, SOURCES, CONFIGS, LONG, BOTH, codes]
 
     def compute(self, given: Given) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
         table, names = given.table, workloads(given.table)
@@ -77,7 +80,8 @@ class Across(Report):
         total, each, sources = (found.frames[k] for k in ("overall", "workloads", "sources"))
         text = f"""{found.facts["tasks"]} tasks of {found.facts["workloads"]} workloads; each workload is left out in turn.
             Interquartile mean over workloads. Solid names learned from all other workloads; “own” is {METHODS[0]} that learned
-            from the other tasks of the workload itself."""
+            from the other tasks of the workload itself. “− its workload alone” is the difference to the same method that
+            learned from these alone."""
         apart = f"""Regret of {NOTHING[0]}, which learns from no other task, minus that of a method that learned from all other
             workloads: blue is a gain. A row is the mean of few tasks."""
         method = f"""At most {HELD} tasks of a workload (at even distances in the table) are searched, with every seed of the
@@ -85,7 +89,7 @@ class Across(Report):
             configurations; a data set that a held-out task sees is in none of them, so that the data are new as well. Workloads
             share the common hyperparameters (learning rate, optimizer, batch size, schedule and theirs); the others of the
             held-out one are searched, but nothing is known of them. From its own workload: all its tasks but those of the
-            held-out family, all configurations.
+            held-out family, all configurations. From all workloads: both together.
 
             Valid regret: 0 is the best configuration of the task, 1 the median one. Intervals: bootstrap over workloads, paired
             for differences. Methods have the settings that were chosen for the workload mlp on the board search, where they
@@ -128,16 +132,19 @@ def held_out(table, workload: str, names: Sequence[str]) -> tuple[pd.DataFrame, 
             long = registry.create("metamodels", m, **settings).fit(source)
         regret[m, "others"] = ground.regrets(long, seeds, MARKS[-1])[..., at]
     regret |= {(m, "nothing"): ground.regrets(fitted(m, source), seeds, MARKS[-1])[..., at] for m in NOTHING}
-    for m in METHODS:
-        regret[m, "own"] = np.full(regret[m, "others"].shape, np.nan)
+    for m, learned in [*((m, "own") for m in METHODS), *((m, "both") for m in BOTH)]:
+        regret[m, learned] = np.full(regret[m, "others"].shape, np.nan)
     for family in dict.fromkeys(ground.families):
         rows = np.flatnonzero([f == family for f in ground.families])
         rest = [not members(f) & members(family) for f in frame["family"]]
         if not any(rest):
             continue
         own = table.meta_train(workload, frame.loc[rest, "task_id"].tolist())
+        everything = MetaTrain.union([source, own])
         for m in METHODS:
             regret[m, "own"][rows] = ground.only(rows).regrets(fitted(m, own), seeds, MARKS[-1])[..., at]
+        for m in BOTH:
+            regret[m, "both"][rows] = ground.only(rows).regrets(fitted(m, everything), seeds, MARKS[-1])[..., at]
     rows = [
         {"workload": workload, "task_id": t, "seed": s, "method": m, "learned": learned, "mark": mark, "regret": cell}
         for (m, learned), cells in regret.items()
@@ -154,7 +161,7 @@ def held_out(table, workload: str, names: Sequence[str]) -> tuple[pd.DataFrame, 
 
 def overall(cells: pd.DataFrame) -> pd.DataFrame:
     """Regret over all workloads of every method, learned and mark, and its paired differences: ``gain`` to NOTHING's first,
-    ``behind`` to the same method that learned from its own workload; each with its interval."""
+    ``behind`` to the same method that learned from its own workload alone; each with its interval."""
     # seeds first: tables have more of them for some workloads than for others
     over = cells.groupby(["workload", "task_id", "method", "learned", "mark"], sort=False)["regret"].mean()
     wide = over.unstack(["method", "learned", "mark"])
@@ -165,7 +172,7 @@ def overall(cells: pd.DataFrame) -> pd.DataFrame:
             here = wide[method, learned, mark].to_numpy()[:, None]
             row: dict[str, Any] = {"method": method, "learned": learned, "mark": mark}
             compared = {"regret": here, "gain": here - wide[NOTHING[0], "nothing", mark].to_numpy()[:, None]}
-            if learned == "others" and method in METHODS:
+            if learned in ("others", "both") and method in METHODS:
                 compared["behind"] = here - wide[method, "own", mark].to_numpy()[:, None]
             for column in ("regret", "gain", "behind"):
                 values = compared.get(column, np.full(here.shape, np.nan))
@@ -189,18 +196,19 @@ def by_workload(cells: pd.DataFrame) -> pd.DataFrame:
 
 # ---------------------------------------------------------------- words
 def answer(total: pd.DataFrame) -> str:
-    """The best that learned from other workloads, that learned nothing, and that learned from the workload itself."""
+    """The best that learned from other workloads, that learned nothing, that learned from the workload itself and from all."""
     parts = []
     for mark in (1, 5, 25):
         at = total[total["mark"] == mark].set_index("method")
         best, nothing = (
             at[at["learned"] == k].sort_values("regret", kind="stable").iloc[0] for k in ("others", "nothing")
         )
-        own = at[at["learned"] == "own"]["regret"].min()
+        own, both = (at[at["learned"] == k]["regret"].min() for k in ("own", "both"))
         parts.append(
             f"""After {mark} trial{"s" * (mark > 1)} the best that learned from all other kinds of network alone
             ({best.name}) has regret {num(best["regret"])}, the best that learned nothing ({nothing.name})
-            {num(nothing["regret"])}, the best that learned from the workload's own other tasks {num(own)}."""
+            {num(nothing["regret"])}, the best that learned from the workload's own other tasks {num(own)}, from
+            these and all others {num(both)}."""
         )
     return " ".join(parts)
 
@@ -258,7 +266,7 @@ def _grids(total: pd.DataFrame) -> list[Grid]:
         Column("Trials", "mark", str),
         Column("Valid regret", "regret", num, ("regret_low", "regret_high")),
         Column(f"− {NOTHING[0]}", "gain", signed, ("gain_low", "gain_high")),
-        Column("− learned from its workload", "behind", signed, ("behind_low", "behind_high")),
+        Column("− its workload alone", "behind", signed, ("behind_low", "behind_high")),
     ]
     told = total.assign(**{"from": [LEARNED[x] for x in total["learned"]]})
     first = told[told["mark"].isin((1, 5, 25))]

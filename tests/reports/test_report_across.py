@@ -31,7 +31,8 @@ def two_workloads(tasks=5, configs=32, seed=0, first=10):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(across, "METHODS", ("empirical_gp",))
+    monkeypatch.setattr(across, "METHODS", ("empirical_gp", "task_gp"))
+    monkeypatch.setattr(across, "BOTH", ("task_gp",))
     monkeypatch.setattr(across, "LONG", {"portfolio": {"size": 5}})
     monkeypatch.setattr(across, "workloads", lambda table: table.workloads)
 
@@ -59,7 +60,12 @@ def test_no_method_learns_from_what_it_is_tested_on(quick, monkeypatch):
     for (task_id, cells), source in zip(mine.items(), own, strict=True):
         assert values(source.scores) == set().union(*(c for t, c in mine.items() if t != task_id))
         assert not values(source.scores) & cells
-    assert set(regret["learned"]) == {"others", "own", "nothing"} and facts["shared"] == len(SPACE) - 1
+    both = [s for n, s in spied if n == "task_gp"][1:]
+    assert len(both) == 10  # with its own tasks alone and with all, in turn
+    for (task_id, cells), source in zip(mine.items(), both[1::2], strict=True):
+        assert len(source.tasks) == 7 and task_id not in {t.task_id for t in source.tasks}
+        assert values(source.scores) >= values(others[0].scores) and not values(source.scores) & cells
+    assert set(regret["learned"]) == {"others", "own", "both", "nothing"} and facts["shared"] == len(SPACE) - 1
 
 
 def test_what_workloads_have_in_common_carries_over(quick):
@@ -70,6 +76,8 @@ def test_what_workloads_have_in_common_carries_over(quick):
     assert total.loc[("empirical_gp", "others", 5), "regret"] < total.loc[("random", "nothing", 5), "regret"]
     assert total.loc[("gp", "nothing", 5), "gain"] == 0.0
     assert np.isnan(total.loc[("portfolio", "others", 5), "behind"])
+    assert total.loc[("task_gp", "both", 5), "regret"] < total.loc[("gp", "nothing", 5), "regret"]
+    assert np.isfinite(total.loc[("task_gp", "both", 5), "behind"])
     page = across.Across().page(Findings.of("across", {}, facts, frames))
     assert "After 5 trials the best that learned from all other kinds of network alone" in " ".join(page.answer.split())
     assert len(page.sections) == 2 and len(page.sections[1].figures) == 2
