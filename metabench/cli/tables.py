@@ -120,9 +120,10 @@ def verify(table: str, as_json: bool) -> None:
 @click.command()
 @a_table
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(1), help="Rows to train again.")
+@click.option("--tasks", "pattern", default="*", show_default=True, metavar="GLOB", help="Rows of these tasks alone.")
 @click.option("--run-id", type=int, help="Train this row again, no other.")
 @as_json
-def rerun(table: str, sample: int, run_id: int | None, as_json: bool) -> None:
+def rerun(table: str, sample: int, pattern: str, run_id: int | None, as_json: bool) -> None:
     """Train stored rows again and compare their curves. Status 1 when they do not agree.
 
     On the same kind of processor and with the same engine every bit must come again. Elsewhere runs that are not chaotic
@@ -130,7 +131,7 @@ def rerun(table: str, sample: int, run_id: int | None, as_json: bool) -> None:
     """
     from metabench.table.rerun import rerun as again
 
-    report = again(table, sample=sample, run_id=run_id)
+    report = again(table, sample=sample, run_id=run_id, tasks=pattern)
     summary = report.to_dict()
     show(
         [{k: v for k, v in row.items() if as_json or k != "run_id"} for row in report.to_rows()],

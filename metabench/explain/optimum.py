@@ -132,8 +132,8 @@ def _over_fact(source: MetaTrain, name: str, against: str, keep: np.ndarray, fac
     families = np.array([info.family for info in source.tasks])[known]
     x, log_x = _abscissa(fact[known])
     names = list(dict.fromkeys(families))
-    where = np.array([[f == n for f in families] for n in names], dtype=float).reshape(len(names), -1)
-    weights = where / np.maximum(where.sum(1, keepdims=True), 1)
+    weights = np.array([families == n for n in names], dtype=float).reshape(len(names), len(families))
+    weights /= weights.sum(1, keepdims=True)
     u, z = weights @ x, weights @ centre[known]  # a point per family
     if len(names) < 3 or np.ptp(u) == 0:
         raise UsageError(

@@ -53,7 +53,7 @@ class Across(Report):
     title = "What carries over to another kind of network?"
     label = "Across workloads"
     needs = "table"
-    published = "starter"
+    published = "core"
 
     def inputs(self, given: Given) -> list[Any]:
         codes = [resolve(name)[0].fingerprint for name in (*METHODS, *LONG, *NOTHING)]

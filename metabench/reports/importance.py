@@ -28,7 +28,7 @@ class Importance(Report):
     title = "Which hyperparameters matter?"
     label = "Importance"
     needs = "table"
-    published = "starter"
+    published = "core"
 
     def inputs(self, given: Given) -> list[Any]:
         table = given.table

@@ -8,6 +8,7 @@ as well; such runs can agree in distribution only.
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -104,16 +105,19 @@ class Rerun:
         return [asdict(run) for run in self.runs]
 
 
-def rerun(name_or_path: str | Place, *, sample: int = 20, run_id: int | None = None, seed: int = 0) -> Rerun:
-    """Train a random sample of a table's rows (or the row ``run_id``) again on the backend that made them.
+def rerun(
+    name_or_path: str | Place, *, sample: int = 20, run_id: int | None = None, seed: int = 0, tasks: str = "*"
+) -> Rerun:
+    """Train a random sample of a table's rows (or the row ``run_id``) again on the backend that made them; of the tasks
+    whose names match the pattern ``tasks`` alone, a glob.
 
-    Raises UsageError when there is no such row, MetabenchError when a task's data has changed or cannot be had.
+    Raises UsageError when there is no such row or task, MetabenchError when a task's data has changed or cannot be had.
     """
     table = load_table(name_or_path)
-    return Rerun(tuple(_again(table, record) for record in _chosen(table, sample, run_id, seed)))
+    return Rerun(tuple(_again(table, record) for record in _chosen(table, sample, run_id, seed, tasks)))
 
 
-def _chosen(table: Table, sample: int, run_id: int | None, seed: int) -> list[dict[str, Any]]:
+def _chosen(table: Table, sample: int, run_id: int | None, seed: int, pattern: str) -> list[dict[str, Any]]:
     """Rows to train, in the order of the files; only those row groups are read in full that hold one."""
     keys = {w: table.runs(w, ["run_id", "task_id", "status"]) for w in table.workloads}
     ids = np.concatenate([part["run_id"].to_numpy() for part in keys.values()])
@@ -123,7 +127,11 @@ def _chosen(table: Table, sample: int, run_id: int | None, seed: int) -> list[di
             raise UsageError(f"table {table.name} has no row with run_id {run_id}")
     else:
         status = np.concatenate([part["status"].cast(pa.string()).to_numpy() for part in keys.values()])
-        done = ids[status != "failed"]
+        task = np.concatenate([part["task_id"].cast(pa.string()).to_numpy() for part in keys.values()])
+        matching = fnmatch.filter(table.tasks["task_id"], pattern)
+        if not matching:
+            raise UsageError(f"table {table.name} has no task {pattern!r}")
+        done = ids[(status != "failed") & np.isin(task, matching)]
         wanted = np.random.default_rng(seed).choice(done, min(sample, len(done)), replace=False)
     out = []
     for workload, part in keys.items():

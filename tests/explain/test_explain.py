@@ -175,6 +175,9 @@ def test_one_family_says_nothing_of_a_trend():
     assert "One family alone" in explain.optimum(alone, "mlp", "learning_rate", "batch_size").sentence
     with pytest.raises(UsageError, match="at least three families"):
         explain.optimum(alone, "mlp", "learning_rate", "n_train")
+    alone.tasks["feature_noise"] = np.nan
+    with pytest.raises(UsageError, match="0 found"):
+        explain.optimum(alone, "mlp", "learning_rate", "noise")
 
 
 # ---------------------------------------------------------------- mistakes

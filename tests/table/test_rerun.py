@@ -58,6 +58,13 @@ def test_one_row_by_its_run_id(trained):
         rerun(trained, run_id=5)
 
 
+def test_a_sample_of_certain_tasks(trained):
+    task_id = load_table(trained).tasks["task_id"][1]
+    assert {run.task_id for run in rerun(trained, sample=3, tasks=task_id).runs} == {task_id}
+    with pytest.raises(UsageError, match="has no task 'cnn-\\*'"):
+        rerun(trained, tasks="cnn-*")
+
+
 def nudged(factor, rows=(7,)):
     """Multiplies the last value of the lists in some rows."""
     return lambda lists: [[*v[:-1], v[-1] * factor] if i in rows and v else v for i, v in enumerate(lists)]
