@@ -24,15 +24,19 @@ def similarity(d: Description) -> str:
     mean = np.array([[rho[np.ix_(a, b)].mean() for b in blocks] for a in blocks])
     level = np.floor(mean.clip(0, 1) * (_LEVELS - 1) + 0.5).astype(int)
     names = [_label(d, block) for block in blocks]
-    n, cell, left, top = len(blocks), 9, 160, 24
-    width, height = left + n * cell + 64, max(top + n * cell, top + _LEVELS * 10) + 12
+    n, left, top = len(blocks), 160, 24
+    cell = min(max(9, 300 // n), 20)
+    # of few tasks the heading is wider than the matrix
+    width, height = left + max(n * cell + 64, 340), max(top + n * cell, top + _LEVELS * 10) + 12
     heading = _text(left, 15, "Spearman correlation of validation scores over configurations", size=10)
     matrix = [f'<g transform="translate({left} {top}) scale({cell})" fill="none" shape-rendering="crispEdges">']
     for k in range(_LEVELS):
         runs = "".join(f"M{x} {y}.5h{length}" for x, y, length in _runs(level == k))
         matrix += [f'<path stroke="{_colour(k / (_LEVELS - 1))}" d="{runs}"/>'] if runs else []
     matrix.append("</g>")
-    labels = [_text(left - 4, top + y * cell + 7, name, anchor="end", size=8) for y, name in enumerate(names)]
+    labels = [
+        _text(left - 4, top + y * cell + (cell + 5) // 2, name, anchor="end", size=8) for y, name in enumerate(names)
+    ]
     x = left + n * cell + 14
     legend = [
         f'<rect x="{x}" y="{top + (_LEVELS - 1 - k) * 10}" width="12" height="10" fill="{_colour(k / (_LEVELS - 1))}"/>'
