@@ -1,4 +1,4 @@
-"""Recommendations against searching from nothing, on data sets that no table holds, every network really trained.
+"""Recommendations against searching from nothing, on data sets that `mlp-v1` never saw, every network really trained.
 
     python benchmarks/practitioner.py run       # trains what is missing; may be stopped at any time, and goes on
     python benchmarks/practitioner.py report    # docs/practitioner.csv, and its table in docs/practitioner.md

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import metabench as mb
 from metabench import pretrained
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +27,18 @@ def test_every_workload_with_a_metamodel_has_a_page_that_the_index_names():
     assert all(f"({p.name})" in INDEX for p in PAGES) and "(../practitioner.md)" in INDEX
     scripts = {p.name.split(".")[0] for p in (ROOT / "metabench/advise/templates").glob("*.py.j2")}
     assert scripts - {"torch", "labelled", "table"} == set(re.findall(r"`(\w+)` \| yes", INDEX))
+
+
+def test_the_index_names_the_pages_whose_data_their_metamodels_know():
+    families = mb.load_table("core").tasks.set_index("task_id")["family"]
+    knowing = set()
+    for page in PAGES:
+        text = page.read_text()
+        used = {f"mlp-{name}" for name in re.findall(r"load_(\w+)\(", text)} | set(re.findall(r"--task (\S+)", text))
+        known = {task.info.family for task in mb.load_metamodel(f"{page.stem}-v1").tasks}
+        knowing |= {page.stem} if known & set(families[sorted(used & set(families.index))]) else set()
+    said = INDEX[INDEX.index("The pages of") : INDEX.index("know already")]
+    assert knowing == set(re.findall(r"`(\w+)`", said)) == {"cnn", "gan", "policy", "vae"}
 
 
 def test_the_table_is_that_of_the_records(tutorials):

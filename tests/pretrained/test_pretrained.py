@@ -48,7 +48,7 @@ def test_it_learned_from_what_the_table_holds_of_its_workload(name):
 
 
 def test_a_metamodel_ships_for_every_workload_that_a_table_holds():
-    assert {name.rpartition("-v")[0] for name in pretrained.names()} == set(mb.load_table("starter").workloads)
+    assert {name.rpartition("-v")[0] for name in pretrained.names()} == set(mb.load_table("core").workloads)
     assert sum(path.stat().st_size for name in pretrained.names() for path in (SHIPPED / name).iterdir()) < 4e6
 
 
