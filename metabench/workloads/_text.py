@@ -27,6 +27,16 @@ def bags(tokens: torch.Tensor, vocabulary: int, buckets: int) -> torch.Tensor:
     return torch.cat([tokens, torch.where(right > 0, pairs, 0)], -1)
 
 
+def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """``torch.bmm`` of [R, i, j] and [R, j, k], the same to the last bit whatever R is: alone, a product that is a vector's
+    would be taken by another kernel than in company, so it is computed twice."""
+    if len(a) > 1 or min(a.shape[1:] + b.shape[2:]) > 1:
+        return torch.bmm(a, b)
+    # as they lie in memory: a copy in another order would be another kernel's again
+    a, b = (x.mT.contiguous().repeat(2, 1, 1).mT if x.mT.is_contiguous() else x.repeat(2, 1, 1) for x in (a, b))
+    return torch.bmm(a, b)[:1]
+
+
 class Network(nn.Module):
     """One configuration as an ordinary module. ``step`` (global step) selects the dropout masks while training."""
 
@@ -99,15 +109,15 @@ class TextCohort(Differentiated):
         total = F.embedding_bag(self.rows, self.flat.view(-1, self.width), ends - counts.view(-1), mode="sum")
         mean = total.view(runs, n, self.width) / counts[:, :, None].clamp_min(1)
         self.mean = mean if mask is None else mean.mul_(mask)
-        out = torch.bmm(self.w["linear"].transpose(1, 2), self.mean.transpose(1, 2))
+        out = product(self.w["linear"].transpose(1, 2), self.mean.transpose(1, 2))
         return out.add_(self.w["bias"][:, :, None])
 
     @torch.no_grad()
     def backward(self, d_out):
         self.grad.zero_()
-        torch.bmm(self.mean.transpose(1, 2), d_out.transpose(1, 2), out=self.w["linear"].grad)
+        self.w["linear"].grad.copy_(product(self.mean.transpose(1, 2), d_out.transpose(1, 2)))
         torch.sum(d_out, 2, out=self.w["bias"].grad)
-        d_mean = torch.bmm(d_out.transpose(1, 2), self.w["linear"].transpose(1, 2))
+        d_mean = product(d_out.transpose(1, 2), self.w["linear"].transpose(1, 2))
         if self.mask is not None:
             d_mean.mul_(self.mask)
         d_mean.div_(self.counts[:, :, None].clamp_min(1))

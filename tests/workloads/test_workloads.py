@@ -1,5 +1,6 @@
 """Every workload: the public contract on a made-up task of its view, learning, and honest counts."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from metabench.generate.cost import sizes_of
 from metabench.tasks.sample import sample
 from metabench.testing.contract import check_workload
 from metabench.training import run_cohort
+from metabench.training.curves import SERIES
 
 NAMES = registry.names("workloads")
 
@@ -21,6 +23,23 @@ def test_together_and_by_an_ordinary_loop_it_is_the_same(name, monkeypatch):
     monkeypatch.setattr("metabench.workloads.transfer.EXAMPLES", 512)
     workload = registry.create("workloads", name)
     check_workload(workload, sample(workload.view, 48), n=5)
+
+
+@pytest.mark.parametrize("name", ["mlp", "rnn", "text"])
+def test_with_one_output_company_changes_no_bit_either(name):
+    """A product with one column is a vector's, for which torch has other kernels, alone and in company."""
+    workload = registry.create("workloads", name)
+    arrays = sample(workload.view, 96)
+    numbers = {f"y_{part}": getattr(arrays, f"y_{part}").astype(np.float32) - 1 for part in ("train", "valid", "test")}
+    arrays = replace(arrays, kind="regression", metric="r2", n_classes=0, **numbers)
+    configs = workload.space.sample(4, 0)
+    configs = configs.loc[np.repeat(configs.index, 3)].reset_index(drop=True)
+    seeds = np.tile(np.arange(3), 4)
+    together = run_cohort(workload, arrays, configs, seeds, (1, 3), backend="batched")
+    for i in range(0, 12, 2):
+        alone = run_cohort(workload, arrays, configs.iloc[[i]], seeds[[i]], (1, 3), backend="batched")
+        for series in SERIES:
+            np.testing.assert_array_equal(getattr(together, series)[i], getattr(alone, series)[0])
 
 
 @pytest.mark.parametrize("name", NAMES)
