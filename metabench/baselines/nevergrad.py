@@ -35,16 +35,29 @@ class Nevergrad(Peer):
         parametrization.random_state.seed(self.seed)
         self._cube = cube(self.problem)
         self._optimiser = ng.optimizers.registry[self.optimizer](parametrization, budget=self.problem.budget)
+        self._asked = None
 
     def observe(self, candidate: int, utility: float, diverged: bool) -> None:
         values = {
             n: option(p, u) if isinstance(p, Choice) else float(u)
             for (n, p), u in zip(self.problem.space.items(), self._cube[candidate], strict=True)
         }
-        self._optimiser.tell(self._optimiser.parametrization.spawn_child(new_value=values), -utility)
+        point = self._optimiser.parametrization.spawn_child(new_value=values)
+        if self._asked is not None and self._waits():
+            point = self._asked
+        self._asked = None
+        self._optimiser.tell(point, -utility)
+
+    def _waits(self) -> bool:
+        """Whether a local search of another library was chosen, which goes on when the point that it asked for has a score
+        and hears of no other: it is told that of the configuration nearest to it."""
+        from nevergrad.optimization.recaster import RecastOptimizer
+
+        return isinstance(getattr(self._optimiser, "optim", self._optimiser), RecastOptimizer)
 
     def suggest(self, history: History) -> np.ndarray:
-        values = self._optimiser.ask().value
+        self._asked = self._optimiser.ask()
+        values = self._asked.value
         return np.array(
             [coordinate(p, values[n]) if isinstance(p, Choice) else values[n] for n, p in self.problem.space.items()]
         )
