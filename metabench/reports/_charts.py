@@ -4,6 +4,7 @@ the site's classes, so that colours and dashes follow its style sheet, in the da
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,7 +45,12 @@ class Axis:
         """Tick → label."""
         if self.ticks is not None:
             return {t: label for t, label in self.ticks.items() if scale.low <= t <= scale.high}
-        return {t: tick_label(t) if abs(t) < 1e4 else f"{t:.0e}".replace("e+0", "e") for t in scale.ticks()}
+        # what is too long for the margin of a phone is written in powers of ten
+        plain = {t: t == 0 or 9e-5 < abs(t) < 1e4 for t in scale.ticks()}
+        return {
+            t: tick_label(t) if p else re.sub(r"e([+-])0*", r"e\1", f"{t:.0e}").replace("+", "")
+            for t, p in plain.items()
+        }
 
 
 def frame(x: Scale, y: Scale, across: Axis, up: Axis) -> list[Markup]:
