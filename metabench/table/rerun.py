@@ -109,7 +109,7 @@ def rerun(
     name_or_path: str | Place, *, sample: int = 20, run_id: int | None = None, seed: int = 0, tasks: str = "*"
 ) -> Rerun:
     """Train a random sample of a table's rows (or the row ``run_id``) again on the backend that made them; of the tasks
-    whose names match the pattern ``tasks`` alone, a glob.
+    whose names match ``tasks`` alone, a glob or a comma-separated list of them.
 
     Raises UsageError when there is no such row or task, MetabenchError when a task's data has changed or cannot be had.
     """
@@ -128,7 +128,7 @@ def _chosen(table: Table, sample: int, run_id: int | None, seed: int, pattern: s
     else:
         status = np.concatenate([part["status"].cast(pa.string()).to_numpy() for part in keys.values()])
         task = np.concatenate([part["task_id"].cast(pa.string()).to_numpy() for part in keys.values()])
-        matching = fnmatch.filter(table.tasks["task_id"], pattern)
+        matching = [t for one in pattern.split(",") for t in fnmatch.filter(table.tasks["task_id"], one.strip())]
         if not matching:
             raise UsageError(f"table {table.name} has no task {pattern!r}")
         done = ids[(status != "failed") & np.isin(task, matching)]

@@ -32,8 +32,8 @@ def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     would be taken by another kernel than in company, so it is computed twice."""
     if len(a) > 1 or min(a.shape[1:] + b.shape[2:]) > 1:
         return torch.bmm(a, b)
-    # as they lie in memory: a copy in another order would be another kernel's again
-    a, b = (x.mT.contiguous().repeat(2, 1, 1).mT if x.mT.is_contiguous() else x.repeat(2, 1, 1) for x in (a, b))
+    # copies lie in memory as the originals do: another order would be another kernel's again
+    a, b = (x.mT.repeat(2, 1, 1).mT if x.mT.is_contiguous() else x.repeat(2, 1, 1) for x in (a, b))
     return torch.bmm(a, b)[:1]
 
 
