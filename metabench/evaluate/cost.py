@@ -1,8 +1,9 @@
 """What an evaluation will cost, said before it starts: cells that are missing, seconds, bytes; nothing is run.
 
-How long a method thinks is taken from traces that are stored already: the mean, over its searches with the same first
-trials (any, where none has these), of what it thought up to the budget. Learning from the source tasks, once a process, is
-not in it (``metabench speed --methods`` measures that), nor is what the protocol itself takes.
+How long a method thinks is taken from traces that are stored already: what it thought up to the budget, the mean over a
+board's searches with the same first trials (any, where none has these), of the board that says least. Learning from the
+source tasks, once a process, is not in it (``metabench speed --methods`` measures that), nor is what the protocol itself
+takes.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def costs(
 ) -> list[Cost]:
     """The cost of those of each method's ``groups`` of cells (:func:`metabench.evaluate.plan`) that are not ``known``.
 
-    ``records`` are traces to learn from how long methods think, the most telling first.
+    ``records`` are traces to learn from how long methods think.
     """
     groups = list(groups)
     train = _training(table, board) if board.objective == "live" else {}
@@ -74,16 +75,19 @@ def costs(
 
 
 def thinking(records: Sequence[pa.Table], method: str, start: str, trials: int) -> float | None:
-    """Mean seconds that a method thought in its first ``trials`` trials, by the first record that holds so long searches
-    of it, with this start if any does; None where none is."""
+    """Mean seconds that a method thought in its first ``trials`` trials: the least that one of the ``records`` with so long
+    searches of it says, since a busy machine only adds; of those with this start if any has it. None where none has such."""
     for exact in (True, False):
+        means = []
         for record in records:
             mine = record.filter(pc.equal(record["method"], method))
             if exact:
                 mine = mine.filter(pc.equal(mine["start"], start))
             long = mine.filter(pc.greater_equal(pc.list_value_length(mine["overhead"]), trials))
             if long.num_rows:
-                return float(np.mean([np.sum(row[:trials]) for row in long["overhead"].to_pylist()]))
+                means.append(float(np.mean([np.sum(row[:trials]) for row in long["overhead"].to_pylist()])))
+        if means:
+            return min(means)
     return None
 
 

@@ -98,7 +98,7 @@ def published_traces(board: Board) -> pa.Table:
 
 
 def _elsewhere(board: Board) -> Sequence[pa.Table]:
-    """Published traces of other boards of the same kind, those of the same workload and of the longest searches first."""
-    others = [load_board(name) for name in board_names()]
-    alike = [b for b in others if b.name != board.name and (b.track, b.objective) == (board.track, board.objective)]
-    return [published_traces(b) for b in sorted(alike, key=lambda b: (b.workload != board.workload, -b.budget))]
+    """Published traces of the boards of the same kind, of those with the same workload if there are any."""
+    boards = [load_board(name) for name in board_names()]
+    alike = [b for b in boards if (b.track, b.objective) == (board.track, board.objective)]
+    return [published_traces(b) for b in [b for b in alike if b.workload == board.workload] or alike]

@@ -43,6 +43,10 @@ def test_thinking_is_the_mean_of_what_was_thought_up_to_the_budget():
     better = searches("a", "random5", [7.0, 7.0])
     assert thinking([record, better], "a", "random5", 2) == 14.0
     assert thinking([searches("a", "own", [9.0]), record], "a", "own", 2) == 5.0  # too short to tell
+    busy = searches("a", "own", [30.0, 40.0])
+    assert (
+        thinking([busy, record], "a", "own", 2) == thinking([record, busy], "a", "own", 2) == 5.0
+    )  # a busy machine only adds
 
 
 def test_costs_count_what_is_missing(table, board):
