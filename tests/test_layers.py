@@ -12,9 +12,9 @@ import metabench
 ROOT = Path(metabench.__file__).parent
 #: top to bottom; a module imports from its own row and from those above it
 ROWS = [
-    "errors", "cluster", "schema", "space", "metatrain", "registry", "sources", "tasks", "training", "workloads", "table",
-    "generate", "search", "baselines", "metamodels", "pretrained", "evaluate", "scores", "explain", "leaderboard",
-    "reports", "explore", "site", "interop", "advise", "testing", "benchmark", "notebook", "doctor", "cli",
+    "errors", "cluster", "processes", "schema", "space", "metatrain", "registry", "sources", "tasks", "training",
+    "workloads", "table", "generate", "search", "baselines", "metamodels", "pretrained", "evaluate", "scores", "explain",
+    "leaderboard", "reports", "explore", "site", "interop", "advise", "testing", "benchmark", "notebook", "doctor", "cli",
 ]  # fmt: skip
 #: rows that never import others although these stand above them; but for the one door
 FORBIDDEN = {row: {"workloads", "training", "generate"} for row in ("search", "baselines", "metamodels")}

@@ -9,12 +9,10 @@ on whether it was interrupted and resumed.
 from __future__ import annotations
 
 import copy
-import multiprocessing
 import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +21,7 @@ import pandas as pd
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluate.worker import Group, checked, one_thread
 from metabench.metatrain import MetaTrain, TaskInfo
+from metabench.processes import results
 from metabench.search.base import History, Searcher
 from metabench.search.continuous import Outcome, Suggests, Trial, Trials, problem, row, to_text
 from metabench.search.live import Live
@@ -203,13 +202,12 @@ def compute(
             for groups in tasks.values():
                 yield from mine.run([g for g in groups if g.method not in failed])
             return
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(workers, len(tasks)), spawn, initializer=_set, initargs=(mine,)) as pool:
-            try:
-                for job in as_completed([pool.submit(_run, groups) for groups in tasks.values()]):
-                    yield from job.result()
-            except BrokenProcessPool:
-                raise MetabenchError(
-                    "a worker process ended: a script needs `if __name__ == '__main__':` around its work, and methods "
-                    "must come from modules; use 1 worker otherwise"
-                ) from None
+        jobs = [(groups,) for groups in tasks.values()]
+        try:
+            for outcomes in results(min(workers, len(tasks)), _run, jobs, initializer=_set, initargs=(mine,)):
+                yield from outcomes
+        except BrokenProcessPool:
+            raise MetabenchError(
+                "a worker process ended: a script needs `if __name__ == '__main__':` around its work, and methods "
+                "must come from modules; use 1 worker otherwise"
+            ) from None

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +24,7 @@ from metabench.errors import MetabenchError, UsageError
 from metabench.evaluate.methods import Method, resolve
 from metabench.evaluate.ray_cluster import predictions
 from metabench.evaluate.worker import one_thread
+from metabench.processes import results
 from metabench.registry import suggest
 from metabench.search.base import History, Problem, Searcher, Surrogate
 from metabench.search.replay import Replay, problems
@@ -157,10 +156,7 @@ def _computed(todo: list[Method], work: _Work, workers: int):
         for method in todo:
             yield _run(work, method.name, method.searcher, work.key(method))
         return
-    with one_thread(), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(_run, work, m.name, m.searcher, work.key(m)) for m in todo]
-        for job in as_completed(jobs):
-            yield job.result()
+    yield from results(workers, _run, [(work, m.name, m.searcher, work.key(m)) for m in todo])
 
 
 # ---------------------------------------------------------------- storage

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from metabench import schema
+from metabench import processes, schema
 from metabench.cluster import EXECUTORS
 from metabench.errors import IncompleteError, MetabenchError, UsageError
 from metabench.evaluate import live
@@ -247,8 +247,7 @@ class _Worker:
         self.group: Group | None = None
         self.method: str | None = None
         try:
-            with one_thread():
-                self.process.start()
+            processes.start(self.process)
         except Exception as error:  # a class of a function or a notebook cannot be sent to another process
             raise MetabenchError(f"methods cannot be sent to worker processes: {error}; use 1 worker") from error
         finally:

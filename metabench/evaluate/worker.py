@@ -6,7 +6,6 @@ import contextlib
 import copy
 import operator
 import os
-import signal
 import sys
 import time
 import traceback
@@ -18,15 +17,13 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from metabench import registry
+from metabench import processes, registry
 from metabench.errors import MetabenchError
 from metabench.search.base import History, MetaTrain, Problem, Searcher
 from metabench.search.fidelity import Curves, FidelityProblem, FidelitySearcher, FullTraining, affordable
 from metabench.search.fidelity import checked as checked_advance
 from metabench.search.replay import CurveReplay, Replay
 from metabench.search.starts import STARTS, random_start
-
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -159,25 +156,21 @@ def checked(proposal: Any, tried: list[int], n_candidates: int) -> int:
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """One thread for numerical libraries, here and in processes started meanwhile, so that sums keep their order."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch else None
     if torch:
         torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):
+        with processes.one_thread(), threadpool_limits(1):
             yield
     finally:
         if torch:
             torch.set_num_threads(threads)
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def serve(connection: Connection, bench: Bench) -> None:
     """Body of a worker process: None when it is ready, then groups in, (rows, None) or (None, message) out, until None."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    processes.ignore_interrupts()
     connection.send(None)
     while (group := connection.recv()) is not None:
         try:

@@ -14,6 +14,7 @@ from metabench.errors import MetabenchError
 from metabench.generate import worker
 from metabench.generate.executor import Answer
 from metabench.generate.plan import Chunk
+from metabench.processes import start
 
 #: so many workers in a row may die before they are ready for work
 STILLBORN = 2
@@ -99,8 +100,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=worker.main, args=(theirs, os.getpid(), *settings), daemon=True)
-        with _one_thread():
-            self.process.start()
+        start(self.process)
         theirs.close()
         self.chunk: Chunk | None = None
         #: when it was ready for work, and seconds of work since
@@ -116,19 +116,3 @@ class _Worker:
         self.pipe.close()
         self.process.terminate()
         self.process.join()
-
-
-@contextlib.contextmanager
-def _one_thread():
-    """Numerical libraries of processes started inside use one thread."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

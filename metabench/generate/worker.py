@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import threading
 import time
 from multiprocessing.connection import Connection
@@ -13,6 +12,8 @@ from multiprocessing.connection import Connection
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+
+from metabench.processes import ignore_interrupts
 
 #: first byte of an answer: ready for work, rows, or why there are none
 READY, ROWS, FAILED = b"S", b"R", b"F"
@@ -36,7 +37,7 @@ def main(
 
     ``configs`` is the table's configuration table, indexed by config_id.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stores what there is
+    ignore_interrupts()  # Ctrl-C is for the parent, which stores what there is
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     import warnings
 

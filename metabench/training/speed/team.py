@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
 from metabench.errors import MetabenchError
-
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+from metabench.processes import ignore_interrupts, start
 
 
 class Member:
@@ -21,7 +19,7 @@ class Member:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, kind, core), daemon=True)
-        self.process.start()
+        start(self.process)
         theirs.close()
 
     def send(self, message: tuple) -> None:
@@ -43,8 +41,6 @@ class Member:
 def team(n: int, kind: str) -> Iterator[list[Member]]:
     """``n`` workers that are ready; ``kind`` is torch, or jax: bound to a core each, because XLA asks the system how
     many threads to start."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
     members: list[Member] = []
     try:
         members += [Member(kind, i) for i in range(n)]
@@ -55,18 +51,17 @@ def team(n: int, kind: str) -> Iterator[list[Member]]:
         for member in members:
             member.process.terminate()
             member.process.join()
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _serve(pipe: Connection, kind: str, core: int) -> None:
     """Body of a worker: (what, arguments) in, (value, None) or (None, message) out."""
+    ignore_interrupts()
     if kind == "jax":
         from metabench.training.speed import xla
 
         xla.one_thread(core)
     pipe.send((None, None))
-    with contextlib.suppress(EOFError, KeyboardInterrupt):
+    with contextlib.suppress(EOFError):
         while True:
             what, *rest = pipe.recv()
             try:
