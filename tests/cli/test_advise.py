@@ -70,7 +70,7 @@ def test_what_ships_is_listed_with_what_it_is_worth():
     found = json.loads(run("list", "pretrained", "--json").stdout)["rows"]
     assert {"mlp-v1", "cnn-v1"} <= {row["name"] for row in found}
     (cnn,) = (row for row in found if row["name"] == "cnn-v1")
-    assert (cnn["table"], cnn["tasks"]) == ("core", 10) and 0 <= cnn["regret_5"] < cnn["random_5"] < 1
+    assert (cnn["table"], cnn["tasks"]) == ("core", 11) and 0 <= cnn["regret_5"] < cnn["random_5"] < 1
 
 
 def test_a_task_is_recommended_for_by_its_name():
