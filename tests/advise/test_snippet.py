@@ -99,11 +99,15 @@ def test_it_reaches_what_the_engine_reaches(advised, capsys):
                                    "cutout": 0.1} if task.workload == "cnn" else {})  # fmt: skip
     from metabench.advise.snippet import script
 
-    run(script(task, advised.read, advised.path, config))
-    mine = float(capsys.readouterr().out.split("valid ")[1].split(",")[0])
+    text, first = script(task, advised.read, advised.path, config), "torch.manual_seed(0)"
+    assert text.count(first) == 1
+    for seed in range(3):  # one draw of the weights may be unlucky
+        run(text.replace(first, f"torch.manual_seed({seed})"))
+    mine = np.median([float(line.split(",")[0]) for line in capsys.readouterr().out.split("valid ")[1:]])
     workload = registry.create("workloads", task.workload)
-    curves = run_cohort(workload, task.arrays(0), space.table([space.validate(config)]), [0], task.checkpoints)
-    assert mine == pytest.approx(curves.valid_score[0, -1], abs=0.12)
+    configs = space.table([space.validate(config)] * 3)
+    curves = run_cohort(workload, task.arrays(0), configs, [0, 1, 2], task.checkpoints)
+    assert mine == pytest.approx(np.median(curves.valid_score[:, -1]), abs=0.12)
     assert mine > 0.85 if task.direction == "max" else mine < 0.5
 
 
