@@ -20,6 +20,11 @@ def num(value: float) -> str:
     return "0.000" if text == "-0.000" else text.replace("-", "−")
 
 
+def share(value: float) -> str:
+    """A ratio or correlation: two decimals; – for NaN, as the noise is that one seed tells nothing of."""
+    return f"{value:.2f}" if math.isfinite(value) else "–"
+
+
 def signed(value: float) -> str:
     """A difference, with its sign."""
     text = num(value)
@@ -66,6 +71,6 @@ def md(text: Any) -> str:
 
 
 FILTERS = {
-    "num": num, "signed": signed, "interval": interval, "plain": plain, "percent": percent, "pnumber": pnumber,
+    "num": num, "share": share, "signed": signed, "interval": interval, "plain": plain, "percent": percent, "pnumber": pnumber,
     "pvalue": pvalue, "words": words, "value": value, "md": md, "duration": duration,
 }  # fmt: skip

@@ -1,9 +1,11 @@
 """The pages over all boards: what they hold, that links lead somewhere, and that they say when they are stale."""
 
 import json
+import math
 import re
 import shutil
 import urllib.parse
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -13,6 +15,7 @@ from markup import Page
 from metabench import benchmark, site
 from metabench.cli import main
 from metabench.errors import MetabenchError
+from metabench.leaderboard.wording import share
 from metabench.site import references
 from metabench.site.collect import Collection
 from metabench.site.pages import method, reports
@@ -104,6 +107,12 @@ def test_a_task_is_shown_from_the_table_that_has_most_of_it(built, tmp_path, mon
     c = Collection(built)
     assert c.places["text-set00001"].table.name == "large" and c.places["mlp-set00001"].table.name == "tiny"
     assert list(c.places) == sorted(c.places) and len(c.places) == 15
+
+
+def test_what_one_seed_cannot_tell_is_a_dash():
+    published = list((Path(__file__).parents[2] / "leaderboards/site").rglob("*.html"))
+    assert published and not [p.name for p in published if re.search(r">nan\b", p.read_text())]
+    assert (share(math.nan), share(-0.125)) == ("–", "-0.12")
 
 
 def test_building_twice_gives_the_same_bytes_and_nothing_is_stale(inside):
