@@ -170,7 +170,9 @@ def test_ctrl_c_ends_in_one_line_and_a_sound_table(tmp_path):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "metabench: interrupted; the same command resumes\n")
+    *progress, last = err.splitlines()  # on a busy machine some is made before
+    assert (process.returncode, last) == (130, "metabench: interrupted; the same command resumes")
+    assert all("runs/s" in line for line in progress)
     assert run("verify", tmp_path / "t/v1")[0] == 0
     assert 0 < load_table(tmp_path / "t/v1").runs("mlp", ["seed"]).num_rows < 512
 
