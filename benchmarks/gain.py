@@ -17,7 +17,7 @@ import numpy as np
 from choose import curve
 
 from metabench import load_table, registry
-from metabench.leaderboard.board import load_board
+from metabench.boards.board import load_board
 from metabench.scores.aggregate import Hierarchy
 from metabench.search.base import History, MetaTrain, Problem, Searcher
 

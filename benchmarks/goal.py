@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from metabench import load_board, load_table, registry
-from metabench.evaluate.run import evaluate
-from metabench.evaluate.store import completed
-from metabench.reports._intervals import mean_over_families
-from metabench.reports._searches import reference, traces_of
+from metabench.evaluation.run import evaluate
+from metabench.evaluation.store import completed
+from metabench.publishing.reports.parts.intervals import mean_over_families
+from metabench.publishing.reports.parts.searches import reference, traces_of
 from metabench.scores.score import gather
 
 OPPONENT, START, TWIN, MARGIN, SPANS, MARKS = "empirical_gp", "portfolio3", "gp", 0.01, (10, 5), (5, 10, 25)

@@ -81,8 +81,8 @@ def _suggested(trial, name: str, p) -> Any:
 def train(task_id: str, place: Path) -> None:
     """The study on a task, for each seed; its file is written in one go."""
     from metabench import registry
-    from metabench.evaluate.live import LiveBench
-    from metabench.evaluate.worker import Group
+    from metabench.evaluation.live import LiveBench
+    from metabench.evaluation.worker import Group
     from metabench.pretrained import load_metamodel
 
     task, workload = practitioner.task_of(task_id), registry.create("workloads", practitioner.WORKLOAD)

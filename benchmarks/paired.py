@@ -14,7 +14,7 @@ import sys
 import pandas as pd
 
 from metabench import load_board, registry
-from metabench.reports._intervals import mean_over_families
+from metabench.publishing.reports.parts.intervals import mean_over_families
 
 
 def regrets(name: str) -> pd.DataFrame:

@@ -93,9 +93,9 @@ class Trains:
 def train(task_id: str, place: Path) -> None:
     """All searches of a task; its file is written in one go."""
     from metabench import registry
-    from metabench.advise.search import Tune
-    from metabench.evaluate.live import LiveBench
-    from metabench.evaluate.worker import Group
+    from metabench.advise.proposals import Tune
+    from metabench.evaluation.live import LiveBench
+    from metabench.evaluation.worker import Group
     from metabench.pretrained import load_metamodel
     from metabench.search.base import Searcher
 

@@ -11,16 +11,14 @@
 from __future__ import annotations
 
 import importlib
-import sys
-import types
 
 __version__ = "0.1.0"
 
 #: public name → module that holds it; nothing is imported before it is used
 _PUBLIC = {
     "load_table": "metabench.table",
-    "load_board": "metabench.leaderboard.board",
-    "evaluate": "metabench.evaluate",
+    "load_board": "metabench.boards.board",
+    "evaluate": "metabench.evaluation",
     "score": "metabench.notebook",
     "load_metamodel": "metabench.pretrained",
     "recommend": "metabench.advise.recommend",
@@ -44,17 +42,6 @@ def __getattr__(name: str):
     if name in _PUBLIC:
         return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'metabench' has no attribute {name!r}")
-
-
-class _Package(types.ModuleType):
-    """Keeps ``metabench.evaluate`` the function: importing the package of that name would bind it over the function."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _PUBLIC and isinstance(value, types.ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from metabench.leaderboard.board import Board
+    from metabench.boards.board import Board
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,16 @@ class Outcome(Scores):
         """Methods from one start, best first by valid regret at ten trials (or the last mark before it)."""
         import pandas as pd
 
-        from metabench.benchmark import ranking
+        from metabench.workflows import ranking
 
         return pd.DataFrame(ranking(self, start, marks)).set_index("method")
 
     def figure(self, start: str = "own") -> Figure:
         """Valid and test regret over trials (epochs) with 95 % intervals, as SVG; the caller's methods are coloured first."""
-        from metabench.leaderboard import charts, pages
+        from metabench.publishing.boards import board_pages
+        from metabench.publishing.charts import plots
 
-        column, axis = ("trainings", charts.EPOCHS) if "trainings" in self.curves else ("trial", charts.TRIALS)
+        column, axis = ("trainings", plots.EPOCHS) if "trainings" in self.curves else ("trial", plots.TRIALS)
         present = self.curves[self.curves["start"] == start]
         names = [m for m in self.methods if (present["method"] == m).any()]
         drawn = {}
@@ -50,12 +51,12 @@ class Outcome(Scores):
                 columns = (part[column], *(part[f"{kind}_{c}"] for c in ("regret", "low", "high")))
                 if part[f"{kind}_regret"].notna().all():
                     filled = [c.fillna(part[f"{kind}_regret"]) for c in columns]
-                    series.append(charts.Series(name, css, *(c.tolist() for c in filled)))
+                    series.append(plots.Series(name, css, *(c.tolist() for c in filled)))
             if series:
                 floor = self.floor["test_regret"] if kind == "test" else None
-                drawn[pages.HEADINGS[kind][0].rstrip(".")] = (series, floor, axis)
+                drawn[board_pages.HEADINGS[kind][0].rstrip(".")] = (series, floor, axis)
         return Figure(
-            str(charts.regret_figure(drawn, title=f"Regret over {axis.over}", style=pages.static("picture.css")))
+            str(plots.regret_figure(drawn, title=f"Regret over {axis.over}", style=board_pages.static("picture.css")))
         )
 
     def _repr_html_(self) -> str:
@@ -80,11 +81,12 @@ def score(traces: pa.Table, table=None, board: Board | None = None, *, beside: b
     ``beside=False``, the traces are scored alone. ``settings`` are those of :func:`metabench.scores.score`. Raises
     UsageError when the traces do not say where they come from, and what :func:`metabench.scores.score` raises.
     """
+    from metabench import workflows
+
     mine = list(dict.fromkeys(traces["method"].to_pylist()))
     if table is None or board is None:
-        from metabench import benchmark
-        from metabench.evaluate.store import BOARD
-        from metabench.leaderboard.board import load_board
+        from metabench.boards.board import load_board
+        from metabench.evaluation.store import BOARD
         from metabench.table import load_table
 
         facts = json.loads((traces.schema.metadata or {}).get(BOARD, b"null"))
@@ -94,8 +96,8 @@ def score(traces: pa.Table, table=None, board: Board | None = None, *, beside: b
         table = table or load_table(whole.dataset, whole.dataset_version)
         board = whole.profile(facts["profile"]) if board is None else whole
         if beside:
-            others = benchmark.published_beside(whole, board, mine)
-            traces = benchmark.together(traces, others)
+            others = workflows.published_beside(whole, board, mine)
+            traces = workflows.together(traces, others)
     found = score_traces(traces, table, board, **settings)
     others = [m for m in dict.fromkeys(traces["method"].to_pylist()) if m not in mine]
     at = found.summary[found.summary["mark"] == max(m for m in board.marks if m <= 10 or m == board.marks[0])]

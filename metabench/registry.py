@@ -23,10 +23,10 @@ KINDS = {
     "baselines": "metabench.baselines",
     "sources": "metabench.sources",
     "formats": "metabench.interop.formats",
-    "reports": "metabench.reports",
+    "reports": "metabench.publishing.reports",
 }
 #: modules of those packages that are not plug-ins
-_SUPPORT = {"base", "common"}
+_SUPPORT = {"base", "parts"}
 
 
 def suggest(name: str, known: list[str], what: str) -> UsageError:

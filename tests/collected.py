@@ -1,6 +1,6 @@
 """A folder as the repository has it, in small: tables that were never trained, boards on them, and no results of one."""
 
-from metabench import benchmark, load_table
+from metabench import load_table, workflows
 from metabench.table import synthetic
 
 RULES = """
@@ -60,9 +60,9 @@ def place(folder, patch):
         rules.parent.mkdir(parents=True)
         rules.write_text(RULES.format(name=name, digest=digest, budget=budget, starts=starts, more=more))
         if name == "guess":
-            benchmark.predict_board(name, METHODS[name], out=rules.parent)
+            workflows.predict_board(name, METHODS[name], out=rules.parent)
         elif name in METHODS:
-            benchmark.evaluate_board(name, METHODS[name], out=rules.parent)
+            workflows.evaluate_board(name, METHODS[name], out=rules.parent)
     (folder / "docs").mkdir()
     (folder / "docs/workloads.md").write_text(DOCS)
     return folder / "leaderboards"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from metabench.leaderboard.board import Board
+from metabench.boards.board import Board
 from metabench.search.base import MetaTrain, Searcher
 from metabench.testing.planted import SPACE, PlantedFamily
 

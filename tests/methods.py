@@ -6,7 +6,7 @@ from unittest import mock
 import pytest
 
 from metabench import registry
-from metabench.metamodels._neural import Neural
+from metabench.metamodels.parts.neural import Neural
 from metabench.search.base import Searcher
 from metabench.search.fidelity import FidelitySearcher
 

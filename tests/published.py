@@ -58,7 +58,7 @@ def traces_of(table, board, methods=METHODS):
 
 
 def scene(methods=METHODS, *, budget=100, resamples=100, tasks=16, **rules):
-    """(board, traces, scores, table) as :func:`metabench.leaderboard.build.build` takes them."""
+    """(board, traces, scores, table) as :func:`metabench.publishing.boards.build.build` takes them."""
     table = planted_table(tasks)
     rules = {"title": "Few-shot search on unseen data sets", "starts": ("own", "random5", "portfolio3")} | rules
     board = board_for(table, budget=budget, seeds=2, **rules)

@@ -11,10 +11,10 @@ from fakes import Dies, FakeTable, First, Lacks, Last, Meddles, NotANumber, OutO
 
 from metabench import registry, schema
 from metabench.errors import MetabenchError, UsageError
-from metabench.evaluate import MethodsFailed, evaluate, resolve
-from metabench.evaluate.methods import code_digest
-from metabench.evaluate.overhead import Overhead, _summary, overhead
-from metabench.evaluate.store import TWINS, CellStore, read_traces
+from metabench.evaluation import MethodsFailed, evaluate, resolve
+from metabench.evaluation.methods import code_digest
+from metabench.evaluation.overhead import Overhead, _summary, overhead
+from metabench.evaluation.store import TWINS, CellStore, read_traces
 from metabench.search.base import History, Searcher
 from metabench.search.starts import random_start
 
@@ -188,7 +188,7 @@ def test_a_method_that_cannot_travel_is_refused_by_workers_alone(table):
 def test_a_script_without_a_guard_is_told_so(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "import fakes\nfrom metabench.evaluate import evaluate\n"
+        "import fakes\nfrom metabench.evaluation import evaluate\n"
         "table = fakes.FakeTable.planted(tasks=4)\n"
         "evaluate('random', fakes.board_for(table, train=1, valid=1), table, workers=2)\n"
     )
@@ -266,7 +266,7 @@ def test_requests_that_make_no_sense(table, board):
 def test_the_public_name_stays_the_function():
     import metabench
 
-    assert metabench.evaluate is evaluate and metabench.evaluate is evaluate
+    assert metabench.evaluate is evaluate and metabench.evaluation.evaluate is evaluate
 
 
 def test_twins_travel_with_the_traces(table, board, tmp_path):

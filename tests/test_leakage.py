@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from fakes import FakeTable, board_for
 
-from metabench.evaluate import evaluate
+from metabench.evaluation import evaluate
 from metabench.search.base import Searcher
 from metabench.testing.planted import SPACE, PlantedFamily
 

@@ -13,11 +13,11 @@ import pytest
 from fakes import FakeTable, First, Raises, board_for
 
 from metabench import schema
+from metabench.boards import submissions
+from metabench.boards.board import load_board
+from metabench.boards.submissions import Refused, check, draft, reproduce
 from metabench.errors import MetabenchError, UsageError
-from metabench.evaluate import MethodsFailed, evaluate
-from metabench.leaderboard import submissions
-from metabench.leaderboard.board import load_board
-from metabench.leaderboard.submissions import Refused, check, draft, reproduce
+from metabench.evaluation import MethodsFailed, evaluate
 from metabench.notebook import score
 from metabench.search.base import Searcher
 from metabench.search.continuous import POOL, Outcome, Trial, dense_pool, from_text, row, to_text
@@ -102,8 +102,8 @@ class Formula(Live):
 
 @pytest.fixture
 def formula(monkeypatch):
-    from metabench.evaluate import live
-    from metabench.leaderboard import retrain
+    from metabench.boards import retrain
+    from metabench.evaluation import live
 
     monkeypatch.setattr(live, "Live", Formula)
     monkeypatch.setattr(retrain, "Live", Formula)
@@ -394,8 +394,8 @@ def test_text_of_a_configuration_comes_back():
 
 
 def test_diverged_trials_leave_a_published_board_current(board, table, formula, tmp_path):
-    from metabench.leaderboard.build import build
-    from metabench.leaderboard.build import check as stale
+    from metabench.publishing.boards.build import build
+    from metabench.publishing.boards.build import check as stale
 
     rows = evaluate([First, "random"], board, table).to_pylist()
     rows[0]["status"][1], rows[0]["valid_score"][1], rows[0]["test_score"][1] = "diverged", np.nan, np.nan

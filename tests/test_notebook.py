@@ -8,8 +8,8 @@ import pytest
 from fakes import FakeTable, First, Last, board_for
 
 import metabench as mb
+from metabench.boards.board import load_board
 from metabench.errors import UsageError
-from metabench.leaderboard.board import load_board
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def test_every_public_name_is_there():
 
 
 def test_the_names_are_those_of_their_modules():
-    from metabench.leaderboard.board import load_board
+    from metabench.boards.board import load_board
     from metabench.notebook import score
     from metabench.table import load_table
 
@@ -24,9 +24,9 @@ def test_the_names_are_those_of_their_modules():
 
 
 def test_evaluate_stays_the_function_beside_the_package_of_that_name():
-    package = importlib.import_module("metabench.evaluate")
+    package = importlib.import_module("metabench.evaluation")
     assert callable(mb.evaluate) and mb.evaluate is package.evaluate
-    code = "import metabench.evaluate\nimport metabench as mb\nassert callable(mb.evaluate)"
+    code = "import metabench.evaluation\nimport metabench as mb\nassert callable(mb.evaluate)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from metabench.leaderboard.charts import axis_title
-from metabench.leaderboard.render import render
-from metabench.leaderboard.svg import Scale, drawing, element, path, tick_label
+from metabench.publishing.charts.plots import axis_title
+from metabench.publishing.charts.svg import Scale, drawing, element, path, tick_label
+from metabench.publishing.pages.render import render
 
 if TYPE_CHECKING:
     from metabench.advise.tune import Tuning

@@ -14,7 +14,7 @@ from metabench import registry
 from metabench.advise.inputs import Inputs, fit
 from metabench.advise.tables import Read
 from metabench.errors import MetabenchError, UsageError
-from metabench.metamodels.common import write_bytes
+from metabench.metamodels.parts.common import write_bytes
 from metabench.tasks import Arrays, Task
 from metabench.tasks.prepare import training_part
 

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from metabench.advise.data import Read
+from metabench.advise.proposals import FIRST, propose
 from metabench.advise.recommend import configurations, facts, plain, understood
-from metabench.advise.search import FIRST, propose
 from metabench.errors import MetabenchError, UsageError
-from metabench.metamodels.common import write_bytes
+from metabench.metamodels.parts.common import write_bytes
 from metabench.pretrained import Pretrained
 from metabench.registry import create
 from metabench.search.continuous import Trials

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from metabench.baselines._peers import Generators, coordinate, nearest, silence
-from metabench.baselines._synetune import METRIC, carry, domains, records
+from metabench.baselines.parts.peers import Generators, coordinate, nearest, silence
+from metabench.baselines.parts.synetune import METRIC, carry, domains, records
 from metabench.search.fidelity import Advance, Curves, FidelitySearcher
 from metabench.space import Choice
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from metabench.baselines._peers import silence
-from metabench.baselines.common import refit_due, utilities
+from metabench.baselines.parts.common import refit_due, utilities
+from metabench.baselines.parts.peers import silence
 from metabench.search.base import History, Searcher
 
 
@@ -54,7 +54,7 @@ class Model:
     grows with the dimension (Hvarfner et al., ICML 2024), noise. Targets are standardised; a diverged run counts as the
     worst finite score.
 
-    Hyperparameters are fitted anew on a schedule (:func:`~metabench.baselines.common.refit_due`) from the last optimum,
+    Hyperparameters are fitted anew on a schedule (:func:`~metabench.baselines.parts.common.refit_due`) from the last optimum,
     in at most ``steps`` steps of L-BFGS-B; in between they stay.
     """
 

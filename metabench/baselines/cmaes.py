@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metabench.baselines._peers import Peer, coordinate, cube, option
+from metabench.baselines.parts.peers import Peer, coordinate, cube, option
 from metabench.search.base import History
 from metabench.space import Choice, Int, Ordinal
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from metabench.baselines.common import distances, nearest_untried
+from metabench.baselines.parts.common import distances, nearest_untried
 from metabench.search.base import History, Searcher
 
 
 class Default(Searcher):
-    """Candidates by increasing distance from ``Space.default()`` (see :func:`metabench.baselines.common.distances`)."""
+    """Candidates by increasing distance from ``Space.default()`` (see :func:`metabench.baselines.parts.common.distances`)."""
 
     name = "default"
 

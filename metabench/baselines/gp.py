@@ -12,7 +12,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
-from metabench.baselines.common import refit_due, utilities
+from metabench.baselines.parts.common import refit_due, utilities
 from metabench.search.base import History, Prediction, Surrogate
 
 
@@ -20,7 +20,7 @@ class GP(Surrogate):
     """σ² Matérn-5/2 + noise on ``Space.encode``, a length scale per column, targets from :func:`targets`.
 
     The first ``design`` trials are random unless the search was given a start. The marginal likelihood is maximised
-    anew on a schedule (:func:`~metabench.baselines.common.refit_due`); in between only the factorisation is renewed.
+    anew on a schedule (:func:`~metabench.baselines.parts.common.refit_due`); in between only the factorisation is renewed.
     """
 
     name = "gp"

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.stats import qmc
 
-from metabench.baselines.common import distances, nearest_untried
+from metabench.baselines.parts.common import distances, nearest_untried
 from metabench.search.base import History, Searcher
 from metabench.space import Choice, Space
 

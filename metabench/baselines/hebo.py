@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 
-from metabench.baselines._peers import Peer, cube, option
+from metabench.baselines.parts.peers import Peer, cube, option
 from metabench.search.base import History
 from metabench.space import Choice
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from itertools import cycle
 
-from metabench.baselines._halving import Halving
+from metabench.baselines.parts.halving import Halving
 from metabench.search.fidelity import Advance, Curves
 
 

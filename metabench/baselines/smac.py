@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metabench.baselines._peers import Peer
+from metabench.baselines.parts.peers import Peer
 from metabench.search.base import History
 from metabench.space import Choice, Float, Int, Ordinal, Parameter, Space
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from metabench.baselines.common import distances, nearest_untried
+from metabench.baselines.parts.common import distances, nearest_untried
 from metabench.search.base import History, Searcher
 from metabench.search.continuous import Trials, row
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from metabench.baselines._synetune import METRIC, SyneTune
+from metabench.baselines.parts.synetune import METRIC, SyneTune
 from metabench.errors import UsageError
 
 

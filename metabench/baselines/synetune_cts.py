@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from metabench.baselines._synetune import METRIC, SyneTune
+from metabench.baselines.parts.synetune import METRIC, SyneTune
 
 
 class SyneTuneCTS(SyneTune):

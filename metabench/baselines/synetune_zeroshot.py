@@ -10,7 +10,7 @@ from unittest import mock
 
 import numpy as np
 
-from metabench.baselines._synetune import METRIC, SyneTune
+from metabench.baselines.parts.synetune import METRIC, SyneTune
 from metabench.search.base import History
 
 

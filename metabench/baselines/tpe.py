@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from metabench.baselines.common import distances, nearest_untried, utilities
+from metabench.baselines.parts.common import distances, nearest_untried, utilities
 from metabench.search.base import History, Searcher
 from metabench.search.continuous import Trials
 from metabench.space import Choice, Float, Int, Ordinal, Parameter

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from metabench.baselines._peers import silence
 from metabench.baselines.botorch import Model
-from metabench.baselines.common import utilities
+from metabench.baselines.parts.common import utilities
+from metabench.baselines.parts.peers import silence
 from metabench.search.base import History, Searcher
 
 #: sides of the box: at first, at least, at most; successes in a row that double it

@@ -88,12 +88,12 @@ def evaluate(
     Only what is missing is computed; what that is, and about how long it takes as far as stored traces tell, is said
     before it starts. Chosen methods are ranked beside all that are stored. Status 3 when a method failed.
     """
-    from metabench import benchmark
-    from metabench.leaderboard.board import load_board
+    from metabench import workflows
+    from metabench.boards.board import load_board
 
     if only_plan:
         _find_here(methods)
-        planned = benchmark.plan_board(board, methods, profile=profile, workers=workers, rehearse=objective is not None)
+        planned = workflows.plan_board(board, methods, profile=profile, workers=workers, rehearse=objective is not None)
         minutes = round(planned.core_seconds / 60 / workers, 2)
         show(planned.rows(), as_json, board=board, profile=profile, workers=workers, minutes=minutes)
         click.echo(f"{planned}", err=True)
@@ -104,23 +104,23 @@ def evaluate(
                 f"board {board} is of the prediction track: it has no profiles and no objective, and takes no submissions"
             )
         _find_here(methods)
-        predicted = benchmark.predict_board(board, methods, executor=executor, workers=workers, out=out)
+        predicted = workflows.predict_board(board, methods, executor=executor, workers=workers, out=out)
         show(predicted.rows(), as_json, board=board, predictions=predicted.path)
         return
     if submission and (len(methods) != 1 or profile != "full" or objective):
         raise UsageError("--submission takes the full profile and one --method, the one to submit; no surrogate")
     _find_here(methods)
-    done = benchmark.evaluate_board(
+    done = workflows.evaluate_board(
         board, methods, profile=profile, executor=executor, workers=workers, out=out, rehearse=objective is not None
     )
     if submission and not done.failed:
-        benchmark.draft_submission(submission, methods[0], done.traces, board)
+        workflows.draft_submission(submission, methods[0], done.traces, board)
         click.echo(f"drafted {submission}: complete submission.toml, then `metabench submit {submission}`", err=True)
     told = {"caveat": done.scores.caveat} if done.scores.caveat else {}
     if told and not as_json:
         click.echo(f"a rehearsal: {done.scores.caveat}", err=True)
     show(
-        benchmark.ranking(done.scores),
+        workflows.ranking(done.scores),
         as_json,
         board=board,
         profile=profile,
@@ -150,10 +150,11 @@ def settings(methods: tuple[str, ...], board: str, trials: int, workers: int, ou
     Meta-test is not read. Defaults stay unless another combination is better by more than its standard error. Searches
     that were made already are not made again.
     """
-    from metabench import benchmark
+
+    from metabench import workflows
 
     rows = []
-    for record, path in benchmark.choose_settings(methods, board, trials, workers, out):
+    for record, path in workflows.choose_settings(methods, board, trials, workers, out):
         best = min(record.tried, key=lambda t: t.regret)
         rows.append({
             "method": record.method, "tried": len(record.tried), "default_regret": record.tried[0].regret,
@@ -183,14 +184,15 @@ def submit(folder: Path, board: str | None, only_check: bool, reproduce: bool, w
     Nothing in FOLDER is executed unless --reproduce is given. Status 1, and the first rule that it breaks, when it is
     refused.
     """
-    from metabench import benchmark
+
+    from metabench import workflows
 
     if reproduce:
         _find_here(("here:",))
-    checked, status, place = benchmark.submit(folder, board, keep=not only_check, reproduce=reproduce, workers=workers)
+    checked, status, place = workflows.submit(folder, board, keep=not only_check, reproduce=reproduce, workers=workers)
     start = checked.scores.summary["start"].iloc[0]
     told = {"method": checked.submission.method, "status": status, "start": start, "kept": place}
-    show(benchmark.ranking(checked.scores, start), as_json, **told)
+    show(workflows.ranking(checked.scores, start), as_json, **told)
     if not as_json:
         kept = f"kept in {place}; `metabench leaderboard build` shows it" if place else "nothing was kept"
         click.echo(f"{checked.submission.method}: {status}; {kept}", err=True)
@@ -211,13 +213,14 @@ def leaderboard_build(
     context: click.Context, board: str, profile: str, out: Path | None, whole: bool, only_check: bool
 ) -> None:
     """Score the stored traces; write Markdown, JSON, CSV, Parquet and the static site."""
-    from metabench import benchmark
+
+    from metabench import workflows
 
     if only_check:
         context.invoke(leaderboard_check, board=board, profile=profile, out=out, whole=whole, as_json=False)
         return
     _alone(whole, profile, out)
-    for path in benchmark.publish_all() if whole else benchmark.publish(board, profile=profile, out=out):
+    for path in workflows.publish_all() if whole else workflows.publish(board, profile=profile, out=out):
         click.echo(str(path))
 
 
@@ -228,10 +231,11 @@ def leaderboard_build(
 @as_json
 def leaderboard_check(board: str, profile: str, out: Path | None, whole: bool, as_json: bool) -> None:
     """Compare what is published with what the traces give. Status 1 when it is stale."""
-    from metabench import benchmark
+
+    from metabench import workflows
 
     _alone(whole, profile, out)
-    stale = benchmark.all_stale() if whole else benchmark.stale(board, profile=profile, out=out)
+    stale = workflows.all_stale() if whole else workflows.stale(board, profile=profile, out=out)
     what, again = ("all boards", " --all") if whole else (f"board {board}", "")
     show(
         [{"problem": line} for line in stale],
@@ -265,7 +269,7 @@ def leaderboard_ceiling(board: str, as_json: bool) -> None:
     Valid regret of one list for all tasks, chosen on these very scores; of the order that another run of the same task
     gives; and of that by exactly known expectations, on simulated tasks.
     """
-    from metabench.leaderboard.board import load_board
+    from metabench.boards.board import load_board
     from metabench.scores.ceiling import board_ceilings
     from metabench.table import load_table
 
@@ -286,9 +290,10 @@ def leaderboard_ceiling(board: str, as_json: bool) -> None:
 )  # fmt: skip
 def benchmark_(workers: int | None, out: Path) -> None:
     """Go the whole way: train a slice, add the starter table, search held-out tasks, build the leaderboard."""
-    from metabench import benchmark
 
-    benchmark.run(out, workers or os.cpu_count() or 1)
+    from metabench import workflows
+
+    workflows.run(out, workers or os.cpu_count() or 1)
 
 
 COMMANDS = (check, evaluate, settings, submit, leaderboard, benchmark_)

@@ -62,7 +62,7 @@ def import_(format: str, source: Path, table: str, as_json: bool) -> None:
 def export(format: str, table: str, folder: Path, workload: str, board: str | None) -> None:
     """Write a table in a peer's format into FOLDER."""
     from metabench import registry
-    from metabench.leaderboard.board import load_board
+    from metabench.boards.board import load_board
     from metabench.table import load_table
 
     made = registry.create("formats", format).write(
@@ -89,9 +89,9 @@ def results() -> None:
 )  # fmt: skip
 def results_write(board: str, folder: Path, traces: Path | None, data: Path | None) -> None:
     """Write a file for each method of a board that follows HPO-B's protocol."""
-    from metabench.evaluate.store import read_traces
+    from metabench.boards.board import load_board
+    from metabench.evaluation.store import read_traces
     from metabench.interop import hpob_results
-    from metabench.leaderboard.board import load_board
     from metabench.table import load_table
 
     rules = load_board(board)

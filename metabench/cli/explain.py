@@ -63,9 +63,9 @@ def importance(
     told = summary(found)
     r2 = float(found.groupby("task_id")["r2"].first().mean())
     if page:
-        from metabench.reports import _explained
+        from metabench.publishing import explained
 
-        made = _explained.importance(held.space(workload), told, effects, r2, target)
+        made = explained.importance(held.space(workload), told, effects, r2, target)
         _write(
             page,
             f"Which hyperparameters of {workload} matter?",
@@ -110,9 +110,9 @@ def effect(
     found = effect_of(held, workload, hyperparameter, other, chosen, target, progress=_progress())
     names = [hyperparameter] if other is None else [hyperparameter, other]
     if page:
-        from metabench.reports import _explained
+        from metabench.publishing import explained
 
-        made = _explained.effect(held.space(workload), names, found, target)
+        made = explained.effect(held.space(workload), names, found, target)
         title = f"How does the score move with {' and '.join(names)}?"
         _write(page, title, _about(held, workload, int(found["tasks"].max())), made)
     named = found.rename(columns=dict(zip(("value", "other_value"), names, strict=False)))
@@ -157,9 +157,9 @@ def optimum(
     )
     found = [optimum_of(held, workload, hyperparameter, name, chosen, kept) for name in asked]
     if page:
-        from metabench.reports import _explained
+        from metabench.publishing import explained
 
-        made = _explained.optima(space, found, "; ".join(given))
+        made = explained.optima(space, found, "; ".join(given))
         title = f"How does the best {hyperparameter} move?"
         _write(page, title, _about(held, workload, max(o.points["task_id"].nunique() for o in found)), made)
     if as_json:
@@ -215,10 +215,10 @@ def why(
     found = why_of(fitted, about, chosen)
     name = "a task of which nothing is known" if about is None else about.task_id
     if page:
-        from metabench.reports import _explained
+        from metabench.publishing import explained
 
         told = f"configuration for {name}, by {fitted.name}"
-        _write(page, "Why this configuration?", told, _explained.why(found, fitted.name))
+        _write(page, "Why this configuration?", told, explained.why(found, fitted.name))
     if as_json:
         nearest = [asdict(n) for n in found.nearest]
         show(found.contributions.to_dict("records"), True, task=name, model=fitted.name, config=found.config, base=found.base,
@@ -327,10 +327,10 @@ def _about(table, workload: str, tasks: int) -> str:
 
 
 def _write(path: Path, title: str, told: str, page) -> None:
-    from metabench.reports import _explained
-    from metabench.reports._publish import place
+    from metabench.publishing import explained
+    from metabench.publishing.reports.parts.files import place
 
-    place(path, _explained.page_of(title, told, _command(), page).encode())
+    place(path, explained.page_of(title, told, _command(), page).encode())
     click.echo(f"wrote {path}", err=True)
 
 

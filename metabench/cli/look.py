@@ -94,7 +94,7 @@ def _tables() -> Rows:
 
 
 def _boards() -> Rows:
-    from metabench.leaderboard.board import load_board
+    from metabench.boards.board import load_board
 
     boards = [load_board(name) for name in board_names()]
     return [
@@ -212,7 +212,7 @@ def speed(
     from dataclasses import asdict
 
     from metabench import registry
-    from metabench.training.speed import find, measure
+    from metabench.speed import find, measure
 
     for name in workloads:
         registry.load("workloads", name)
@@ -247,13 +247,13 @@ def speed(
 def _methods_speed(names: str, repeats: int, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from metabench import benchmark
-    from metabench.evaluate.overhead import overhead
-    from metabench.leaderboard.board import load_board
+    from metabench import workflows
+    from metabench.boards.board import load_board
+    from metabench.evaluation.overhead import overhead
     from metabench.table import load_table
 
     board = load_board("search")
-    chosen = benchmark.methods()[0] if names == "all" else [name.strip() for name in names.split(",")]
+    chosen = workflows.methods()[0] if names == "all" else [name.strip() for name in names.split(",")]
     table = load_table(board.dataset, board.dataset_version)
     rows = overhead(chosen, board, table, repeats=repeats, say=lambda text: click.echo(text, err=True))
     told = [
@@ -267,7 +267,7 @@ def _methods_speed(names: str, repeats: int, as_json: bool) -> None:
 def _tables_speed(runs: int, repeats: int, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from metabench.interop.table_speed import measure
+    from metabench.speed.tables import measure
 
     rows = list(measure(runs, repeats, say=lambda text: click.echo(text, err=True)))
     met = {None: "", True: "met", False: "missed"}

@@ -64,7 +64,7 @@ def table_names() -> list[str]:
 
 
 def board_names() -> list[str]:
-    from metabench.leaderboard.board import board_names as names
+    from metabench.boards.board import board_names as names
 
     return names()
 

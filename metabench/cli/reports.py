@@ -52,7 +52,7 @@ def report(
     All reports without NAME; `metabench list reports` says which there are. Findings are stored beside the pages: what did
     not change is not computed again.
     """
-    from metabench.reports import _publish as publishing
+    from metabench.publishing.reports.parts import files as publishing
 
     out = out or (ELSEWHERE if board or table else PUBLISHED)
     if check:
@@ -99,7 +99,7 @@ def explore(table: str, tasks: str, out: Path | None, opens: bool) -> None:
 
     It opens from a file: no server, no network.
     """
-    from metabench.explore import build
+    from metabench.publishing.explorer import build
     from metabench.table import load_table
 
     loaded = load_table(table)

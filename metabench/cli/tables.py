@@ -182,7 +182,7 @@ def card(table: str, boards: tuple[str, ...], check: bool) -> None:
 
 def _families(path: Path, names: tuple[str, ...]) -> Mapping[str, Sequence[str]]:
     """The splits of boards, united. Raises UsageError where they disagree."""
-    from metabench.leaderboard.board import load_board
+    from metabench.boards.board import load_board
     from metabench.table import load_table
 
     part_of: dict[str, tuple[str, str]] = {}

@@ -21,7 +21,7 @@ from metabench.interop.formats.base import numbers, read_json
 from metabench.interop.formats.hpob import FIRST, SEARCHES, Hpob, keys
 
 if TYPE_CHECKING:
-    from metabench.leaderboard.board import Board
+    from metabench.boards.board import Board
 
 #: iterations of a search, and those at which HPO-B compares
 ITERATIONS, MARKS = 100, (5, 25, 50, 100)

@@ -19,10 +19,10 @@ from scipy import special, stats
 
 from metabench.baselines.gp import GP
 from metabench.errors import UsageError
-from metabench.metamodels._gp import PoolGP
-from metabench.metamodels._matern import distances, matern
-from metabench.metamodels.common import MetaModel, check_source, utilities
 from metabench.metamodels.empirical_gp import EmpiricalGP
+from metabench.metamodels.parts.common import MetaModel, check_source, utilities
+from metabench.metamodels.parts.gp import PoolGP
+from metabench.metamodels.parts.matern import distances, matern
 from metabench.metamodels.portfolio import Portfolio, regrets
 from metabench.metamodels.task_gp import TaskGP
 from metabench.search.base import History, MetaTrain, Prediction, expected_improvement

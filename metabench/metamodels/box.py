@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from metabench.baselines.gp import GP
 from metabench.baselines.random import Random
 from metabench.errors import UsageError
-from metabench.metamodels.common import MetaModel, SourceSpace, check_source, shared_hyperparameters, unit
+from metabench.metamodels.parts.common import MetaModel, SourceSpace, check_source, shared_hyperparameters, unit
 from metabench.search.base import History, MetaTrain, Problem
 from metabench.space import Choice
 

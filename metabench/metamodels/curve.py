@@ -15,10 +15,10 @@ from scipy import stats
 from scipy.linalg import cholesky, solve_triangular
 
 from metabench.errors import UsageError
-from metabench.metamodels._empirical import empirical_covariance
-from metabench.metamodels._gp import affine_map
-from metabench.metamodels.common import MetaModel
 from metabench.metamodels.empirical_gp import EmpiricalGP
+from metabench.metamodels.parts.common import MetaModel
+from metabench.metamodels.parts.empirical import empirical_covariance
+from metabench.metamodels.parts.gp import affine_map
 from metabench.search.base import MetaTrain, Prediction
 from metabench.search.curve_source import CurveTrain
 from metabench.search.fidelity import Advance, Curves, FidelitySearcher

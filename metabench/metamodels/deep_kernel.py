@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from metabench.metamodels._deep_process import DeepProcess
-from metabench.metamodels._neural import perceptron
+from metabench.metamodels.parts.deep_process import DeepProcess
+from metabench.metamodels.parts.neural import perceptron
 
 if TYPE_CHECKING:
     import torch

@@ -13,9 +13,9 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from metabench.errors import UsageError
-from metabench.metamodels._gp import PoolGP
-from metabench.metamodels._matern import distances, matern
-from metabench.metamodels.common import MetaModel, SourceSpace, check_source, utilities
+from metabench.metamodels.parts.common import MetaModel, SourceSpace, check_source, utilities
+from metabench.metamodels.parts.gp import PoolGP
+from metabench.metamodels.parts.matern import distances, matern
 from metabench.search.base import History, MetaTrain, Prediction, expected_improvement
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metabench.metamodels._ensemble import Ensemble
+from metabench.metamodels.parts.ensemble import Ensemble
 from metabench.search.base import History
 
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels._ensemble import Discordance, Ensemble
+from metabench.metamodels.parts.ensemble import Discordance, Ensemble
 from metabench.search.base import History
 
 

@@ -16,11 +16,11 @@ import pandas as pd
 from scipy.linalg import cho_factor, cho_solve
 
 from metabench.errors import UsageError
-from metabench.metamodels._gp import PoolGP
-from metabench.metamodels._matern import distances, matern
-from metabench.metamodels._task_kernel import Standardiser, TaskKernel
-from metabench.metamodels.common import MetaModel, blocks, task_features
 from metabench.metamodels.empirical_gp import EmpiricalGP
+from metabench.metamodels.parts.common import MetaModel, blocks, task_features
+from metabench.metamodels.parts.gp import PoolGP
+from metabench.metamodels.parts.matern import distances, matern
+from metabench.metamodels.parts.task_kernel import Standardiser, TaskKernel
 from metabench.metamodels.task_gp import TaskGP
 from metabench.metatrain import TaskInfo
 from metabench.search.base import MetaTrain
@@ -128,7 +128,7 @@ class LearnedSchedule(EmpiricalGP):
 
 def coordinates(space: Space, encoded: list[np.ndarray]) -> np.ndarray:
     """Rule coordinates φ, float64 [n, coordinates], of configurations in blocks of a space
-    (:func:`~metabench.metamodels.common.blocks`).
+    (:func:`~metabench.metamodels.parts.common.blocks`).
 
     With u in [−1, 1] the learning rate on its scale, e one-hot over optimizers, s over schedules, o over options of other
     choices and v in [−1, 1] other numbers (0 where inactive): e, e·u, e·u², s, s·u, o, v, v², v·u; for the batch size e·v in

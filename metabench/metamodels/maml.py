@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from metabench.metamodels._inner import InnerLoop
+from metabench.metamodels.parts.inner import InnerLoop
 
 if TYPE_CHECKING:
     import torch

@@ -13,9 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels._gp import PoolGP
-from metabench.metamodels._matern import distances, matern
-from metabench.metamodels.common import (
+from metabench.metamodels.parts.common import (
     MetaModel,
     SourceSpace,
     check_source,
@@ -23,6 +21,8 @@ from metabench.metamodels.common import (
     task_features,
     utilities,
 )
+from metabench.metamodels.parts.gp import PoolGP
+from metabench.metamodels.parts.matern import distances, matern
 from metabench.search.base import History, MetaTrain, Prediction, expected_improvement
 
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels._empirical import empirical_covariance
-from metabench.metamodels._episodes import Tasks
-from metabench.metamodels._gp import PoolGP
-from metabench.metamodels._matern import distances
-from metabench.metamodels._neural import Neural, perceptron
-from metabench.metamodels.common import task_features, utilities
+from metabench.metamodels.parts.common import task_features, utilities
+from metabench.metamodels.parts.empirical import empirical_covariance
+from metabench.metamodels.parts.episodes import Tasks
+from metabench.metamodels.parts.gp import PoolGP
+from metabench.metamodels.parts.matern import distances
+from metabench.metamodels.parts.neural import Neural, perceptron
 from metabench.search.base import History, MetaTrain
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels._in_context import InContext, gaussian
-from metabench.metamodels._neural import gaussian_loss
+from metabench.metamodels.parts.in_context import InContext, gaussian
+from metabench.metamodels.parts.neural import gaussian_loss
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +45,7 @@ class NPAttentive(InContext):
         self.latent = latent
 
     def network(self, columns: int) -> torch.nn.Module:
-        from metabench.metamodels._attention import AttentiveProcess
+        from metabench.metamodels.parts.attention import AttentiveProcess
 
         return AttentiveProcess(columns, self.width, self.layers, self.heads, self.latent)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels._in_context import InContext, gaussian
-from metabench.metamodels._neural import gaussian_loss
+from metabench.metamodels.parts.in_context import InContext, gaussian
+from metabench.metamodels.parts.neural import gaussian_loss
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,7 @@ class NPTransformer(InContext):
         self.heads = heads
 
     def network(self, columns: int) -> torch.nn.Module:
-        from metabench.metamodels._attention import Transformer
+        from metabench.metamodels.parts.attention import Transformer
 
         return Transformer(columns, self.width, self.layers, self.heads, outputs=2)
 

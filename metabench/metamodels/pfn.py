@@ -1,7 +1,7 @@
 """Prior-data fitted network: a transformer that is trained on tasks of a prior until it is the posterior.
 
 Müller, Feurer, Hollmann & Hutter, "PFNs4BO: in-context learning for Bayesian optimization", ICML 2023: bars for a density
-(:mod:`metabench.metamodels._bars`) and their expected improvement; tasks of the prior are draws of Gaussian processes
+(:mod:`metabench.metamodels.parts.bars`) and their expected improvement; tasks of the prior are draws of Gaussian processes
 whose hyperparameters are drawn, too, some of them having no effect. Here the source tasks are a prior as well.
 """
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels._bars import Bars
-from metabench.metamodels._episodes import Episodes, Tasks
-from metabench.metamodels._in_context import CONTEXT, HIDDEN, InContext
-from metabench.metamodels._matern import distances, matern
+from metabench.metamodels.parts.bars import Bars
+from metabench.metamodels.parts.episodes import Episodes, Tasks
+from metabench.metamodels.parts.in_context import CONTEXT, HIDDEN, InContext
+from metabench.metamodels.parts.matern import distances, matern
 from metabench.search.base import History, MetaTrain
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class PFN(InContext):
         self.heads = heads
 
     def network(self, columns: int) -> torch.nn.Module:
-        from metabench.metamodels._attention import Transformer
+        from metabench.metamodels.parts.attention import Transformer
 
         return Transformer(columns, self.width, self.layers, self.heads, outputs=self.bars)
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels._neural import device_of, gaussian_loss, perceptron
-from metabench.metamodels._searches import FEATURES, TRIED, Course, describe, every
+from metabench.metamodels.parts.neural import device_of, gaussian_loss, perceptron
+from metabench.metamodels.parts.searches import FEATURES, TRIED, Course, describe, every
 from metabench.metamodels.task_gp import TaskGP
 from metabench.search.base import History, MetaTrain
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels.common import MetaModel, SourceSpace, check_source
+from metabench.metamodels.parts.common import MetaModel, SourceSpace, check_source
 from metabench.search.base import History, MetaTrain
 
 

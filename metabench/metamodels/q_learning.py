@@ -12,8 +12,8 @@ from typing import ClassVar
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels._searches import Course, every, log_improvement
-from metabench.metamodels.common import utilities
+from metabench.metamodels.parts.common import utilities
+from metabench.metamodels.parts.searches import Course, every, log_improvement
 from metabench.metamodels.task_gp import TaskGP
 from metabench.search.base import History, MetaTrain
 

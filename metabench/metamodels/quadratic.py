@@ -13,9 +13,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from metabench.errors import UsageError
-from metabench.metamodels._gp import affine_map
-from metabench.metamodels._surface import Frame
-from metabench.metamodels.common import (
+from metabench.metamodels.parts.common import (
     MetaModel,
     SourceSpace,
     blocks,
@@ -23,6 +21,8 @@ from metabench.metamodels.common import (
     shared_hyperparameters,
     utilities,
 )
+from metabench.metamodels.parts.gp import affine_map
+from metabench.metamodels.parts.surface import Frame
 from metabench.search.base import History, MetaTrain, Prediction
 
 #: prior variances of product coefficients, relative to the others, and noise variances that the evidence chooses among

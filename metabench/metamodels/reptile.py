@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from metabench.metamodels._inner import InnerLoop, descend, likelihood, repeated
+from metabench.metamodels.parts.inner import InnerLoop, descend, likelihood, repeated
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from metabench.errors import UsageError
-from metabench.metamodels._ensemble import Discordance, Ensemble, room
+from metabench.metamodels.parts.ensemble import Discordance, Ensemble, room
 from metabench.search.base import History
 
 

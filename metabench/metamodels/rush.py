@@ -16,7 +16,7 @@ from metabench.baselines.gp import GP
 from metabench.baselines.random import Random
 from metabench.errors import UsageError
 from metabench.metamodels.box import best_rows
-from metabench.metamodels.common import MetaModel, SourceSpace, check_source
+from metabench.metamodels.parts.common import MetaModel, SourceSpace, check_source
 from metabench.search.base import History, MetaTrain
 
 _THEN = {"gp": GP, "random": Random}

@@ -12,9 +12,9 @@ from typing import ClassVar
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels._task_kernel import Standardiser, TaskKernel
-from metabench.metamodels.common import MetaModel, SourceSpace, check_source, task_features
 from metabench.metamodels.empirical_gp import EmpiricalGP, typical_variance
+from metabench.metamodels.parts.common import MetaModel, SourceSpace, check_source, task_features
+from metabench.metamodels.parts.task_kernel import Standardiser, TaskKernel
 from metabench.search.base import MetaTrain
 
 

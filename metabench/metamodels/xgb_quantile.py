@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels._boosted import Boosted, Rows
+from metabench.metamodels.parts.boosted import Boosted, Rows
 from metabench.search.base import History, MetaTrain, Prediction
 
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)

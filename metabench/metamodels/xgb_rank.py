@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels._boosted import Boosted
+from metabench.metamodels.parts.boosted import Boosted
 from metabench.search.base import History, MetaTrain
 
 _OBJECTIVES = {"pairwise": "rank:pairwise", "ndcg": "rank:ndcg"}

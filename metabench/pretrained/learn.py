@@ -16,7 +16,7 @@ import numpy as np
 
 from metabench import registry
 from metabench.errors import UsageError
-from metabench.metamodels.common import MetaModel
+from metabench.metamodels.parts.common import MetaModel
 from metabench.metamodels.portfolio import Portfolio, regrets
 from metabench.metatrain import MetaTrain
 from metabench.pretrained.known import KnownTask, tasks_to_json

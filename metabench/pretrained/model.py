@@ -22,7 +22,7 @@ from metabench.search.continuous import Trials
 from metabench.space import Space
 
 if TYPE_CHECKING:
-    from metabench.metamodels.common import MetaModel
+    from metabench.metamodels.parts.common import MetaModel
     from metabench.tasks import Task
 
 #: scrambled Sobol configurations that stand beside the source's own in the pool of a search

@@ -28,7 +28,7 @@ from metabench.scores.regret import Reference
 from metabench.search.pools import Pools
 
 if TYPE_CHECKING:
-    from metabench.leaderboard.board import Board
+    from metabench.boards.board import Board
 
 #: simulated seeds of every task
 SIMULATIONS = 40

@@ -20,7 +20,7 @@ from metabench.errors import MetabenchError, UsageError
 from metabench.scores.aggregate import Hierarchy
 
 if TYPE_CHECKING:
-    from metabench.leaderboard.board import Board
+    from metabench.boards.board import Board
 
 #: coverage is that of the central interval of this probability
 LEVEL = 0.9

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from metabench.errors import MetabenchError, UsageError
-from metabench.evaluate.store import SURROGATE, TWINS, completed
+from metabench.evaluation.store import SURROGATE, TWINS, completed
 from metabench.scores import fidelity, live
 from metabench.scores.aggregate import Hierarchy
 from metabench.scores.compare import against, compare, improvement, negative_transfer
@@ -24,7 +24,7 @@ from metabench.search.replay import CurveReplay
 from metabench.search.starts import STARTS
 
 if TYPE_CHECKING:
-    from metabench.leaderboard.board import Board
+    from metabench.boards.board import Board
 
 
 #: the method that all should beat
@@ -130,7 +130,7 @@ def score(
     were made with.
 
     ``twins`` maps methods to the method that does the same without transfer; by default it is read from the metadata
-    that :func:`metabench.evaluate.evaluate` writes. ``resamples`` and ``seed`` belong to the bootstrap.
+    that :func:`metabench.evaluation.evaluate` writes. ``resamples`` and ``seed`` belong to the bootstrap.
 
     Raises MetabenchError when the table is not the board's, when a method lacks cells, or when a trace is no valid
     search: of another length than the budget, with a configuration that does not exist or one that is tried twice; where

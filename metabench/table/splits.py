@@ -1,6 +1,6 @@
 """``splits.csv``: which tasks stand in meta-train, meta-valid and meta-test, stored beside the table.
 
-It is a board's rule written out (:mod:`metabench.leaderboard.board`), for readers that know nothing of boards.
+It is a board's rule written out (:mod:`metabench.boards.board`), for readers that know nothing of boards.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from methods import BASELINES as NAMES
 from methods import learns, method
 
 from metabench import registry
-from metabench.baselines.common import distances, nearest_untried, utilities
 from metabench.baselines.gp import negative_likelihood, targets
 from metabench.baselines.grid import grid_points
+from metabench.baselines.parts.common import distances, nearest_untried, utilities
 from metabench.search.base import History, Problem, TaskInfo
 from metabench.space import Choice, Float, Int, Space, when
 from metabench.testing.planted import SPACE, PlantedFamily, synthetic_source

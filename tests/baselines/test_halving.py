@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from metabench import registry
-from metabench.baselines._halving import rungs
 from metabench.baselines.hyperband import bracket
+from metabench.baselines.parts.halving import rungs
 from metabench.errors import UsageError
 from metabench.search.base import TaskInfo
 from metabench.search.fidelity import Curves, FidelityProblem, affordable, checked

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from methods import learns, method
 
-from metabench.baselines._peers import Generators, coordinate, cube, nearest, option
-from metabench.baselines._synetune import METRIC, carry, evaluations, records
-from metabench.baselines.common import utilities
+from metabench.baselines.parts.common import utilities
+from metabench.baselines.parts.peers import Generators, coordinate, cube, nearest, option
+from metabench.baselines.parts.synetune import METRIC, carry, evaluations, records
 from metabench.metatrain import MetaTrain
 from metabench.search.base import History, Problem
 from metabench.space import Choice, Float, Int, Ordinal, Space, is_classification, when

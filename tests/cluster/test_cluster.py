@@ -16,13 +16,13 @@ import pytest
 from pyarrow import fs
 
 from metabench import cluster
+from metabench.boards.board import load_board
 from metabench.errors import MetabenchError
-from metabench.evaluate import evaluate, run
-from metabench.evaluate.predict import predict
-from metabench.evaluate.ray_cluster import compute_live
-from metabench.evaluate.worker import Group
+from metabench.evaluation import evaluate, run
+from metabench.evaluation.predict import predict
+from metabench.evaluation.ray_cluster import compute_live
+from metabench.evaluation.worker import Group
 from metabench.generate import execute, generate, plan, ray_cluster
-from metabench.leaderboard.board import load_board
 from metabench.table import TableWriter, load_table, lock, rows, verify
 from metabench.table.place import place
 from metabench.training import resident

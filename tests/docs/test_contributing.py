@@ -114,7 +114,7 @@ def test_the_metamodel_transfers(shown):
 
 def test_the_baseline_covers(shown):
     """Five trials leave no candidate as far from all of them as five random trials do."""
-    from metabench.baselines.common import distances
+    from metabench.baselines.parts.common import distances
 
     source = synthetic_source(2, 64, seed=0)
     problem = Problem(source.space, PlantedFamily(seed=0).info(1), source.configs.reset_index(drop=True), 5)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from metabench.leaderboard.board import board_names, load_board
+from metabench.boards.board import board_names, load_board
 from metabench.table import card, load_table, splits, verify
 
 DATASETS = Path(__file__).parents[2] / "datasets"

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from table_samples import write_table
 
 from metabench import load_table, registry
+from metabench.boards.board import Board
 from metabench.cli import main
 from metabench.errors import MetabenchError, UsageError
 from metabench.interop.formats.base import identifier, infer_space, store
-from metabench.leaderboard.board import Board
 from metabench.space import Choice, Float, Int
 from metabench.table import verify
 

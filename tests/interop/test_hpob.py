@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner
 from hpob_samples import COLUMNS, LAYOUT, best_so_far, content, write
 
-from metabench import benchmark, load_table, registry, schema
+from metabench import load_table, registry, schema, workflows
+from metabench.boards.board import load_board
 from metabench.cli import main
 from metabench.errors import MetabenchError, UsageError
-from metabench.evaluate import evaluate
+from metabench.evaluation import evaluate
 from metabench.interop import hpob_results
 from metabench.interop.formats.base import store
-from metabench.leaderboard.board import load_board
 from metabench.metatrain import MetaTrain, TaskInfo
 from metabench.scores import score
 from metabench.search.base import Searcher
@@ -232,8 +232,8 @@ def test_from_import_to_page(tmp_path, monkeypatch, data):
 
 def test_no_submissions_where_nobody_can_look_them_up(tmp_path, traces):
     for call in (
-        lambda: benchmark.draft_submission(tmp_path / "s", "random", traces, "hpob"),
-        lambda: benchmark.submit(tmp_path, "hpob"),
+        lambda: workflows.draft_submission(tmp_path / "s", "random", traces, "hpob"),
+        lambda: workflows.submit(tmp_path, "hpob"),
     ):
         with pytest.raises(UsageError, match="board hpob takes no submissions"):
             call()

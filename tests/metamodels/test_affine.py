@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metabench.metamodels._gp import PoolGP, affine_map
+from metabench.metamodels.parts.gp import PoolGP, affine_map
 
 
 @pytest.mark.parametrize("n", [1, 2, 7])

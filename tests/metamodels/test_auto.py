@@ -10,7 +10,7 @@ from metabench.baselines.gp import GP
 from metabench.errors import MetabenchError, UsageError
 from metabench.metamodels import auto
 from metabench.metamodels.auto import Auto
-from metabench.metamodels.common import utilities
+from metabench.metamodels.parts.common import utilities
 from metabench.metamodels.portfolio import Portfolio
 from metabench.metamodels.task_gp import TaskGP
 from metabench.search.base import History, Prediction

@@ -6,8 +6,8 @@ import torch
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from metabench.metamodels._deep_process import NOISE
 from metabench.metamodels.deep_kernel import DeepKernel
+from metabench.metamodels.parts.deep_process import NOISE
 from metabench.search.base import History
 from metabench.testing import PlantedFamily
 from metabench.testing.planted import SPACE

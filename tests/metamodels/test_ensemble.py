@@ -7,9 +7,9 @@ import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern as SklearnMatern
 
-from metabench.metamodels._ensemble import Discordance
 from metabench.metamodels.gp_mean import GPMean
 from metabench.metamodels.gp_weighted import GPWeighted
+from metabench.metamodels.parts.ensemble import Discordance
 from metabench.metamodels.rgpe import RGPE
 from metabench.search.base import History, Problem
 from metabench.space import Float, Space

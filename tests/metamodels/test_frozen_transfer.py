@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from metabench.errors import UsageError
-from metabench.metamodels._deep_process import NOISE
 from metabench.metamodels.frozen_transfer import FrozenTransfer
+from metabench.metamodels.parts.deep_process import NOISE
 from metabench.search.base import History
 from metabench.testing import PlantedFamily
 from metabench.testing.planted import SPACE

@@ -8,11 +8,11 @@ import torch
 from scipy import stats
 
 from metabench.errors import UsageError
-from metabench.metamodels._bars import Bars
-from metabench.metamodels._matern import distances, matern
-from metabench.metamodels._neural import train
 from metabench.metamodels.np_attentive import NPAttentive
 from metabench.metamodels.np_transformer import NPTransformer
+from metabench.metamodels.parts.bars import Bars
+from metabench.metamodels.parts.matern import distances, matern
+from metabench.metamodels.parts.neural import train
 from metabench.metamodels.pfn import _IRRELEVANT, _NOISE, PFN, gp_draw
 from metabench.testing import synthetic_source
 

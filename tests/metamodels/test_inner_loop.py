@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from metabench.metamodels._inner import descend, forward, likelihood, moments, repeated, stack
-from metabench.metamodels._neural import train
 from metabench.metamodels.maml import MAML
+from metabench.metamodels.parts.inner import descend, forward, likelihood, moments, repeated, stack
+from metabench.metamodels.parts.neural import train
 from metabench.metamodels.reptile import Reptile, pull
 
 #: points of a sinusoid that are seen, and steps on them

@@ -8,9 +8,9 @@ import pytest
 from methods import METAMODELS, SLOW, method
 
 from metabench import registry
-from metabench.metamodels._gp import PoolGP, affine_map
 from metabench.metamodels.empirical_gp import EmpiricalGP
 from metabench.metamodels.metric_knn import MetricKnn
+from metabench.metamodels.parts.gp import PoolGP, affine_map
 from metabench.metamodels.portfolio import Portfolio
 from metabench.search.base import History, Problem
 from metabench.testing import PlantedFamily, synthetic_source

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from metabench.errors import UsageError
-from metabench.metamodels._episodes import Tasks, on_normal_scale, warp
-from metabench.metamodels._neural import milestone
 from metabench.metamodels.deep_kernel import DeepKernel
+from metabench.metamodels.parts.episodes import Tasks, on_normal_scale, warp
+from metabench.metamodels.parts.neural import milestone
 from metabench.testing import synthetic_source
 
 
@@ -61,7 +61,7 @@ def test_a_device_that_is_not_there_is_one_clear_line():
 
 
 def test_a_long_training_says_how_far_it_is(capsys, monkeypatch):
-    monkeypatch.setattr("metabench.metamodels._neural._EVERY", -1.0)
+    monkeypatch.setattr("metabench.metamodels.parts.neural._EVERY", -1.0)
     DeepKernel(layers=1, epochs=2).fit(synthetic_source(3, 8))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2 and lines[0].startswith("deep_kernel: step 1 of 2, loss ")

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from metabench.errors import UsageError
-from metabench.metamodels._in_context import gaussian
 from metabench.metamodels.np_transformer import NPTransformer
+from metabench.metamodels.parts.in_context import gaussian
 from metabench.search.base import History
 from metabench.testing import PlantedFamily
 from metabench.testing.planted import SPACE

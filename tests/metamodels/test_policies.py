@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from metabench.errors import UsageError
-from metabench.metamodels._searches import Course, every
+from metabench.metamodels.parts.searches import Course, every
 from metabench.metamodels.policy_gradient import DISCOUNT, LAMBDA, PolicyGradient, Rollout, advantages, policy
 from metabench.metamodels.q_learning import ACTIONS, Learner, QLearning, acquisitions
 from metabench.metatrain import MetaTrain

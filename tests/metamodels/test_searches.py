@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from metabench.metamodels._searches import EPSILON, FEATURES, TRIED, Course, describe, every, log_improvement
-from metabench.metamodels._task_kernel import TaskKernel
+from metabench.metamodels.parts.searches import EPSILON, FEATURES, TRIED, Course, describe, every, log_improvement
+from metabench.metamodels.parts.task_kernel import TaskKernel
 from metabench.metamodels.task_gp import TaskGP
 from metabench.search.base import History
 from metabench.testing import PlantedFamily

@@ -5,8 +5,8 @@ import pytest
 from scipy.optimize import approx_fprime
 
 from metabench.errors import UsageError
-from metabench.metamodels._task_kernel import Standardiser, TaskKernel, negative_likelihood
 from metabench.metamodels.empirical_gp import EmpiricalGP
+from metabench.metamodels.parts.task_kernel import Standardiser, TaskKernel, negative_likelihood
 from metabench.metamodels.task_gp import TaskGP
 from metabench.search.base import History
 from metabench.testing import PlantedFamily

@@ -7,7 +7,7 @@ from fakes import CurveTable, board_for
 
 from metabench import schema
 from metabench.errors import MetabenchError
-from metabench.evaluate import evaluate
+from metabench.evaluation import evaluate
 from metabench.scores import fidelity, score
 from metabench.search.replay import CurveReplay
 

@@ -7,8 +7,8 @@ from fakes import FakeTable, First, board_for
 from scipy import integrate, stats
 
 from metabench.errors import MetabenchError, UsageError
-from metabench.evaluate.predict import predict, read_predictions
-from metabench.leaderboard import predictions as publishing
+from metabench.evaluation.predict import predict, read_predictions
+from metabench.publishing.boards import predictions as publishing
 from metabench.scores.prediction import PRIOR, calibrate, crps_normal, normal_scores, score_predictions
 from metabench.search.base import Prediction, Surrogate
 
@@ -206,8 +206,8 @@ def test_the_page_holds_the_measures_and_a_chart_of_each(table, board, scores):
 
 
 def test_a_chart_has_its_numbers_of_trials_at_even_distances():
-    from metabench.leaderboard.charts import Series
-    from metabench.leaderboard.prediction_page import measure_panel
+    from metabench.publishing.boards.prediction_page import measure_panel
+    from metabench.publishing.charts.plots import Series
 
     series = [Series("a", "c1", range(3), [0.1, 0.2, 0.3], [0.0, 0.1, 0.2], [0.2, 0.3, 0.4])]
     chart = str(measure_panel(series, [0, 5, 25], uid="u", title="t", description="d", target=0.9))

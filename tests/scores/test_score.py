@@ -7,7 +7,7 @@ from scipy import stats
 
 from metabench import schema
 from metabench.errors import MetabenchError, UsageError
-from metabench.evaluate import evaluate
+from metabench.evaluation import evaluate
 from metabench.scores import score
 from metabench.search.base import TaskInfo
 from metabench.testing.planted import SPACE

@@ -1,0 +1,1 @@
+"""Parts that several baselines share; the folder above holds plug-ins alone."""

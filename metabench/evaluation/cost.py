@@ -1,0 +1,97 @@
+"""What an evaluation will cost, said before it starts: cells that are missing, seconds, bytes; nothing is run.
+
+How long a method thinks is taken from traces that are stored already: what it thought up to the budget, the mean over a
+board's searches with the same first trials (any, where none has these), of the board that says least. Learning from the
+source tasks, once a process, is not in it (``metabench speed --methods`` measures that), nor is what the protocol itself
+takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from metabench.evaluation.methods import Method
+
+if TYPE_CHECKING:
+    from metabench.boards.board import Board
+    from metabench.evaluation.worker import Group
+
+#: bytes of a stored cell and of each of its trials (as the boards search, few-shot and live take on disk)
+BYTES, LIVE_BYTES = (45, 5.4), (64, 75.0)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a method's part of an evaluation takes."""
+
+    method: str
+    cells: int
+    missing: int
+    #: seconds on one core that the method will think in the missing cells; None where no trace says
+    thought: float | None
+    #: seconds on one core that training will take where trials are made to order, as those of the table took
+    training: float
+    bytes: int
+
+
+def costs(
+    methods: Sequence[Method],
+    groups: Iterable[Group],
+    board: Board,
+    table,
+    known: Set[str],
+    records: Sequence[pa.Table],
+) -> list[Cost]:
+    """The cost of those of each method's ``groups`` of cells (:func:`metabench.evaluation.plan`) that are not ``known``.
+
+    ``records`` are traces to learn from how long methods think.
+    """
+    groups = list(groups)
+    train = _training(table, board) if board.objective == "live" else {}
+    head, trial = LIVE_BYTES if board.made_to_order else BYTES
+    out = []
+    for method in methods:
+        missing = [(g, sum(k not in known for k in g.keys.values())) for g in groups if g.method == method.name]
+        thought = [(n, thinking(records, method.name, g.start, board.budget)) for g, n in missing if n]
+        total = sum(n for _, n in missing)
+        seconds = None if any(t is None for _, t in thought) else float(sum(n * (t or 0.0) for n, t in thought))
+        out.append(
+            Cost(
+                method=method.name,
+                cells=sum(len(g.keys) for g in groups if g.method == method.name),
+                missing=total,
+                thought=seconds,
+                training=float(sum(n * train.get(g.task_id, 0.0) for g, n in missing)),
+                bytes=round(total * (head + trial * board.budget)),
+            )
+        )
+    return out
+
+
+def thinking(records: Sequence[pa.Table], method: str, start: str, trials: int) -> float | None:
+    """Mean seconds that a method thought in its first ``trials`` trials: the least that one of the ``records`` with so long
+    searches of it says, since a busy machine only adds; of those with this start if any has it. None where none has such."""
+    for exact in (True, False):
+        means = []
+        for record in records:
+            mine = record.filter(pc.equal(record["method"], method))
+            if exact:
+                mine = mine.filter(pc.equal(mine["start"], start))
+            long = mine.filter(pc.greater_equal(pc.list_value_length(mine["overhead"]), trials))
+            if long.num_rows:
+                means.append(float(np.mean([np.sum(row[:trials]) for row in long["overhead"].to_pylist()])))
+        if means:
+            return min(means)
+    return None
+
+
+def _training(table, board: Board) -> dict[str, float]:
+    """Task → seconds of one search's training: the mean stored run, ``budget`` times."""
+    task_ids = board.tasks(table, "test")
+    return dict(zip(task_ids, (board.budget * np.nanmean(table.seconds(board.workload, task_ids), axis=1)).tolist()))

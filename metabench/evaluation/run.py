@@ -1,0 +1,339 @@
+"""The evaluation itself: what is missing, who computes it, what is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from metabench import processes, schema
+from metabench.cluster import EXECUTORS
+from metabench.errors import IncompleteError, MetabenchError, UsageError
+from metabench.evaluation import live
+from metabench.evaluation.methods import Method, resolve
+from metabench.evaluation.ray_cluster import compute as compute_on_ray
+from metabench.evaluation.ray_cluster import compute_live
+from metabench.evaluation.store import BOARD, SURROGATE, TWINS, CellStore
+from metabench.evaluation.worker import Bench, Group, one_thread, serve
+from metabench.registry import suggest
+from metabench.search.base import Problem, Searcher
+from metabench.search.continuous import POOL
+from metabench.search.fidelity import FidelitySearcher
+from metabench.search.pools import replay, searches
+from metabench.search.replay import CurveReplay, Replay, fidelity_problems
+from metabench.search.surrogate import SurrogateObjective
+
+if TYPE_CHECKING:
+    from metabench.boards.board import Board
+
+#: changes whenever the way that a search is carried out changes; part of every cell's key
+PROTOCOL_VERSION = "1"
+#: the same of searches that are counted in epochs
+EPOCHS_VERSION = "1"
+#: finished cells are stored at least this often (seconds)
+FLUSH = 30.0
+
+
+class MethodsFailed(IncompleteError):
+    """Some methods failed; ``failures`` maps them to the reason, ``traces`` holds the complete methods' cells."""
+
+    def __init__(self, failures: dict[str, str], traces: pa.Table, n_methods: int):
+        self.failures = failures
+        self.traces = traces
+        super().__init__(f"{len(failures)} of {n_methods} methods failed: {'; '.join(failures.values())}")
+
+
+def evaluate(
+    methods: Iterable[str | Searcher | type] | str | Searcher | type,
+    board: Board,
+    table=None,
+    *,
+    profile: str = "full",
+    store: str | os.PathLike | None = None,
+    executor: str = "local",
+    workers: int = 1,
+    progress: bool = False,
+) -> pa.Table:
+    """Let methods search the board's meta-test tasks; the traces (schema TRACES, a row per cell; LIVE where trials are
+    made to order) in the order of methods, starts, tasks, seeds.
+
+    A cell is keyed by everything that determines it: method (settings and code), table, meta-training tasks, start,
+    task, seed, budget. Cells found in the folder ``store`` are not computed again; finished ones are stored as they
+    come. Methods are fitted on meta-train once per process. With ``workers`` > 1 that many processes share the work
+    (scripts then need the usual ``if __name__ == "__main__"`` guard); the executor ``ray`` shares it over the cluster
+    that RAY_ADDRESS names. A method's proposals do not depend on it.
+
+    Raises UsageError for an unknown method or profile, a budget beyond the pool, or a method that trains in parts on a
+    board that counts full trainings alone; MetabenchError for a table that the
+    board was not made for, and MethodsFailed (exit status 3) when all else is done but a method raised, proposed what
+    it must not, or lacks a package.
+    """
+    if table is None:
+        from metabench.table import load_table
+
+        table = load_table(board.dataset, board.dataset_version)
+    resolved = resolve(methods)
+    board = board.on(table).profile(profile)
+    board.check(table)
+    for method in resolved:
+        if isinstance(method.searcher, FidelitySearcher) and not board.by_epochs:
+            raise UsageError(f"method {method.name!r} trains in parts; board {board.name} counts full trainings alone")
+    if board.workload not in table.workloads:
+        how = {"store": store, "executor": executor, "workers": workers, "progress": progress}
+        return _each(resolved, board.parts(table), table, **how)
+    groups = plan(resolved, board, table)
+    kept = CellStore(store, board.traces_schema)
+    done = kept.read(key for group in groups for key in group.keys.values())
+    have = set(done["cell"].to_pylist())
+    todo = [Group(g.method, g.start, g.task_id, {s: k for s, k in g.keys.items() if k not in have}) for g in groups]
+    todo = [group for group in todo if group.keys]
+    failures = {m.name: f"method {m.name!r} {m.lacks}" for m in resolved if m.lacks}
+    compute, bench = _compute, lambda: _bench(resolved, board, table)
+    rehearsal = None
+    if board.made_to_order:
+        if board.objective == "surrogate":
+            rehearsal = SurrogateObjective.from_table(table, board.workload, board.tasks(table, "test"))
+        searchers = {m.name: m.searcher for m in resolved}
+        compute, bench = live.compute, lambda: live.LiveBench.of(searchers, board, table, rehearsal)
+    if executor == "ray":
+        outcomes = (compute_live if board.made_to_order else compute_on_ray)(todo, failures, bench)
+    elif executor == "local":
+        outcomes = compute(todo, failures, bench, workers)
+    else:
+        raise suggest(executor, EXECUTORS, "executor")
+    rows: list[dict] = []
+    unsaved: list[dict] = []
+    with _progress(progress, sum(len(g.keys) for g in groups), len(have)) as advance:
+        last = time.monotonic()
+        try:
+            for group, found, message in outcomes:
+                if message is not None:
+                    failures.setdefault(group.method, message)
+                    continue
+                rows += found
+                unsaved += found
+                advance(len(found), f"{group.method} · {group.start}")
+                if time.monotonic() - last > FLUSH:
+                    kept.write(unsaved)
+                    unsaved, last = [], time.monotonic()
+        finally:
+            kept.write(unsaved)
+    traces = _assemble(groups, pa.concat_tables([done, pa.Table.from_pylist(rows, kept.kind)]), failures)
+    about = {TWINS: _twins(resolved)}
+    if board.path is not None:
+        about[BOARD] = json.dumps({"board": str(board.path), "profile": board.narrowed}).encode()
+    if rehearsal is not None:
+        about[SURROGATE] = json.dumps(rehearsal.errors.to_dict("records")).encode()
+    traces = traces.replace_schema_metadata({**(traces.schema.metadata or {}), **about})
+    if failures:
+        raise MethodsFailed(failures, traces, len(resolved))
+    return traces
+
+
+def _each(resolved: list[Method], boards: list[Board], table, **how) -> pa.Table:
+    """The traces of several workloads' searches, in the order of methods, workloads, starts, tasks, seeds."""
+    parts, failures = [], {}
+    for board in boards:
+        try:
+            parts.append(evaluate([m.searcher for m in resolved], board, table, profile=board.narrowed, **how))
+        except MethodsFailed as error:
+            failures |= error.failures
+            parts.append(error.traces)
+    together = pa.concat_tables(parts)
+    names = together["method"].to_pylist()
+    order = [i for m in resolved if m.name not in failures for i, name in enumerate(names) if name == m.name]
+    traces = (
+        together.take(pa.array(order, pa.int64())).combine_chunks().replace_schema_metadata(parts[0].schema.metadata)
+    )
+    if failures:
+        raise MethodsFailed(failures, traces, len(resolved))
+    return traces
+
+
+def plan(methods: list[Method], board: Board, table) -> list[Group]:
+    """All groups of cells of an evaluation, method by method, with the key of every cell."""
+    if board.workload not in table.workloads:
+        return [group for part in board.parts(table) for group in plan(methods, part, table)]
+    sources = {part: board.tasks(table, part) for part in ("train", "valid")}
+    common = [PROTOCOL_VERSION, board.digest_on(table), board.workload, board.objective, sources, board.budget]
+    if board.by_epochs:
+        common += [board.track, EPOCHS_VERSION]
+    if board.source_configs:
+        common.append(board.source_configs)
+    if board.made_to_order:
+        common += [live.LIVE_VERSION, POOL, schema.NUMERICS_VERSION]
+    starts = table.starts if "given5" in board.starts else {}
+    portfolio = resolve("portfolio")[0].fingerprint if "portfolio3" in board.starts else None
+    groups = []
+    for method in methods:
+        for start in board.starts:
+            for task_id in board.tasks(table, "test"):
+                given = {"portfolio3": portfolio, "given5": starts.get(task_id)}.get(start)
+                keys = {}
+                for seed in range(board.seeds):
+                    text = json.dumps([*common, method.fingerprint, start, given, task_id, seed])
+                    keys[seed] = hashlib.sha256(text.encode()).hexdigest()
+                groups.append(Group(method.name, start, task_id, keys))
+    return groups
+
+
+def _bench(methods: list[Method], board: Board, table) -> Bench:
+    tasks = board.tasks(table, "test")
+    problems: Mapping[str, Problem]
+    objective: Replay
+    if board.by_epochs:
+        objective = CurveReplay.from_table(table, board.workload, tasks)
+        problems = fidelity_problems(table, board.workload, objective, tasks, board.budget)
+    else:
+        objective = replay(table, board.workload, tasks)
+        problems = searches(table, board.workload, objective, board.budget)
+    return Bench({m.name: m.searcher for m in methods}, board.source(table), problems, objective)
+
+
+def _assemble(groups: list[Group], table: pa.Table, failures: dict[str, str]) -> pa.Table:
+    at = {key: row for row, key in enumerate(table["cell"].to_pylist())}
+    order = [at[key] for g in groups if g.method not in failures for key in g.keys.values()]
+    return table.take(pa.array(order, pa.int64())).combine_chunks()
+
+
+def _twins(methods: list[Method]) -> bytes:
+    return json.dumps({m.name: m.searcher.twin for m in methods if m.searcher.twin}, sort_keys=True).encode()
+
+
+# ---------------------------------------------------------------- computing
+Outcome = tuple[Group, list[dict] | None, str | None]
+
+
+def _compute(todo: list[Group], failed: dict[str, str], bench: Callable[[], Bench], workers: int) -> Iterator[Outcome]:
+    """Outcomes of groups as they finish; groups of methods in ``failed`` (which the caller adds to) are left out."""
+    if workers < 1:
+        raise UsageError(f"workers is {workers}; at least 1 is needed")
+    todo = [group for group in todo if group.method not in failed]
+    if not todo:
+        return
+    if workers == 1:
+        with one_thread():
+            mine = bench()
+            for group in todo:
+                if group.method not in failed:
+                    yield _outcome(mine, group)
+    else:
+        yield from _share(todo, failed, bench(), min(workers, len(todo)))
+
+
+def _outcome(bench: Bench, group: Group) -> Outcome:
+    try:
+        return group, bench.run(group), None
+    except MetabenchError as error:
+        return group, None, str(error)
+
+
+class _Worker:
+    """A process with the end of the pipe to it."""
+
+    def __init__(self, bench: Bench):
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, bench), daemon=True)
+        self.group: Group | None = None
+        self.method: str | None = None
+        try:
+            processes.start(self.process)
+        except Exception as error:  # a class of a function or a notebook cannot be sent to another process
+            raise MetabenchError(f"methods cannot be sent to worker processes: {error}; use 1 worker") from error
+        finally:
+            theirs.close()
+
+    def await_ready(self) -> None:
+        """Wait until the process serves. Raises MetabenchError when it ends before."""
+        try:
+            self.connection.recv()
+        except (EOFError, OSError):
+            raise MetabenchError(
+                "worker processes cannot start: a script needs `if __name__ == '__main__':` around its work, "
+                "and methods must come from modules; use 1 worker otherwise"
+            ) from None
+
+    def give(self, group: Group) -> None:
+        self.group, self.method = group, group.method
+        with contextlib.suppress(BrokenPipeError):  # a dead process is noticed when its answer is read
+            self.connection.send(group)
+
+    def answer(self) -> Outcome:
+        group, self.group = self.group, None
+        try:
+            return (group, *self.connection.recv())
+        except (EOFError, OSError):
+            self.process.join()
+            code = self.process.exitcode
+            return group, None, f"method {group.method!r} failed on task {group.task_id}: its process ended ({code})"
+
+    def stop(self) -> None:
+        if self.group is None and self.process.is_alive():
+            with contextlib.suppress(BrokenPipeError):
+                self.connection.send(None)
+        else:
+            self.process.terminate()
+        self.process.join()
+        self.connection.close()
+
+
+def _share(todo: list[Group], failed: dict[str, str], bench: Bench, workers: int) -> Iterator[Outcome]:
+    """A worker stays with a method while it has groups left, so that few processes fit the same method."""
+    queues: dict[str, deque[Group]] = {}
+    for group in todo:
+        queues.setdefault(group.method, deque()).append(group)
+    team: list[_Worker] = []
+
+    def next_group(worker: _Worker) -> Group | None:
+        for method in [m for m in queues if m in failed or not queues[m]]:
+            del queues[method]
+        if not queues:
+            return None
+        taken = {w.method for w in team if w is not worker and w.group is not None}
+        free = [m for m in queues if m not in taken]
+        mine = worker.method if worker.method in queues else None
+        return queues[mine or (free[0] if free else max(queues, key=lambda m: len(queues[m])))].popleft()
+
+    try:
+        for _ in range(workers):
+            team.append(_Worker(bench))
+        for worker in team:
+            worker.await_ready()
+        while True:
+            for i, worker in enumerate(team):
+                if worker.group is None and (group := next_group(worker)) is not None:
+                    if not worker.process.is_alive():
+                        team[i] = worker = _Worker(bench)
+                        worker.await_ready()
+                    worker.give(group)
+            busy = {worker.connection: worker for worker in team if worker.group is not None}
+            if not busy:
+                return
+            for connection in wait(list(busy)):
+                yield busy[connection].answer()
+    finally:
+        for worker in team:
+            worker.stop()
+
+
+@contextlib.contextmanager
+def _progress(show: bool, total: int, done: int) -> Iterator[Callable[[int, str], None]]:
+    """Progress on stderr, none off a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not (show and console.is_terminal), transient=True) as bar:
+        task = bar.add_task("searching", total=total, completed=done)
+        yield lambda n, what: bar.update(task, advance=n, description=what)

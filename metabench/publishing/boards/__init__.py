@@ -1,0 +1,1 @@
+"""The pages and data files of one board."""

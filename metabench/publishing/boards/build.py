@@ -1,0 +1,224 @@
+"""Publishes a board: scores and traces → README, data files and a static site. Building twice gives the same bytes.
+
+Only what :data:`PUBLISHED` names is written below the folder; rules and submissions that stand there are left alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from metabench import schema
+from metabench.errors import MetabenchError
+from metabench.evaluation.store import EPOCHS, completed
+from metabench.publishing.boards import board_pages
+from metabench.publishing.boards.view import Home, View
+
+if TYPE_CHECKING:
+    from metabench.boards.board import Board
+    from metabench.boards.submissions import Submission
+    from metabench.scores import Scores
+    from metabench.table import Table
+
+#: what a build owns in the board's folder
+PUBLISHED = ("README.md", "regret.svg", "scores.csv", "scores.json", "scores.parquet", "site", "traces.parquet")
+
+
+def build(
+    board: Board,
+    traces: pa.Table,
+    scores: Scores,
+    table: Table,
+    out: str | os.PathLike,
+    command: str,
+    submissions: Iterable[Submission] = (),
+    home: Home | None = None,
+) -> list[Path]:
+    """Write the leaderboard into the folder ``out`` and return the paths of all files, sorted.
+
+    ``board`` is narrowed to the profile that the traces were made with; ``command`` is the shell command that made
+    them, shown to the reader; ``submissions`` are those whose traces are among them; ``home`` says where the
+    pages over all boards are, if it stands among others. Everything is written to a
+    temporary folder first and then moved into place, entry by entry, so that no page is ever half-written.
+
+    Raises UsageError when a method or a task has a name that is unsafe as a file's, MetabenchError when ``out`` cannot
+    be written.
+    """
+    out = Path(out)
+    files = contents(View(board, traces, scores, table, command, submissions, home))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".build-", dir=out) as temporary:
+            new, old = Path(temporary, "new"), Path(temporary, "old")
+            old.mkdir()
+            for name, data in files.items():
+                path = new / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+            for entry in PUBLISHED:
+                if (out / entry).is_dir() and not (out / entry).is_symlink():
+                    os.replace(out / entry, old / entry)  # a folder that is not empty cannot be replaced
+                os.replace(new / entry, out / entry)
+    except OSError as error:
+        raise MetabenchError(f"the leaderboard cannot be written to {out}: {error.strerror or error}") from None
+    return [out / name for name in sorted(files)]
+
+
+def check(
+    board: Board,
+    traces: pa.Table,
+    scores: Scores,
+    table: Table,
+    out: str | os.PathLike,
+    command: str,
+    submissions: Iterable[Submission] = (),
+    home: Home | None = None,
+) -> list[str]:
+    """What is stale in the folder ``out``: one line for each published file that is absent, differs or is left over.
+
+    Parquet files are compared by content, since their bytes depend on the version of the writing library. Nothing is
+    written. Raises what :func:`build` raises.
+    """
+    out = Path(out)
+    files = contents(View(board, traces, scores, table, command, submissions, home))
+    problems = []
+    for name, data in files.items():
+        path = out / name
+        if not path.is_file():
+            problems.append(f"{path} is absent")
+        elif not same(name, path, data):
+            problems.append(f"{path} is stale")
+    left = [p for p in (out / "site").rglob("*") if p.is_file() and p.relative_to(out).as_posix() not in files]
+    return sorted([*problems, *(f"{path} is left over" for path in left)])
+
+
+def same(name: str, path: Path, data: bytes) -> bool:
+    """Does a published file hold these contents? Parquet is compared by its rows."""
+    if not name.endswith(".parquet"):
+        return path.read_bytes() == data
+    try:
+        # written again by one library, so that what is no number equals itself
+        return _parquet(pq.read_table(path).combine_chunks()) == _parquet(
+            pq.read_table(io.BytesIO(data)).combine_chunks()
+        )
+    except (pa.ArrowException, OSError):
+        return False
+
+
+def contents(view: View) -> dict[str, bytes]:
+    """Path below the board's folder → contents, of everything that is published."""
+    frames = {name: published(getattr(view.scores, name)) for name in board_pages.downloads(view)}
+    about = about_board(view)
+    files = {
+        "README.md": board_pages.readme(view).encode(),
+        "regret.svg": board_pages.picture(view).encode(),
+        "scores.csv": to_csv(frames["summary"]),
+        "scores.json": to_json(
+            about
+            | {"finding": board_pages.finding(view)}
+            | {name: records(frame) for name, frame in frames.items() if name not in ("curves", "seconds")}
+        ),
+        "scores.parquet": to_parquet(frames["summary"]),
+        "traces.parquet": traces_parquet(view.traces),
+    }
+    files |= {f"site/{path}": text.encode() for path, text in board_pages.site(view)}
+    for name, frame in frames.items():
+        # pairs are many: of those at other marks scores.json has the figures
+        files[f"site/data/{name}.csv"] = to_csv(frame[frame["mark"] == view.mark] if name == "pairs" else frame)
+    return dict(sorted(files.items()))
+
+
+def about_board(view: View) -> dict[str, Any]:
+    """What every JSON file says of where its figures come from."""
+    b = view.board
+    return {
+        "schema_version": schema.SCHEMA_VERSION,
+        "board": {
+            "name": b.name, "version": b.version, "profile": b.narrowed, "dataset": b.dataset,
+            "dataset_version": b.dataset_version, "digest": b.digest, "workload": b.workload, "objective": b.objective,
+            "budget": b.budget, "seeds": b.seeds, "marks": list(b.marks), "starts": view.starts,
+            **({"shift": asdict(b.shift)} if b.shift else {}),
+        },
+        "ranked_by": {"start": view.start, "mark": view.mark, "column": "valid_regret"},
+        "floor": {k: compact(x) for k, x in view.scores.floor.items()},
+        "command": view.command,
+    }  # fmt: skip
+
+
+# ---------------------------------------------------------------- data files
+def compact(value: float) -> float | None:
+    """A score as it is published: six significant digits; None where there is no number."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def published(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame with its floats rounded to six significant digits, so that processors agree on every byte."""
+    out = frame.reset_index(drop=True).copy()
+    for name in out:
+        if pd.api.types.is_float_dtype(out[name]):
+            out[name] = [math.nan if (x := compact(v)) is None else x for v in out[name]]
+    return out
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain values; None for what is no number."""
+    return [
+        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
+
+def to_json(value: dict[str, Any]) -> bytes:
+    """A JSON object with a key a line, and a line for each record of a list: small, and changes show as lines."""
+
+    def text(part: Any) -> str:
+        if isinstance(part, list) and part and isinstance(part[0], dict):
+            return "[\n  " + ",\n  ".join(map(text, part)) + "\n ]"
+        return json.dumps(part, ensure_ascii=False, allow_nan=False)
+
+    keys = (f" {text(key)}: {text(part)}" for key, part in value.items())
+    return ("{\n" + ",\n".join(keys) + "\n}\n").encode()
+
+
+def to_csv(frame: pd.DataFrame) -> bytes:
+    """CSV (RFC 4180 with bare line feeds); lists are joined by blanks, what is no number is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(frame.columns)
+    for row in records(frame):
+        writer.writerow(" ".join(map(str, v)) if isinstance(v, list) else v for v in row.values())
+    return text.getvalue().encode()
+
+
+def to_parquet(frame: pd.DataFrame) -> bytes:
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    return _parquet(table.replace_schema_metadata({b"metabench.schema_version": schema.SCHEMA_VERSION.encode()}))
+
+
+def traces_parquet(traces: pa.Table) -> bytes:
+    """Traces as they came; what reading them from a file adds to the schema is dropped, and so is an empty column."""
+    if "configs" in traces.schema.names:
+        plain = traces.cast(schema.LIVE).replace_schema_metadata(traces.schema.metadata)
+    else:
+        plain = completed(traces).cast(schema.TRACES).replace_schema_metadata(traces.schema.metadata)
+        if plain[EPOCHS].null_count == len(plain):
+            plain = plain.drop_columns(EPOCHS)
+    return _parquet(plain.unify_dictionaries().combine_chunks())
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()

@@ -1,0 +1,123 @@
+"""What is known of a method without running it: its docstrings, settings, citations and source file."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup, escape
+
+from metabench import registry
+
+if TYPE_CHECKING:
+    from metabench.boards.submissions import Submission
+
+KINDS = {"metamodels": "meta-model", "baselines": "baseline"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """A method's facts. ``kind`` is meta-model, baseline or submission (a method that is not installed here)."""
+
+    name: str
+    kind: str
+    #: one line: what the method is
+    summary: str = ""
+    #: paragraphs on where it comes from and how it works, in order
+    paragraphs: tuple[str, ...] = ()
+    #: constructor's setting → default
+    settings: tuple[tuple[str, Any], ...] = ()
+    #: the method that does the same without learning from source tasks
+    twin: str | None = None
+    #: dotted name of the module
+    module: str = ""
+    #: entry-point group to create it from
+    group: str = ""
+    #: how far a submission was checked
+    status: str = ""
+    #: of a submission
+    authors: tuple[str, ...] = ()
+    #: what it is → address
+    links: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Its kind, and the status of a submission."""
+        return f"{self.kind}, {self.status}" if self.status else self.kind
+
+
+def card(name: str, submission: Submission | None = None) -> Card:
+    """The card of a method by name, or of a submission; a method that neither is has a card with its name alone.
+
+    Raises MetabenchError when the plug-in is there but cannot be loaded.
+    """
+    if submission is not None:
+        return _submitted(submission)
+    group = next((g for g in KINDS if name in registry.names(g)), None)
+    if group is None:
+        return Card(name, "submission")
+    cls = registry.load(group, name)
+    summary, *rest = paragraphs(cls)
+    settings = tuple(
+        (p.name, p.default)
+        for p in inspect.signature(cls).parameters.values()
+        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.default is not p.empty
+    )
+    return Card(name, KINDS[group], summary, tuple(rest), settings, cls.twin, cls.__module__, group)
+
+
+def _submitted(submission: Submission) -> Card:
+    learned = len(submission.trained_on)
+    told = (
+        [f"It learned from {learned} {'task' if learned == 1 else 'tasks'}."]
+        if learned
+        else ["It learned from nothing."]
+    )
+    return Card(
+        submission.method,
+        "submission",
+        submission.summary,
+        (*told, _STATUS[submission.status]),
+        twin=submission.twin or None,
+        module=submission.spec,
+        status=submission.status,
+        authors=submission.authors,
+        links=tuple((what, url) for what, url in (("code", submission.code), ("paper", submission.paper)) if url),
+    )
+
+
+_STATUS = {
+    "recomputed": "Recomputed: its searches keep the rules and its scores were looked up in the table; its code was not run.",
+    "reproduced": "Reproduced: its code was run here and proposed the same configurations in every cell.",
+    "confirmed": "Confirmed: its code was run here and proposed the same configurations in every cell, and with fresh "
+    "search seeds its regret stays within its interval.",
+}
+
+
+def paragraphs(cls: type) -> list[str]:
+    """What a plug-in's module and its class say of it, paragraph by paragraph."""
+    return _paragraphs(sys.modules[cls.__module__].__doc__) + _paragraphs(vars(cls).get("__doc__"))
+
+
+def _paragraphs(docstring: str | None) -> list[str]:
+    text = inspect.cleandoc(docstring or "")
+    return [" ".join(block.split()) for block in re.split(r"\n\s*\n", text) if block.strip()]
+
+
+_LINKS = (
+    (re.compile(r"arXiv:\s?(\d{4}\.\d{4,5})"), "https://arxiv.org/abs/"),
+    (re.compile(r"doi:\s?(10\.\d{4,9}/[^\s,;)]*[^\s,;.)])"), "https://doi.org/"),
+)
+
+
+def prose(text: str) -> Markup:
+    """A docstring's paragraph as HTML: escaped, ``code`` marked up, arXiv and doi references linked."""
+    out = str(escape(text))
+    out = re.sub(r":\w+:`~?\.?([^`]+)`", r"``\1``", out)
+    out = re.sub(r"``(.+?)``", r"<code>\1</code>", out)
+    for pattern, base in _LINKS:
+        out = pattern.sub(lambda m, base=base: f'<a href="{base}{m[1]}">{m[0]}</a>', out)
+    return Markup(out)

@@ -1,0 +1,131 @@
+"""Publishes a board of the prediction track: its README, data files and page. Building twice gives the same bytes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from metabench import schema
+from metabench.errors import MetabenchError
+from metabench.publishing.boards import prediction_page
+from metabench.publishing.boards.build import published, records, same, to_csv, to_json, to_parquet
+from metabench.publishing.pages.render import render
+from metabench.scores.prediction import PRIOR
+
+if TYPE_CHECKING:
+    from metabench.boards.board import Board
+    from metabench.publishing.boards.view import Home
+    from metabench.scores.prediction import PredictionScores
+    from metabench.table import Table
+
+#: what is kept of every prediction, beside what is published
+PREDICTIONS = "predictions.parquet"
+
+
+def contents(
+    board: Board, scores: PredictionScores, table: Table, command: str, home: Home | None = None
+) -> dict[str, bytes]:
+    """Path below the board's folder → contents of everything that is published but the predictions themselves."""
+    frames = {"summary": published(scores.summary), "tasks": published(scores.tasks)}
+    about = {
+        "schema_version": schema.SCHEMA_VERSION,
+        "board": {
+            "name": board.name, "version": board.version, "dataset": board.dataset, "digest": board.digest,
+            "dataset_version": board.dataset_version, "workload": board.workload, "seeds": board.seeds,
+            "observed": list(board.observed),
+        },
+        "command": command,
+    }  # fmt: skip
+    view = prediction_page.PredictionView(board, scores, table, command, home)
+    files = {f"site/{path}": text.encode() for path, text in prediction_page.site(view, finding(scores))}
+    for name, frame in frames.items():
+        files[f"site/data/{name}.csv"] = to_csv(frame)
+    return files | {
+        "README.md": readme(board, scores, table, command).encode(),
+        "scores.csv": to_csv(frames["summary"]),
+        "scores.json": to_json(
+            about | {"finding": finding(scores)} | {name: records(frame) for name, frame in frames.items()}
+        ),
+        "scores.parquet": to_parquet(frames["summary"]),
+    }
+
+
+def readme(board: Board, scores: PredictionScores, table: Table, command: str) -> str:
+    """The board as one Markdown page."""
+    return render(
+        "predict.md.j2",
+        board=board,
+        rows=_rows(scores),
+        finding=finding(scores),
+        protocol=prediction_page.protocol(board, table),
+        command=command,
+    )
+
+
+def _rows(scores: PredictionScores) -> dict[int, list[dict[str, Any]]]:
+    return {n: part.to_dict("records") for n, part in scores.summary.groupby("observed")}
+
+
+def finding(scores: PredictionScores) -> str:
+    """The board's result in a sentence or two."""
+    rows = _rows(scores)
+    first = next(r for r in rows[min(rows)] if r["method"] != PRIOR)
+    last = next(r for r in rows[max(rows)] if r["method"] != PRIOR)
+    return (
+        f"From task features alone {first['method']} orders unseen configurations with a rank correlation of "
+        f"{first['spearman']:.2f}; after {max(rows)} trials the best predictions are those of {last['method']} "
+        f"({last['spearman']:.2f}; CRPS {last['crps']:.2f}, a standard normal has "
+        f"{next(r['crps'] for r in rows[max(rows)] if r['method'] == PRIOR):.2f})."
+    )
+
+
+def build(
+    board: Board, scores: PredictionScores, table: Table, out: str | os.PathLike, command: str, home: Home | None = None
+) -> list[Path]:
+    """Write the published files into the folder ``out``; their paths. Raises MetabenchError when it cannot be written."""
+    out, files = Path(out), contents(board, scores, table, command, home)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".build-", dir=out) as temporary:
+            new, old = Path(temporary, "new"), Path(temporary, "old")
+            old.mkdir()
+            for name, data in files.items():
+                (new / name).parent.mkdir(parents=True, exist_ok=True)
+                (new / name).write_bytes(data)
+            if (out / "site").is_dir() and not (out / "site").is_symlink():
+                os.replace(out / "site", old / "site")  # a folder that is not empty cannot be replaced
+            for entry in {name.split("/")[0]: None for name in files}:
+                os.replace(new / entry, out / entry)
+    except OSError as error:
+        raise MetabenchError(f"the leaderboard cannot be written to {out}: {error.strerror or error}") from None
+    return [out / name for name in sorted(files)]
+
+
+def check(
+    board: Board, scores: PredictionScores, table: Table, out: str | os.PathLike, command: str, home: Home | None = None
+) -> list[str]:
+    """What is stale in the folder ``out``, one line each; nothing is written."""
+    problems, files = [], contents(board, scores, table, command, home)
+    for name, data in files.items():
+        path = Path(out) / name
+        if not path.is_file():
+            problems.append(f"{path} is absent")
+        elif not same(name, path, data):
+            problems.append(f"{path} is stale")
+    here = Path(out)
+    left = [p for p in (here / "site").rglob("*") if p.is_file() and p.relative_to(here).as_posix() not in files]
+    return sorted([*problems, *(f"{path} is left over" for path in left)])
+
+
+def kept(predictions: pa.Table) -> pa.Table:
+    """Predictions as they are published: means and deviations with the eleven bits of half precision."""
+    half = pa.list_(pa.float16())
+    out = predictions
+    for name in ("mean", "std"):
+        rounded = out[name].cast(half).cast(pa.list_(pa.float32()))
+        out = out.set_column(out.schema.get_field_index(name), schema.PREDICTIONS.field(name), rounded)
+    return out.replace_schema_metadata(schema.PREDICTIONS.metadata)

@@ -1,0 +1,76 @@
+"""Numbers and names as the pages write them."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+from metabench.publishing.charts.plots import duration
+
+if TYPE_CHECKING:
+    from metabench.publishing.boards.view import Estimate
+
+
+def num(value: float) -> str:
+    """A regret or score: three decimals."""
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:.3f}"
+    return "0.000" if text == "-0.000" else text.replace("-", "−")
+
+
+def share(value: float) -> str:
+    """A ratio or correlation: two decimals; – for NaN, as the noise is that one seed tells nothing of."""
+    return f"{value:.2f}" if math.isfinite(value) else "–"
+
+
+def signed(value: float) -> str:
+    """A difference, with its sign."""
+    text = num(value)
+    return text if text.startswith(("−", "–")) or text == "0.000" else f"+{text}"
+
+
+def interval(estimate: Estimate) -> str:
+    """``[low, high]``; nothing where there is none."""
+    return f"[{num(estimate.low)}, {num(estimate.high)}]" if math.isfinite(estimate.low) else ""
+
+
+def plain(value: float | None) -> str:
+    """A number for scripts to sort by; empty where there is none."""
+    return "" if value is None or not math.isfinite(value) else f"{value:.6g}"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f}\u202f%"
+
+
+def pnumber(p: float) -> str:
+    """A p-value on its own."""
+    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
+def pvalue(p: float) -> str:
+    """A p-value after the letter p."""
+    return pnumber(p) if p < 0.001 else f"= {pnumber(p)}"
+
+
+def words(identifier: str) -> str:
+    """``balanced_accuracy`` → ``balanced accuracy``; r2 as people write it."""
+    return "R²" if identifier == "r2" else identifier.replace("_", " ")
+
+
+def value(setting: Any) -> str:
+    """A hyperparameter's value: floats with four significant digits."""
+    return f"{setting:.4g}" if isinstance(setting, float) else str(setting)
+
+
+def md(text: Any) -> str:
+    """Text inside Markdown: HTML and what would end a table's cell or start markup is escaped."""
+    return re.sub(r"([\\`*_\[\]<>|&#])", r"\\\1", str(text))
+
+
+FILTERS = {
+    "num": num, "share": share, "signed": signed, "interval": interval, "plain": plain, "percent": percent, "pnumber": pnumber,
+    "pvalue": pvalue, "words": words, "value": value, "md": md, "duration": duration,
+}  # fmt: skip

@@ -1,0 +1,22 @@
+"""The whole way: train, join with what is stored, let every method search held-out tasks, publish the board."""
+
+from metabench.workflows.evaluation import (
+    Evaluated,
+    choose_settings,
+    evaluate_board,
+    methods,
+    plan_board,
+    published_beside,
+    ranking,
+    together,
+)
+from metabench.workflows.prediction import Predicted, predict_board
+from metabench.workflows.publishing import all_stale, publish, publish_all, stale
+from metabench.workflows.submitting import draft_submission, submit
+from metabench.workflows.whole import run
+
+__all__ = [
+    "Evaluated", "Predicted", "all_stale", "choose_settings", "draft_submission", "evaluate_board", "methods",
+    "plan_board", "predict_board", "publish", "publish_all", "published_beside", "ranking", "run", "stale", "submit",
+    "together",
+]  # fmt: skip

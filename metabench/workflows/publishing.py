@@ -1,0 +1,141 @@
+"""Boards published from what is stored of them: scored, written, judged stale; one, or all with the pages over them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from metabench.boards.board import Board, board_folders, find_board, load_board
+from metabench.boards.plan import TRACES
+from metabench.errors import MetabenchError, UsageError
+from metabench.evaluation.store import TWINS, read_traces
+from metabench.workflows.evaluation import together
+
+if TYPE_CHECKING:
+    from metabench.publishing.boards.view import Home
+    from metabench.table import Table
+
+
+def publish(name: str, *, profile: str = "full", out: Path | None = None) -> list[Path]:
+    """Score a board's stored traces (or predictions) and write its pages; the paths written."""
+    if load_board(name).track == "predict":
+        from metabench.publishing.boards import predictions
+
+        return predictions.build(*_predicted(name, out))
+    from metabench.publishing.boards.build import build
+
+    return build(*_published(name, profile, out))
+
+
+def stale(name: str, *, profile: str = "full", out: Path | None = None) -> list[str]:
+    """What is published but not what the stored traces (or predictions) give, one line each."""
+    if load_board(name).track == "predict":
+        from metabench.publishing.boards import predictions
+
+        return predictions.check(*_predicted(name, out))
+    from metabench.publishing.boards.build import check
+
+    return check(*_published(name, profile, out))
+
+
+def publish_all() -> list[Path]:
+    """Publish every board that has traces, the pages of stored reports, and the pages over all of them; the paths written."""
+    from metabench.publishing import site
+    from metabench.publishing.reports.parts import files as reports
+
+    whole = _boards_folder()
+    (whole / site.SITE).mkdir(exist_ok=True)
+    written = [path for folder in _evaluated(whole) for path in publish(folder)]
+    told = reports.write({}, whole / site.REPORTS) if reports.stored(whole / site.REPORTS) else []
+    return written + told + site.build(whole)
+
+
+def all_stale() -> list[str]:
+    """What of all boards, and of the pages of reports and over all of them, is not what traces, stored findings and tables
+    give, one line each."""
+    from metabench.publishing import site
+    from metabench.publishing.reports.parts import files as reports
+
+    whole = _boards_folder()
+    lines = [line for folder in _evaluated(whole) for line in stale(folder)]
+    return lines + reports.stale_pages(whole / site.REPORTS) + site.check(whole)
+
+
+# ---------------------------------------------------------------- what is stored
+def _published(name: str, profile: str, out: Path | None):
+    from metabench.boards import submissions
+    from metabench.scores import score
+    from metabench.table import load_table
+
+    board = load_board(name)
+    folder = out or board.path
+    if not (folder / TRACES).exists():
+        raise MetabenchError(f"{folder} holds no {TRACES}; run `metabench evaluate --board {name}` first")
+    table = load_table(board.dataset, board.dataset_version)
+    board = board.on(table)
+    narrowed = board.profile(profile)
+    traces = _read(folder / TRACES, board)
+    submitted = list(submissions.accepted(board)) if profile == "full" else []
+    for submission, rows in submitted:
+        others = traces.filter(pc.not_equal(traces["method"], submission.method))
+        twins = {TWINS: json.dumps({submission.method: submission.twin} if submission.twin else {}).encode()}
+        traces = together(rows.replace_schema_metadata(twins), others)
+    command = f"metabench evaluate --board {name}" + ("" if profile == "full" else f" --profile {profile}")
+    scores, accepted = score(traces, table, narrowed), [s for s, _ in submitted]
+    return narrowed, traces, scores, table, folder, command, accepted, _home(board, folder, table)
+
+
+def _read(path: Path, board: Board) -> pa.Table:
+    """Traces, checked, with what their file's metadata says of the methods."""
+    return read_traces(path, board.traces_schema).replace_schema_metadata(pq.read_schema(path).metadata)
+
+
+def _predicted(name: str, out: Path | None):
+    from metabench.evaluation.predict import read_predictions
+    from metabench.publishing.boards.predictions import PREDICTIONS
+    from metabench.scores.prediction import score_predictions
+    from metabench.table import load_table
+
+    board = load_board(name)
+    folder = out or board.path
+    if not (folder / PREDICTIONS).exists():
+        raise MetabenchError(f"{folder} holds no {PREDICTIONS}; run `metabench evaluate --board {name}` first")
+    table = load_table(board.dataset, board.dataset_version)
+    scores = score_predictions(read_predictions(folder / PREDICTIONS), table, board)
+    return board, scores, table, folder, f"metabench evaluate --board {name}", _home(board, folder, table)
+
+
+def _home(board: Board, folder: Path, table: Table) -> Home | None:
+    """Where the pages over all boards are from a board's site; None where it does not lie among others that have them."""
+    from metabench.publishing.boards.view import Home
+    from metabench.publishing.site import SITE, TABLES
+
+    place = folder.resolve()
+    whole = place.parent.parent
+    if place != whole / board.name / f"v{board.version}" or not (whole / SITE).is_dir():
+        return None
+    beside = isinstance(table.path, Path) and table.path.resolve().parent.parent == whole.parent / TABLES
+    return Home(f"../../../{SITE}/", beside)
+
+
+def _boards_folder() -> Path:
+    """The folder of all boards that is published. Raises UsageError where there is none."""
+    found = next((folder for folder in board_folders() if any(folder.glob("*/v*/board.toml"))), None)
+    if found is None:
+        raise UsageError(f"there is no board in {', '.join(map(str, board_folders()))}")
+    return found
+
+
+def _evaluated(whole: Path) -> list[str]:
+    """The boards that have traces or predictions: by name, earlier versions by folder."""
+    from metabench.publishing.boards.predictions import PREDICTIONS
+
+    folders = sorted(path.parent for path in whole.glob("*/v*/board.toml"))
+    made = [folder for folder in folders if any((folder / name).exists() for name in (TRACES, PREDICTIONS))]
+    newest = {folder: find_board(folder.parent.name).parent.resolve() for folder in made}
+    return [folder.parent.name if newest[folder] == folder.resolve() else str(folder) for folder in made]
