@@ -14,15 +14,23 @@ from metabench.boards.board import Board, board_folders, find_board, load_board
 from metabench.boards.plan import TRACES
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluation.store import TWINS, read_traces
+from metabench.publishing.boards import archive
 from metabench.workflows.evaluation import together
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from metabench.publishing.boards.view import Home
     from metabench.table import Table
 
 
 def publish(name: str, *, profile: str = "full", out: Path | None = None) -> list[Path]:
-    """Score a board's stored traces (or predictions) and write its pages; the paths written."""
+    """Score a board's stored traces (or predictions) and write its pages; the paths written.
+
+    An earlier version of a board gets its scores alone.
+    """
+    if _superseded(name, profile, out):
+        return archive.build(*_archived(name))
     if load_board(name).track == "predict":
         from metabench.publishing.boards import predictions
 
@@ -34,6 +42,8 @@ def publish(name: str, *, profile: str = "full", out: Path | None = None) -> lis
 
 def stale(name: str, *, profile: str = "full", out: Path | None = None) -> list[str]:
     """What is published but not what the stored traces (or predictions) give, one line each."""
+    if _superseded(name, profile, out):
+        return archive.check(*_archived(name))
     if load_board(name).track == "predict":
         from metabench.publishing.boards import predictions
 
@@ -67,6 +77,19 @@ def all_stale() -> list[str]:
 
 
 # ---------------------------------------------------------------- what is stored
+def _superseded(name: str, profile: str, out: Path | None) -> bool:
+    return out is None and profile == "full" and archive.is_superseded(load_board(name).path.resolve())
+
+
+def _archived(name: str) -> tuple[pd.DataFrame, Path]:
+    """Scores of an earlier version, and its folder."""
+    if load_board(name).track == "predict":
+        board, scores, *_ = _predicted(name, None)
+        return scores.summary, board.path
+    _, _, scores, _, folder, *_ = _published(name, "full", None)
+    return scores.summary, folder
+
+
 def _published(name: str, profile: str, out: Path | None):
     from metabench.boards import submissions
     from metabench.scores import score

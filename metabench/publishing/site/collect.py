@@ -219,13 +219,12 @@ class Collection:
 
     def __init__(self, root: Path):
         self.root = root
-        #: name of a board → its versions, the newest first
-        self._versions: dict[str, list[PublishedBoard]] = {}
-        for folder in sorted((p.parent for p in root.glob("*/v*/board.toml")), key=_version, reverse=True):
-            self._versions.setdefault(folder.parent.name, []).append(PublishedBoard(folder))
-        if not self._versions:
+        folders = [path.parent for path in root.glob("*/v*/board.toml")]
+        if not folders:
             raise MetabenchError(f"{root} holds no board (NAME/v1/board.toml)")
-        self.boards = sorted((versions[0] for versions in self._versions.values()), key=_standing)
+        newest = {folder.parent.name: folder for folder in sorted(folders, key=_version)}
+        #: the newest version of every board; earlier ones have no pages
+        self.boards = sorted(map(PublishedBoard, newest.values()), key=_standing)
 
     @property
     def published(self) -> list[PublishedBoard]:
@@ -305,18 +304,13 @@ class Collection:
     # ---------------------------------------------------------------- methods
     @cached_property
     def methods(self) -> dict[str, Card]:
-        """Every method that stands on a board, be it an earlier version, by name."""
-        everything = [b for versions in self._versions.values() for b in versions if b.results is not None]
-        names = {line.method for b in everything for line in b.lines} - {PRIOR}
+        """Every method that is listed on a board, by name."""
+        names = {line.method for b in self.published for line in b.lines} - {PRIOR}
         return {name: card(name) for name in sorted(names)}
 
     def standing(self, method: str) -> list[PublishedBoard]:
-        """The boards that a method stands on, of each the newest version that has it."""
-        found = []
-        for newest in self.boards:
-            published = [b for b in self._versions[newest.board.name] if b.results is not None]
-            found += [b for b in published if any(line.method == method for line in b.lines)][:1]
-        return found
+        """The boards that list a method."""
+        return [b for b in self.published if any(line.method == method for line in b.lines)]
 
 
 def _version(folder: Path) -> int:

@@ -184,10 +184,7 @@ def method(c: Collection, name: str) -> str:
         line = next(found for found in b.lines if found.method == name)
         drawn = {s["line"].method: s["strip"] for s in forest(b, b.lines)}
         page = None if b.predicts else b.below(f"methods/{page_name(name, 'method')}.html")
-        boards.append(
-            {"b": b, "line": line, "strip": drawn[name], "page": page, "n": len(b.lines), "old": b not in c.boards}
-            | _edges(b, name)
-        )
+        boards.append({"b": b, "line": line, "strip": drawn[name], "page": page, "n": len(b.lines)} | _edges(b, name))
     return _page(
         "method_everywhere.html.j2", "methods", True, c=c, card=card, name=name, boards=boards, usage=usage(c, name),
         twin=card.twin if card.twin in c.methods else None, page=lambda m: method_page(m).removeprefix("methods/"),
@@ -196,17 +193,14 @@ def method(c: Collection, name: str) -> str:
 
 def usage(c: Collection, name: str) -> str:
     """How to score a method again: three lines of Python, a command where it stands on boards of predictions alone."""
-    boards = sorted(c.standing(name), key=lambda b: b not in c.boards)
+    boards = c.standing(name)
     b = next((b for b in boards if not b.predicts), boards[0])
-    old = b not in c.boards
     if b.predicts:
-        where = f"leaderboards/{b.board.name}/v{b.board.version}" if old else b.board.name
-        return f"metabench evaluate --board {where} --method {name}"
-    version = f", {b.board.version}" if old else ""
+        return f"metabench evaluate --board {b.board.name} --method {name}"
     return "\n".join(
         (
             "import metabench as mb",
-            f'board = mb.load_board("{b.board.name}"{version})',
+            f'board = mb.load_board("{b.board.name}")',
             f'print(mb.score(mb.evaluate("{name}", board)))',
         )
     )

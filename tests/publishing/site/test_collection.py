@@ -1,6 +1,5 @@
 """The pages over all boards: what they hold, that links lead somewhere, and that they say when they are stale."""
 
-import json
 import math
 import re
 import shutil
@@ -19,7 +18,7 @@ from metabench.publishing import site
 from metabench.publishing.pages.wording import share
 from metabench.publishing.site import references
 from metabench.publishing.site.collect import Collection
-from metabench.publishing.site.pages import method, reports
+from metabench.publishing.site.pages import reports
 
 
 @pytest.fixture(scope="module")
@@ -160,22 +159,29 @@ def test_a_folder_without_boards_and_results_of_an_earlier_build_are_one_line(bu
             Collection(tmp_path)
 
 
-def test_a_method_that_the_newest_version_lacks_stands_on_the_one_before(built, tmp_path):
+def test_earlier_versions_keep_their_scores_and_lose_their_pages(built, tmp_path, monkeypatch):
     root = tmp_path / "leaderboards"
     shutil.copytree(built, root)
     shutil.copytree(built.parent / "datasets", tmp_path / "datasets")
     shutil.copytree(root / "short/v1", root / "short/v2")
-    rules, scores = root / "short/v2/board.toml", root / "short/v2/scores.json"
+    rules = root / "short/v2/board.toml"
     rules.write_text(rules.read_text().replace("version = 1", "version = 2", 1))
-    found = json.loads(scores.read_text())
-    found["summary"] = [row for row in found["summary"] if row["method"] != "portfolio"]
-    scores.write_text(json.dumps(found))
-    c = Collection(root)
-    versions = {m: [(b.board.name, b.board.version) for b in c.standing(m)] for m in ("random", "portfolio")}
-    assert versions == {"random": [("tiny", 1), ("short", 2)], "portfolio": [("tiny", 1), ("short", 1)]}
-    page = method(c, "portfolio")
-    assert "short v1" in page and "version 1, " in page and "../../short/v1/site/methods/portfolio.html" in page
-    assert "version 1, " not in method(c, "random")
+    monkeypatch.setenv("METABENCH_LEADERBOARDS", str(root))
+    monkeypatch.setenv("METABENCH_DATASETS", str(tmp_path / "datasets"))
+    before = (root / "short/v1/scores.parquet").read_bytes()
+    assert any("short/v1/site is left over" in line for line in workflows.all_stale())
+    workflows.publish_all()
+    assert workflows.all_stale() == []
+    assert {p.name for p in (root / "short/v1").iterdir()} == {"board.toml", "scores.parquet", "traces.parquet"}
+    assert (root / "short/v1/scores.parquet").read_bytes() == before
+    linked = [p for p in root.rglob("*.html") if "short/v1" in p.read_text(encoding="utf-8")]
+    assert linked == []
+    assert [(b.board.name, b.board.version) for b in Collection(root).standing("portfolio")] == [
+        ("tiny", 1),
+        ("short", 2),
+    ]
+    (root / "short/v1/scores.parquet").write_bytes(b"")
+    assert [line for line in workflows.all_stale() if "short/v1/scores.parquet is stale" in line]
 
 
 def test_a_run_in_several_tables_counts_once_and_variants_have_no_page(built, tmp_path, monkeypatch):
