@@ -1,9 +1,8 @@
 """How the best value of a hyperparameter moves: with another hyperparameter, or with what is known of a task.
 
-Where the best value lies is told by the best tenth of a task's configurations: its centre on the hyperparameter's scale.
-The peak of a partial dependence would be its everyday meaning, but is much noisier: estimates from two halves of the
-configurations of 92 tasks correlate by .73 for the learning rate (peak: .57 at best), .80 for the width (.80), .59 for the
-batch size (.44). The centre is drawn towards the middle of the range, so a trend is, if anything, understated.
+The best value is the centre of a task's best tenth of configurations, on the hyperparameter's scale. The peak of a partial
+dependence is noisier (docs/notes/optimum.md). The centre is drawn towards the middle of the range, so trends are understated
+rather than overstated.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What to use when there is no time to choose: predictors weighed by how well they explain the trials, and a guard.
+"""A good default: averages two models by how well they fit the trials so far, with a guard against negative transfer.
 
 Bayesian model averaging (Hoeting, Madigan, Raftery & Volinsky, "Bayesian model averaging: a tutorial", Statistical Science,
 1999) over what was learned from the source and a process that was told nothing, the guard against negative transfer:
@@ -35,33 +35,14 @@ _QUANTILES, _LEAST = (np.arange(32) + 0.5) / 32, 0.01
 
 
 class Auto(MetaModel):
-    """The first ``opening`` trials are a portfolio's; then the average of ``task_gp`` and ``empirical_gp`` proposes.
+    """Averages ``task_gp`` and ``empirical_gp`` and falls back to ``gp`` where transfer hurts.
 
-    Each is weighed by the likelihood that it gives to the trials. So is a Matérn process with a constant mean, which starts
-    ``doubt`` behind in log odds; once it weighs more than the others together, the proposal is that of ``gp``. What is
-    improved is the regret that normal scores had on the source tasks, on the observed scale: a lucky trial counts as what
-    it scored.
+    The first ``opening`` trials are those of a portfolio. Then each predictor is weighed by the likelihood that it gives to
+    the trials. A Matérn process with a constant mean takes part and starts ``doubt`` behind in log odds. Once it weighs more
+    than the others together, ``gp`` proposes. Improvement is measured in the regret that normal scores had on the source
+    tasks, so that a lucky trial counts no more than what it scored.
 
-    Chosen by cross-validation over the families of meta-train and meta-valid of the board search (49 families, 5 folds, 2
-    seeds) by the mean valid regret of trials 1 to 10, less that of ``empirical_gp`` after a portfolio of three, on the
-    tables starter and core: −.020 and −.038 (standard errors of these and of all that follow: .010 to .018). With ``doubt``
-    1: −.003, −.039; 10: −.020 on starter. Without the process that knows nothing: −.021, −.039; and with normal scores in
-    place of regret: −.017, −.035. Equal weights: −.015, −.035. With ``metric_knn`` averaged as well: +.005, −.017.
-    ``task_gp`` alone, by regret: −.015, −.029; by normal scores, as before but for the guard: −.008, −.025; ``empirical_gp``
-    alone: −.013, +.007. Rows mostly differ by less than a standard error, but regret and weights help on both tables. Trees,
-    ridge regression and kernels bagged over tasks or features predict the first trial no better than the kernel of
-    ``task_gp``. On the eleven meta-valid tasks alone ``doubt`` 10 is .0019 ± .0014 better over 50 trials: cross-validation,
-    on four times as many, does not say so.
-
-    One partition flatters: over two into ten folds the difference is −.013 [−.031, .005] on both tables, −.023 [−.043,
-    −.003] over trials 1 to 5. A search that knows the task's scores with another seed gains .055 on core, and it,
-    too, trails ``gp`` by over .01 on 12 to 21 % of tasks (``benchmarks/gain.py``). None of these adds to the .11 by which
-    the six highest proposals lower regret, on average over histories of 0 to 8 trials: ``noise`` averaged by the evidence
-    (+.0002 ± .0002) or ``alpha`` (−.0004 ± .0008), source scores smoothed over configurations (−.0005 ± .0011 at best),
-    scores linked to the target's by the source's curve (−.0004 ± .0007), source tasks themselves as predictors (−.0016 ±
-    .0015 at best), a noise for each configuration (−.0005 ± .0003 at best), ``deep_kernel`` as a third predictor with
-    weight .2 (+.0018 ± .0011) or .4 (−.0017 ± .0013), or ``pfn`` (+.0011 ± .0010, −.0031 ±
-    .0015).
+    The experiments behind these choices are recorded in docs/notes/auto.md.
     """
 
     name = "auto"
