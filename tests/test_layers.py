@@ -19,6 +19,17 @@ ROWS = [
 #: rows that never import others although these stand above them; but for the one door
 FORBIDDEN = {row: {"workloads", "training", "generate"} for row in ("search", "baselines", "metamodels")}
 DOOR = ROOT / "search/live.py"
+#: rows inside rooms of several floors; what a row names imports from its own and from those before it
+INSIDE = {
+    "publishing": ["charts", "pages", "boards", "reports", "explained", "site", "explorer"],
+    "metamodels": ["parts", "*"],
+    "baselines": ["parts", "*"],
+    **{
+        f"workloads/{path.name}": ["shape", "rules", "network", "cohort", "__init__"]
+        for path in sorted((ROOT / "workloads").iterdir())
+        if (path / "__init__.py").exists()
+    },
+}
 #: modules that can run code found in data
 UNSAFE = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
 FILES = sorted(ROOT.rglob("*.py"))
@@ -57,6 +68,54 @@ def imports_of(path: Path) -> list[tuple[int, str]]:
     return imports(path.read_text(), ("metabench", *path.relative_to(ROOT).parent.parts))
 
 
+def module_of(path: Path) -> str:
+    return ".".join(("metabench", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Modules of the package that a file imports, anywhere in it; that Python runs the packages around them is not counted."""
+    return {name if name in MODULES else name.rpartition(".")[0] for _, name in imports_of(path)} & set(MODULES)
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Sets of more than one node that all reach one another, and nodes that reach themselves in one step (Tarjan, 1972)."""
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    waiting: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        number[node] = lowest[node] = len(number)
+        waiting.append(node)
+        for other in sorted(graph[node]):
+            if other not in number:
+                visit(other)
+            if other in waiting:
+                lowest[node] = min(lowest[node], lowest[other])
+        if lowest[node] == number[node]:
+            members = waiting[waiting.index(node) :]
+            del waiting[-len(members) :]
+            if len(members) > 1 or node in graph[node]:
+                found.append(sorted(members))
+
+    for node in sorted(graph):
+        if node not in number:
+            visit(node)
+    return sorted(found)
+
+
+def floor_of(room: str, name: str) -> str | None:
+    """The row of a module inside a room; None for one outside, and for the room's own face where it is no row."""
+    rows, face = INSIDE[room], "metabench." + room.replace("/", ".")
+    if name != face and not name.startswith(face + "."):
+        return None
+    row = "__init__" if name == face else name.removeprefix(face + ".").split(".")[0]
+    return row if row in rows else "*" if "*" in rows and row != "__init__" else None
+
+
 def violations(row: str, found: list[tuple[int, str]]) -> list[str]:
     out = []
     for line, name in found:
@@ -87,6 +146,40 @@ if TYPE_CHECKING:
         "metabench.baselines.base", "metabench.workloads.base.COMMON",
     ]  # fmt: skip
     assert [line.split(":")[0] for line in violations("baselines", found)] == ["line 2", "line 3", "line 4", "line 7"]
+
+
+def test_circles_are_seen():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a", "e"}, "e": {"f"}, "f": {"d"}, "g": {"g"}}) == [
+        ["b", "c"],
+        ["d", "e", "f"],
+        ["g"],
+    ]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_no_files_import_each_other_in_a_circle():
+    assert circles({name: imported_modules(path) for name, path in MODULES.items()}) == []
+
+
+def test_every_file_of_a_room_of_several_floors_stands_on_one():
+    for room in INSIDE:
+        here = ROOT / room
+        names = {path.stem if path.parent == here else path.relative_to(here).parts[0] for path in here.rglob("*.py")}
+        unknown = {n for n in names - {"__init__"} if floor_of(room, f"metabench.{room.replace('/', '.')}.{n}") is None}
+        assert unknown == set(), f"{room} has no row for {unknown}"
+
+
+@pytest.mark.parametrize("room", INSIDE)
+def test_imports_inside_a_room_go_upwards(room):
+    rows, wrong = INSIDE[room], []
+    for name, path in MODULES.items():
+        if (row := floor_of(room, name)) is None:
+            continue
+        for other in sorted(imported_modules(path)):
+            there = floor_of(room, other)
+            if there is not None and rows.index(there) > rows.index(row):
+                wrong.append(f"{name} imports {other}, which stands below it")
+    assert wrong == []
 
 
 def test_every_module_has_a_row():

@@ -106,7 +106,8 @@ def _boards() -> Rows:
 
 def _pretrained() -> Rows:
     """Fitted meta-models that ship, and what they were measured to be worth."""
-    from metabench.pretrained.record import SHIPPED, Record, names
+    from metabench.pretrained.load import names
+    from metabench.pretrained.record import SHIPPED, Record
 
     records = [Record.read(SHIPPED / name) for name in names()]
     figures = ("spearman", "regret_1", "regret_5", "random_5")

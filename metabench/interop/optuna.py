@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from metabench.errors import UsageError
 from metabench.interop.guide import Guide
-from metabench.interop.mapping import Link, Listed, Mapping, Numeric, Range, packed, range_of, unpacked
+from metabench.interop.mapping import Link, Mapping, Range, packed, unpacked
+from metabench.interop.optuna_ranges import own_range
 
 if TYPE_CHECKING:
     from metabench.pretrained import Pretrained
@@ -53,7 +53,7 @@ class MetaSampler(BaseSampler):
     ):  # fmt: skip
         self.model, self.task, self.seed = model, task, seed
         self._names, self._fixed = names, fixed
-        self._space = None if space is None else {n: _range(n, d) for n, d in space.items()}
+        self._space = None if space is None else {n: own_range(n, d) for n, d in space.items()}
         self._fallback = TPESampler(seed=seed) if fallback is None else fallback
         self._lock = threading.Lock()
         self._guides: dict[Any, Guide] = {}
@@ -99,7 +99,7 @@ class MetaSampler(BaseSampler):
     ) -> Any:
         kept = json.loads(trial.system_attrs.get(KEY) or study._storage.get_trial_system_attrs(trial._trial_id)[KEY])
         value = None
-        given = _range(param_name, param_distribution)
+        given = own_range(param_name, param_distribution)
         if kept is not None and "params" in kept:
             if param_name in kept["params"]:
                 value = unpacked(given, kept["params"][param_name])
@@ -128,7 +128,7 @@ class MetaSampler(BaseSampler):
         if self._space is not None:
             return self._space
         trials = [] if study is None else study.get_trials(deepcopy=False)
-        return {n: _range(n, d) for trial in trials for n, d in trial.distributions.items()}
+        return {n: own_range(n, d) for trial in trials for n, d in trial.distributions.items()}
 
     def _mapping(self, ranges: MappingABC[str, Range]) -> Mapping:
         return Mapping.build(self.model.space, ranges, self._names, self._fixed)
@@ -195,7 +195,7 @@ def enqueue(
     """
     from metabench.interop.guide import top_params
 
-    ranges = {n: _range(n, d) for n, d in space.items()}
+    ranges = {n: own_range(n, d) for n, d in space.items()}
     maximize = study.direction == StudyDirection.MAXIMIZE
     found = top_params(model, task, k, space=ranges, names=names, fixed=fixed, maximize=maximize)
     for params in found:
@@ -204,18 +204,6 @@ def enqueue(
 
 
 # ---------------------------------------------------------------- Optuna's words
-def _range(name: str, d: Any) -> Range:
-    if isinstance(d, CategoricalDistribution):
-        return Listed(tuple(d.choices))
-    if isinstance(d, IntDistribution):
-        return Numeric(d.low, d.high, d.log, True, float(d.step) if d.step != 1 else None)
-    if isinstance(d, FloatDistribution):
-        return Numeric(d.low, d.high, d.log, False, d.step)
-    if isinstance(d, BaseDistribution):
-        raise UsageError(f"parameter {name}: {type(d).__name__} is not known here; use Float, Int or Categorical")
-    return range_of(name, d)
-
-
 def _plain(value: Any) -> Any:
     value = value.item() if isinstance(value, np.generic) else value
     return None if value is None or value != value else value

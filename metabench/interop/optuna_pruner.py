@@ -20,7 +20,7 @@ from scipy import stats
 
 from metabench.errors import UsageError
 from metabench.interop.mapping import Mapping, Range
-from metabench.interop.optuna import _range
+from metabench.interop.optuna_ranges import own_range
 from metabench.metatrain import TaskInfo
 from metabench.search.fidelity import Curves, FidelityProblem
 
@@ -78,7 +78,7 @@ class MetaPruner(BasePruner):
         done = [i for i, (t, _) in enumerate(begun) if t.state == TrialState.COMPLETE]
         if not done or not begun or begun[-1][0].number != trial.number:
             return False
-        ranges: dict[str, Range] = {n: _range(n, d) for t, _ in begun for n, d in t.distributions.items()}
+        ranges: dict[str, Range] = {n: own_range(n, d) for t, _ in begun for n, d in t.distributions.items()}
         mapping = Mapping.build(self.model.source_.space, ranges, self._names, self._fixed)
         pool = mapping.table([mapping.config(t.params) for t, _ in begun])
         direction = "max" if study.direction == StudyDirection.MAXIMIZE else "min"

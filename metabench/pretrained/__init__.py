@@ -7,7 +7,8 @@
 ``metabench pretrain`` makes one from a table; those of this folder ship with the package.
 """
 
+from metabench.pretrained.load import for_workload, load_metamodel, names
 from metabench.pretrained.model import Pretrained
-from metabench.pretrained.record import Record, for_workload, load_metamodel, names
+from metabench.pretrained.record import Record
 
 __all__ = ["Pretrained", "Record", "for_workload", "load_metamodel", "names"]

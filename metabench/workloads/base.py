@@ -26,7 +26,8 @@ COMMON = Space(
 
 
 class Workload:
-    """Base of every workload. A subclass in ``metabench/workloads/<name>.py`` is all there is to adding one.
+    """Base of every workload. A subclass in ``metabench/workloads/<name>.py``, or in the ``__init__.py`` of a folder of that
+    name, is all there is to adding one.
 
     ``build`` is the definition of truth: a plain ``torch.nn.Module`` trained by an ordinary loop (the sequential
     oracle). ``cohort_class`` gives the same network over a leading run axis; the contract test compares the two.

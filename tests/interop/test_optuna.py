@@ -131,12 +131,12 @@ def test_every_direction_and_objective(model, info):
 
 def test_proposals_are_those_of_the_meta_model(model, info):
     """After trials a proposal is what the meta-model asks for given them, in the user's own parameters."""
-    from metabench.interop.optuna import _range
+    from metabench.interop.optuna_ranges import own_range
 
     sampler = mb.interop.optuna.MetaSampler(model, info, space=SPACE)
     study = optuna.create_study(sampler=sampler, **MAXIMIZE)
     study.optimize(truth, n_trials=3)
-    mapping = Mapping.build(model.space, {n: _range(n, d) for n, d in SPACE.items()})
+    mapping = Mapping.build(model.space, {n: own_range(n, d) for n, d in SPACE.items()})
     pool = mapping.table([mapping.config(p) for p in mapping.pool(64, 0, model.configs)])
     trials = Trials(mapping.table([mapping.config(t.params) for t in study.trials]), [t.value for t in study.trials])
     expected = model.ask(info, trials, 1, pool=pool).iloc[0]

@@ -10,8 +10,9 @@ import metabench as mb
 from metabench import pretrained, registry
 from metabench.errors import MetabenchError, UsageError
 from metabench.metatrain import TaskInfo
+from metabench.pretrained.load import folder_of
 from metabench.pretrained.model import SAID
-from metabench.pretrained.record import FILES, SHIPPED, folder_of
+from metabench.pretrained.record import FILES, SHIPPED
 from metabench.search.continuous import Trials
 
 

@@ -1,4 +1,5 @@
-from metabench.publishing.boards.cards import card, prose
+from metabench.publishing.boards.cards import card
+from metabench.publishing.pages.prose import prose
 
 
 def test_card_of_a_meta_model():

@@ -8,9 +8,9 @@ from fakes import FakeTable
 from scipy import stats
 
 from metabench.metatrain import TaskInfo
+from metabench.publishing.boards import landscape
 from metabench.publishing.boards.trained import TOP, Across, Trained, _epsilon
 from metabench.publishing.boards.trained_page import shown
-from metabench.publishing.charts import landscape
 from metabench.space import Choice, Float, Int, Ordinal, Space, when
 
 SPACE = Space(

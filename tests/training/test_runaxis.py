@@ -10,7 +10,7 @@ from metabench.training.evaluation import loss_and_score
 from metabench.training.layers import Dropout, InputNoise
 from metabench.training.losses import Evaluator, Loss
 from metabench.training.runaxis import mix_, multiples, orders, segments, signed
-from metabench.workloads import _mlp_cohort
+from metabench.workloads.mlp import cohort
 
 
 def test_orders_are_the_permutations():
@@ -109,4 +109,4 @@ def test_an_infinite_loss_is_trouble_of_its_own_run_only():
 
 def test_padded_width_depends_on_the_run_alone_and_fills_vectors():
     for width in (1, 16, 32, 33, 100, 256, 257, 1000):
-        assert _mlp_cohort.padded(width) >= width and _mlp_cohort.padded(width) % 32 == 0
+        assert cohort.padded(width) >= width and cohort.padded(width) % 32 == 0

@@ -9,7 +9,7 @@ from metabench.tasks.episodes import QUERIES
 from metabench.tasks.sample import sample
 from metabench.training import run_cohort
 from metabench.training.data import Data
-from metabench.workloads._fewshot_cohort import Draws, first
+from metabench.workloads.fewshot.cohort import Draws, first
 
 FEWSHOT = registry.create("workloads", "fewshot")
 PROTOTYPES = FEWSHOT.space.default()

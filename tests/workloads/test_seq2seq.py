@@ -8,8 +8,8 @@ from metabench import registry
 from metabench.tasks.sample import sample
 from metabench.training import run_cohort
 from metabench.training.data import Data
-from metabench.workloads import _seq2seq_rules as known
-from metabench.workloads._seq2seq import after_end, packed
+from metabench.workloads.seq2seq import rules as known
+from metabench.workloads.seq2seq.network import after_end, packed
 
 WORKLOAD = registry.create("workloads", "seq2seq")
 ARRAYS = sample("pairs", 64)

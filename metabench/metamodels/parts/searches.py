@@ -7,6 +7,7 @@ Every source task is searched as if it were new: its scores are predicted by tas
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
@@ -15,8 +16,10 @@ from metabench.metamodels.parts.common import task_features
 from metabench.metamodels.parts.gp import affine_map
 from metabench.metamodels.parts.matern import distances, matern
 from metabench.metamodels.parts.task_kernel import Standardiser, TaskKernel
-from metabench.metamodels.task_gp import TaskGP
 from metabench.search.base import MetaTrain
+
+if TYPE_CHECKING:
+    from metabench.metamodels.task_gp import TaskGP
 
 #: regrets below count as this one in the reward
 EPSILON = 0.02

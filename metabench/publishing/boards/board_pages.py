@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from metabench.publishing.boards import trained_page
 from metabench.publishing.boards.trained import Trained
-from metabench.publishing.boards.view import LEVEL, REFERENCE, STARTS, Entry, Row, View, page_name
+from metabench.publishing.boards.view import LEVEL, REFERENCE, Entry, Row, View, page_name
 from metabench.publishing.charts import plots, strips
 from metabench.publishing.charts.plots import SECONDS, Axis, Series
 from metabench.publishing.pages import wording
@@ -146,7 +146,7 @@ def board_panels(
             kind: [replace(s, css=css[s.method]) for s in draw(start, kind, banded) if s.method in css]
             for kind in kinds(view)
         }
-    where = f"first trials: {STARTS[start][0].lower()}"
+    where = f"first trials: {wording.STARTS[start][0].lower()}"
     floor = view.scores.floor["test_regret"] if view.has_test else None
     return panels(series, f"{uid}-{start}", where, floor, axis, scales)
 
@@ -253,7 +253,7 @@ def _critical(view: View, start: str) -> Markup | None:
         [(m, r, view.css[m]) for m, r in ranks],
         view.bars(start),
         uid=f"cd-{start}",
-        title=f"Critical-difference diagram, first trials: {STARTS[start][0].lower()}",
+        title=f"Critical-difference diagram, first trials: {wording.STARTS[start][0].lower()}",
         description="Average ranks, best first: " + "; ".join(f"{m} {r:.2f}" for m, r in ranks) + ".",
     )
 
@@ -262,7 +262,7 @@ def _cost(view: View, start: str, rows: list[Row]) -> Markup:
     return plots.scatter(
         [(r.entry.name, r.overhead, r.rank, r.entry.css) for r in rows],
         uid=f"cost-{start}",
-        title=f"Mean rank against the method's own time, first trials: {STARTS[start][0].lower()}",
+        title=f"Mean rank against the method's own time, first trials: {wording.STARTS[start][0].lower()}",
         description="; ".join(f"{r.entry.name}: rank {r.rank:.2f}, {plots.duration(r.overhead)}" for r in rows) + ".",
     )
 
@@ -378,7 +378,7 @@ def task(view: View, task_id: str) -> str:
         methods[start] = [{"entry": view.entries[m], "marks": found[m]} for m in ordered]
         series = {"valid": view.task_series(start, task_id)}
         curves[start] = panels(
-            series, f"task-{start}", f"{task_id}, first trials: {STARTS[start][0].lower()}", None, view.axis
+            series, f"task-{start}", f"{task_id}, first trials: {wording.STARTS[start][0].lower()}", None, view.axis
         )
     return render(
         "task.html.j2",

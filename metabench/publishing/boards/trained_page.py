@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from metabench.publishing.boards import landscape
 from metabench.publishing.boards.trained import TOP, Setting, Trained
-from metabench.publishing.charts import landscape
 from metabench.publishing.charts.strips import bar
 from metabench.publishing.pages import wording
 from metabench.space import Choice, Ordinal

@@ -32,13 +32,6 @@ HEADLINE_START, HEADLINE_TRIALS = "own", 10
 #: of significance
 LEVEL = 0.05
 
-STARTS = {
-    "own": ("Own choice", "each method chooses from the first trial on"),
-    "random5": ("5 random", "the first five trials are random, the same for every method"),
-    "portfolio3": ("Portfolio of 3", "the first three trials are the greedy portfolio's"),
-    "given5": ("5 given", "the first five trials are those that the source of the data prescribes"),
-}
-
 
 @dataclass(frozen=True)
 class Estimate:

@@ -12,9 +12,8 @@ from typing import Any
 
 import jinja2
 
-from metabench.publishing.boards.cards import prose
-from metabench.publishing.boards.view import STARTS
 from metabench.publishing.pages import wording
+from metabench.publishing.pages.prose import prose
 
 _HERE = "metabench.publishing.pages"
 #: files of ``static/`` that pages link to; they lie in the folder that a page's ``root`` names
@@ -39,7 +38,7 @@ def environment(package: str = _HERE) -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     env.filters.update(wording.FILTERS, prose=prose)
-    env.globals.update(starts=STARTS)
+    env.globals.update(starts=wording.STARTS)
     return env
 
 

@@ -11,6 +11,14 @@ from metabench.publishing.charts.plots import duration
 if TYPE_CHECKING:
     from metabench.publishing.boards.view import Estimate
 
+#: where the first trials of a search come from → its name, and what that means
+STARTS = {
+    "own": ("Own choice", "each method chooses from the first trial on"),
+    "random5": ("5 random", "the first five trials are random, the same for every method"),
+    "portfolio3": ("Portfolio of 3", "the first three trials are the greedy portfolio's"),
+    "given5": ("5 given", "the first five trials are those that the source of the data prescribes"),
+}
+
 
 def num(value: float) -> str:
     """A regret or score: three decimals."""

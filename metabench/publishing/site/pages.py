@@ -12,10 +12,10 @@ import numpy as np
 from markupsafe import Markup
 
 from metabench import registry
-from metabench.publishing.boards import trained_page
+from metabench.publishing.boards import landscape, trained_page
 from metabench.publishing.boards.trained import Across
 from metabench.publishing.boards.view import page_name
-from metabench.publishing.charts import landscape, plots, strips
+from metabench.publishing.charts import plots, strips
 from metabench.publishing.charts.plots import EPOCHS, TRIALS, Series
 from metabench.publishing.charts.strips import bar
 from metabench.publishing.pages import wording

@@ -1,4 +1,4 @@
-// A whole training run of a convolutional network in one call: metabench/workloads/_cnn.py is the same definition written
+// A whole training run of a convolutional network in one call: metabench/workloads/cnn/cohort.py is the same definition written
 // with torch.nn. Sums run in a fixed order through fused multiply-adds, so a curve depends neither on the instruction set
 // nor on the run's neighbours.
 #include "convolve.h"
