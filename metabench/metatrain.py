@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from metabench import direction
 from metabench.errors import UsageError
 from metabench.space import Choice, Float, Int, Ordinal, Parameter, Space, When
 
@@ -96,7 +97,7 @@ class MetaTrain:
 
         A seed that diverged counts as the task's worst score. NaN where all seeds diverged, or none was run.
         """
-        sign = np.array([1.0 if t.direction == "max" else -1.0 for t in self.tasks])[:, None, None]
+        sign = np.array([direction.sign(t.direction) for t in self.tasks])[:, None, None]
         signed = self.scores * sign
         finite = ~np.isnan(signed)
         worst = np.min(np.where(finite, signed, np.inf), axis=(1, 2), keepdims=True, initial=np.inf)

@@ -12,7 +12,7 @@ import metabench
 ROOT = Path(metabench.__file__).parent
 #: top to bottom; a module imports from its own row and from those above it
 ROWS = [
-    "errors", "files", "cluster", "processes", "schema", "space", "metatrain", "registry", "sources", "tasks", "training",
+    "errors", "direction", "files", "cluster", "processes", "schema", "space", "metatrain", "registry", "sources", "tasks", "training",
     "workloads", "table", "generate", "search", "baselines", "metamodels", "pretrained", "evaluation", "scores", "explain",
     "boards", "publishing", "interop", "speed", "advise", "testing", "workflows", "notebook", "doctor", "cli",
 ]  # fmt: skip

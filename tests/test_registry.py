@@ -168,3 +168,41 @@ def test_the_extras_bring_what_the_built_ins_need():
         "pymoo",
         "disjoint_set",
     }
+
+
+@pytest.mark.parametrize("kind", ["workloads", "metamodels"])
+def test_a_plug_in_is_a_file_or_a_folder_and_what_supports_them_is_none(kind, tmp_path, monkeypatch):
+    plugs = tmp_path / "plugs"
+    files = {
+        "__init__.py": "",
+        "base.py": "raise AssertionError",
+        "_private.py": "raise AssertionError",
+        "parts/__init__.py": "raise AssertionError",
+        "alone.py": 'class Alone:\n    name = "alone"\n',
+        "room/__init__.py": 'from plugs.room.shape import SIZE\nclass Room:\n    name = "room"\n    size = SIZE\n',
+        "room/shape.py": "SIZE = 3\n",
+        "room/network.py": "raise AssertionError",
+    }
+    for name, source in files.items():
+        (plugs / name).parent.mkdir(parents=True, exist_ok=True)
+        (plugs / name).write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(registry.KINDS, kind, "plugs")
+    registry._builtin.cache_clear()
+    try:
+        assert registry.builtin(kind) == ["alone", "room"]
+        assert registry.load(kind, "alone").name == "alone" and registry.load(kind, "room").size == 3
+    finally:
+        registry._builtin.cache_clear()
+        for name in [n for n in sys.modules if n.split(".")[0] == "plugs"]:
+            del sys.modules[name]
+
+
+def test_a_look_at_every_workloads_space_imports_no_torch():
+    code = """
+        import sys
+        from metabench import registry
+        for name in registry.names("workloads"): registry.load("workloads", name).space.default()
+        assert "torch" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from metabench import direction
 from metabench.publishing.charts.plots import axis_title
 from metabench.publishing.charts.svg import Scale, drawing, element, path, tick_label
 from metabench.publishing.pages.render import render
@@ -39,7 +40,7 @@ def progress_chart(tuning: Tuning) -> Markup:
     arms = [("c1", "tuned", tuning.trials), ("c2", "random search", [t for t in tuning.others if t.arm == "random"])]
     arms = [(css, name, trials) for css, name, trials in arms if trials]
     scores = [t.score for _, _, trials in arms for t in trials if math.isfinite(t.score)]
-    sign = 1.0 if tuning.task.direction == "max" else -1.0
+    sign = direction.sign(tuning.task.direction)
     x, y = Scale(1, max(2, max(len(trials) for _, _, trials in arms)), 60.0, 440.0), _vertical(scores)
     out = [*_frame(x, y, "trials", range(1, int(x.high) + 1))]
     ends: list[float] = []

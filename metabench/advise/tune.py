@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from metabench import direction
 from metabench.advise.data import Read
 from metabench.advise.proposals import FIRST, propose
 from metabench.advise.recommend import configurations, facts, plain, understood
@@ -114,7 +115,7 @@ class Tuning:
 
 def best_of(trials: tuple[Trial, ...], task: Task) -> Trial:
     """The trial with the best validation score (ties: the first). Raises MetabenchError when all diverged."""
-    sign = 1.0 if task.direction == "max" else -1.0
+    sign = direction.sign(task.direction)
     good = [t for t in trials if np.isfinite(t.score)]
     if not good:
         raise MetabenchError(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metabench import registry
+from metabench import direction, registry
 from metabench.boards.fits import shared_fits
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluation.run import evaluate
@@ -147,7 +147,7 @@ def _by_family(traces, table, board: Board) -> np.ndarray:
     if board.by_epochs:
         paths = over_epochs(completed(traces), table, board)[0]
         return _families(paths.regrets.valid[0].mean(axis=1)[:, np.isin(paths.points, board.marks)], infos)
-    sign = np.array([1.0 if info.direction == "max" else -1.0 for info in infos])[:, None, None]
+    sign = np.array([direction.sign(info.direction) for info in infos])[:, None, None]
     final = [sign * table.final(board.workload, task_ids, s) for s in ("valid_score", "test_score")]
     cells = gather(traces, task_ids, board, n_configs=final[0].shape[1])
     return _families(Reference(*final).regrets(cells.configs, cells.seeds).valid[0].mean(axis=1), infos)

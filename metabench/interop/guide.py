@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from metabench import direction
 from metabench.interop.mapping import Mapping, range_of
 from metabench.metatrain import row_keys
 from metabench.search.continuous import Trials
@@ -87,7 +88,7 @@ class Guide:
             lies = np.full(len(pending), np.median(finite))
         else:  # percentiles are a score of their own until there are others
             expected = self.model.predict(self.task, table)["percentile"].to_numpy()
-            lies = expected[len(finished) :] * (1 if self.task.direction == "max" else -1)
+            lies = expected[len(finished) :] * direction.sign(self.task.direction)
         keys = set(row_keys(table, list(table)))
         if len(set(place) - keys) <= skip:
             return None

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from metabench import direction
 from metabench.errors import MetabenchError, UsageError
 from metabench.interop.formats.base import numbers, read_json
 from metabench.interop.formats.hpob import FIRST, SEARCHES, Hpob, keys
@@ -117,7 +118,7 @@ def _scaled(table, workload: str, task_id: str, exact: Mapping | None) -> np.nda
         if found is None or found.shape != y.shape or not np.array_equal(found.astype(np.float32), y, equal_nan=True):
             raise MetabenchError(f"the files do not hold what was imported as {task_id}")
         y = found
-    y = y if table.task_info(task_id).direction == "max" else -y
+    y = direction.sign(table.task_info(task_id).direction) * y
     low, high = np.nanmin(y), np.nanmax(y)
     return (y - low) / (high - low) if high > low else np.where(np.isnan(y), np.nan, 1.0)
 

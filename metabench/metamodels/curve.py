@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats
 from scipy.linalg import cholesky, solve_triangular
 
+from metabench import direction
 from metabench.errors import UsageError
 from metabench.metamodels.empirical_gp import EmpiricalGP
 from metabench.metamodels.parts.common import MetaModel
@@ -206,7 +207,7 @@ def ways_to_the_end(source: CurveTrain, shares: np.ndarray) -> np.ndarray:
     have mean 0 and variance 1; NaN where a run diverged or was not made."""
     out = np.full((*source.curves.shape[:3], len(shares)), np.nan)
     for t, (task, grid) in enumerate(zip(source.tasks, source.checkpoints, strict=True)):
-        y = (1.0 if task.direction == "max" else -1.0) * source.curves[t, ..., : len(grid)]
+        y = direction.sign(task.direction) * source.curves[t, ..., : len(grid)]
         y = np.where(np.isnan(y[..., -1:]), np.nan, y)
         ends = y[..., -1][np.isfinite(y[..., -1])]
         if not len(ends):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metabench import registry
+from metabench import direction, registry
 from metabench.errors import UsageError
 from metabench.metamodels.parts.common import MetaModel
 from metabench.metamodels.portfolio import Portfolio, regrets
@@ -131,7 +131,7 @@ def _opening(source: MetaTrain) -> tuple[int, ...]:
 def _known(source: MetaTrain) -> list[KnownTask]:
     out = []
     for info, utility in zip(source.tasks, source.utility, strict=True):
-        sign = 1.0 if info.direction == "max" else -1.0
+        sign = direction.sign(info.direction)
         order = np.argsort(-np.where(np.isnan(utility), -np.inf, utility), kind="stable")[:BEST]
         best = [int(i) for i in order if np.isfinite(utility[i])]
         out.append(KnownTask(info, tuple(best), tuple(round(float(sign * utility[i]), 6) for i in best)))
@@ -146,7 +146,7 @@ def _scales(source: MetaTrain) -> dict[str, dict]:
         families = [source.tasks[i].family for i in rows]
         if len(set(families)) < FEWEST:
             continue
-        sign = 1.0 if source.tasks[rows[0]].direction == "max" else -1.0
+        sign = direction.sign(source.tasks[rows[0]].direction)
         utility = source.utility[rows]
         worst = np.nanmin(utility, axis=1, keepdims=True)
         levels = sign * np.quantile(np.where(np.isnan(utility), worst, utility), LEVELS, axis=1).T

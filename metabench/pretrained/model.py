@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from metabench import direction
 from metabench.errors import UsageError
 from metabench.metatrain import TaskInfo, row_keys
 from metabench.pretrained.known import KnownTask
@@ -288,7 +289,7 @@ class Pretrained:
         found = self.record.scales.get(info.metric)
         if found is None or not any(np.isfinite(v) for v in info.features.values()):
             return np.full(share.shape, np.nan)
-        sign = 1.0 if info.direction == "max" else -1.0
+        sign = direction.sign(info.direction)
         at = sign * Scale.from_json(info.metric, found).scores(info.features)
         at = at if sign > 0 else at[[0, 2, 1]]
         rising = np.maximum.accumulate(at[0])

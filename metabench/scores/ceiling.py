@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from metabench import direction
 from metabench.errors import UsageError
 from metabench.scores.aggregate import Hierarchy
 from metabench.scores.regret import Reference
@@ -46,7 +47,7 @@ def board_ceilings(board: Board, table, **settings) -> pd.DataFrame:
     if not task_ids or board.by_epochs or Pools.of(table, board.workload, task_ids) is not None:
         raise UsageError(f"board {board.name}: bounds are for one workload whose tasks share a pool, and count trials")
     infos = [table.task_info(t) for t in task_ids]
-    sign = np.array([1.0 if info.direction == "max" else -1.0 for info in infos])[:, None, None]
+    sign = np.array([direction.sign(info.direction) for info in infos])[:, None, None]
     valid = sign * table.final(board.workload, task_ids, "valid_score")
     return ceilings(valid, [info.family for info in infos], board.marks, **settings)
 

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 from scipy import optimize, stats
 
+from metabench import direction
 from metabench.errors import MetabenchError, UsageError
 from metabench.scores.aggregate import Hierarchy
 
@@ -69,7 +70,7 @@ def score_predictions(
     if not parts["valid"]:
         raise UsageError(f"board {board.name}: predictions are calibrated on meta-valid, which is empty")
     task_ids = parts["valid"] + parts["test"]
-    sign = np.array([1.0 if table.task_info(t).direction == "max" else -1.0 for t in task_ids])[:, None, None]
+    sign = np.array([direction.sign(table.task_info(t).direction) for t in task_ids])[:, None, None]
     final = sign * table.final(board.workload, task_ids)  # [tasks, configs, table seeds]
     truth = normal_scores(np.moveaxis(final, -1, 1))  # [tasks, table seeds, configs]
     families = [table.task_info(t).family for t in parts["test"]]

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from metabench import direction
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluation.store import SURROGATE, TWINS, completed
 from metabench.scores import fidelity, live
@@ -182,7 +183,7 @@ def _surrogate(traces: pa.Table, board: Board) -> pd.DataFrame | None:
 
 # ---------------------------------------------------------------- traces → paths
 def _reference(table, board: Board, task_ids: list[str]) -> Reference:
-    sign = np.array([1.0 if table.task_info(t).direction == "max" else -1.0 for t in task_ids])[:, None, None]
+    sign = np.array([direction.sign(table.task_info(t).direction) for t in task_ids])[:, None, None]
     valid, test = (sign * table.final(board.workload, task_ids, s) for s in ("valid_score", "test_score"))
     pools = Pools.of(table, board.workload, task_ids)
     return Reference(valid, test) if pools is None else Reference(*map(pools.answers, (valid, test)), pools.tried)
@@ -197,7 +198,7 @@ def _made_to_order(traces: pa.Table, table, board: Board) -> tuple[Paths, np.nda
     for part in live.outcomes(traces, table.space(board.workload), board.budget):
         grids.append(np.empty((len(groups), len(task_ids), board.seeds, board.budget)))
         grids[-1][at] = part
-    sign = np.array([1.0 if table.task_info(t).direction == "max" else -1.0 for t in task_ids])[:, None, None]
+    sign = np.array([direction.sign(table.task_info(t).direction) for t in task_ids])[:, None, None]
     valid, test, overhead = grids
     seeds, trials = np.arange(board.seeds), np.arange(1, board.budget + 1)
     regrets = live.regrets(reference, sign * valid, sign * test, seeds)
@@ -239,7 +240,7 @@ def over_epochs(traces: pa.Table, table, board: Board) -> tuple[Paths, np.ndarra
     reference = _reference(table, board, task_ids)
     groups, at = layout(traces, task_ids, board)
     replay = CurveReplay.from_table(table, board.workload, task_ids)
-    signs = {t: 1.0 if table.task_info(t).direction == "max" else -1.0 for t in task_ids}
+    signs = {t: direction.sign(table.task_info(t).direction) for t in task_ids}
     found = fidelity.courses(traces, replay, signs, board.budget)
     full = [replay.checkpoints(task_ids[t])[-1] for t in at[1]]
     shape, seeds = (len(groups), len(task_ids), board.seeds), np.arange(board.seeds)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from metabench import direction
 from metabench.metatrain import MetaTrain, TaskInfo
 from metabench.space import Space
 
@@ -38,7 +39,7 @@ class Problem:
     @property
     def sign(self) -> float:
         """+1 where larger scores are better, −1 otherwise."""
-        return 1.0 if self.task.direction == "max" else -1.0
+        return direction.sign(self.task.direction)
 
 
 @dataclass

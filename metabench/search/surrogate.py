@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from metabench import direction
 from metabench.errors import MetabenchError
 from metabench.search.continuous import Outcome, Trial
 
@@ -51,7 +52,7 @@ class SurrogateObjective:
         x = self.space.encode(table.configs(workload)).astype(np.float64)
         both = np.stack([table.final(workload, list(task_ids), s) for s in ("valid_score", "test_score")])
         for t, task_id in enumerate(task_ids):
-            scores, sign = both[:, t], 1.0 if table.task_info(task_id).direction == "max" else -1.0
+            scores, sign = both[:, t], direction.sign(table.task_info(task_id).direction)
             if not np.isfinite(scores).any(axis=1).all():
                 raise MetabenchError(f"table {table.name}: all configurations of {task_id} diverged with some seed")
             worst = np.nanmin(sign * scores, axis=1, keepdims=True)

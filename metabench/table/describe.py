@@ -10,6 +10,8 @@ import pandas as pd
 import pyarrow.compute as pc
 from scipy import stats
 
+from metabench import direction
+
 #: a task is flagged as noisy over this share of seed variance, or under this correlation of valid with test
 NOISE_BAR, AGREEMENT_BAR = 0.5, 0.5
 #: regret that counts as near the best
@@ -90,7 +92,7 @@ def reached(table, task_id: str) -> dict[str, float]:
     known = table.tasks.set_index("task_id")["direction"]
     if task_id not in known or workload not in table.workloads:
         return {"median": np.nan, "best": np.nan}
-    sign = 1.0 if known[task_id] == "max" else -1.0
+    sign = direction.sign(known[task_id])
     valid, test = (
         worst_filled(sign * table.final(workload, [task_id], series))[0].mean(1)
         for series in ("valid_score", "test_score")

@@ -259,7 +259,7 @@ def test_a_network_of_parts_says_so_and_a_broken_one_is_not_taken_for_it(tmp_pat
 
 
 def test_a_task_is_tuned_by_its_name_and_its_network_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("metabench.workloads.policy.FRAMES", 512)
+    monkeypatch.setattr("metabench.workloads.policy.shape.FRAMES", 512)
     task = replace(tasks.get("policy-cartpole"), checkpoints=(1,))
     found = mb.tune(task, trials=1, out=tmp_path / "p")
     network = mb.load_model(tmp_path / "p")

@@ -18,7 +18,7 @@ NAMES = registry.names("workloads")
 
 @pytest.mark.parametrize("name", NAMES)
 def test_together_and_by_an_ordinary_loop_it_is_the_same(name, monkeypatch):
-    monkeypatch.setattr("metabench.workloads.policy.FRAMES", 512)  # an epoch of a policy, shorter
+    monkeypatch.setattr("metabench.workloads.policy.shape.FRAMES", 512)  # an epoch of a policy, shorter
     monkeypatch.setattr("metabench.workloads.fewshot.EPISODES", 32)
     monkeypatch.setattr("metabench.workloads.transfer.EXAMPLES", 512)
     workload = registry.create("workloads", name)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from metabench import direction
 from metabench.errors import MetabenchError, UsageError
 from metabench.interop.formats.base import Format, Rows, TaskFacts, identifier, read_json, repeats
 from metabench.search.starts import random_start
@@ -127,7 +128,7 @@ def _evaluations(table, workload: str, tasks: Sequence[str]) -> Iterator[tuple[s
     scores, ran = table.final(workload, tasks)[:, :, 0], table.ran(workload, tasks)[:, :, 0]
     for task_id, y, mine in zip(tasks, scores, ran, strict=True):
         rows = np.flatnonzero(mine)
-        y = y[rows] if table.task_info(task_id).direction == "max" else -y[rows]
+        y = direction.sign(table.task_info(task_id).direction) * y[rows]
         yield task_id, rows, np.where(np.isfinite(y), y, np.nanmin(y))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
+from metabench import direction
 from metabench.metamodels.parts.common import task_features
 from metabench.metamodels.parts.gp import affine_map
 from metabench.metamodels.parts.matern import distances, matern
@@ -121,7 +122,7 @@ class Course:
 def _shown(source: MetaTrain, ran: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Utilities [tasks, seeds, pool] as a search sees them (:func:`~metabench.metamodels.parts.common.utilities`), and
     regrets. Where nothing was run the normal scores stand in, on their own scale."""
-    sign = np.array([1.0 if source.tasks[t].direction == "max" else -1.0 for t in ran])[:, None, None]
+    sign = np.array([direction.sign(source.tasks[t].direction) for t in ran])[:, None, None]
     u = sign * np.moveaxis(source.scores[ran], 2, 1)
     known = np.moveaxis(source.ran[ran], 2, 1)
     y, regret = np.empty(u.shape), np.empty(u.shape)

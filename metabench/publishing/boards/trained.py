@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
+from metabench import direction
 from metabench.space import Choice, Ordinal
 from metabench.table.describe import worst_filled
 
@@ -64,7 +65,7 @@ class Trained:
 
     @property
     def sign(self) -> float:
-        return 1.0 if self.direction == "max" else -1.0
+        return direction.sign(self.direction)
 
     @cached_property
     def space(self) -> Space:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from metabench import direction
 from metabench.errors import UsageError
 from metabench.publishing.charts import drawings
 from metabench.publishing.charts.drawings import Axis
@@ -160,7 +161,7 @@ class Trained:
 
     @classmethod
     def of(cls, table: Table, workload: str, task: str) -> Trained:
-        sign = 1.0 if table.task_info(task).direction == "max" else -1.0
+        sign = direction.sign(table.task_info(task).direction)
         curves = sign * table.curves(workload, [task])[0].astype(float)
         runs = table.runs(workload, ["epochs", "flops"], tasks=[task])
         epochs = max(runs["epochs"].to_pylist(), key=len)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from metabench import direction
 from metabench.evaluation import resolve
 from metabench.publishing.charts import drawings
 from metabench.publishing.charts.drawings import Axis, Cloud
@@ -50,7 +51,7 @@ class Surrogate(Report):
         ids = done.cells.task_ids
         given.say(f"surrogate: {FOLDS} folds on {len(ids)} tasks")
         model = SurrogateObjective.from_table(table, workload, ids)
-        sign = np.array([1.0 if table.task_info(t).direction == "max" else -1.0 for t in ids])
+        sign = np.array([direction.sign(table.task_info(t).direction) for t in ids])
         answers = np.stack([model.scores(t, model.held_out[t]) for t in ids])  # [tasks, 2, configs, seeds]
         source, held = board.source(table), problems(table, workload, ids, board.budget)
         objective, seeds = Replay(ids, answers[:, 0]), np.arange(board.seeds)

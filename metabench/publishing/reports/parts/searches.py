@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from metabench import direction
 from metabench.boards.plan import published_traces
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluation import resolve
@@ -69,7 +70,7 @@ def search(
 
 def reference(table: Table, workload: str, task_ids: Sequence[str]) -> Reference:
     """What regret on some tasks is measured against; larger is better."""
-    sign = np.array([1.0 if table.task_info(t).direction == "max" else -1.0 for t in task_ids])[:, None, None]
+    sign = np.array([direction.sign(table.task_info(t).direction) for t in task_ids])[:, None, None]
     return Reference(*(sign * table.final(workload, list(task_ids), s) for s in ("valid_score", "test_score")))
 
 
