@@ -11,20 +11,41 @@ import metabench
 
 ROOT = Path(metabench.__file__).parent
 #: top to bottom; a module imports from its own row and from those above it
-ROWS = """
-errors
-direction files
-cluster processes
-schema space metatrain registry
-sources tasks training workloads
-table generate
-search baselines metamodels pretrained
-evaluation scores explain
-boards publishing
-interop speed advise
-testing workflows
-notebook doctor cli
-""".split()
+ROWS = [
+    "errors",
+    "direction",
+    "untrusted",
+    "files",
+    "cluster",
+    "processes",
+    "schema",
+    "space",
+    "metatrain",
+    "registry",
+    "sources",
+    "tasks",
+    "training",
+    "workloads",
+    "table",
+    "generate",
+    "search",
+    "baselines",
+    "metamodels",
+    "pretrained",
+    "evaluation",
+    "scores",
+    "explain",
+    "boards",
+    "publishing",
+    "interop",
+    "speed",
+    "advise",
+    "testing",
+    "workflows",
+    "notebook",
+    "doctor",
+    "cli",
+]
 #: rows that never import others although these stand above them; but for the one door
 FORBIDDEN = {row: {"workloads", "training", "generate"} for row in ("search", "baselines", "metamodels")}
 DOOR = ROOT / "search/live.py"
