@@ -7,10 +7,15 @@ content or the new one. Nothing is left over when the block fails.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
 import secrets
 import shutil
+import socket
+import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 
@@ -31,7 +36,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = _beside(path)
+    part = beside(path)
     try:
         yield part
         _sync(part)
@@ -75,7 +80,7 @@ def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    made, old = _beside(path), _beside(path)
+    made, old = beside(path), beside(path)
     made.mkdir()
     try:
         yield made
@@ -126,8 +131,42 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+def sweep(folder: str | os.PathLike) -> None:
+    """Remove what killed processes left in a folder: parts of files and folders that took nobody's place.
+
+    A part's name says which process of which machine writes it. It is removed once that process has ended, one of another
+    machine after a day. Links are removed, not followed; what cannot be removed stays.
+    """
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            match = _PART.fullmatch(entry.name)
+            if match and not _writing(entry, match["host"], int(match["process"])):
+                _remove(Path(entry.path))
+
+
+def beside(path: Path) -> Path:
+    """A hidden name in the same folder, at which nothing is yet; :func:`sweep` finds it once this process has ended."""
+    return path.with_name(f".{path.name[:60]}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.part")
+
+
+_PART = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}\.part", re.DOTALL)
+
+
+@cache
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _writing(entry: os.DirEntry, host: str, process: int) -> bool:
+    if host != _host():
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime < 86_400
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # somebody else's
+    return True
 
 
 def _sync(path: Path) -> None:

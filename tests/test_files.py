@@ -1,6 +1,7 @@
 """A file or a folder is replaced in full or not at all, and nothing is left beside it."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -104,3 +105,29 @@ def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path):
         (made / "new").write_text("new")
     assert names(tmp_path / "link") == ["new"] and names(tmp_path / "real") == ["kept"]
     assert names(tmp_path) == ["link", "real"]
+
+
+def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
+    """Parts of a dead process go, files, folders and links alike; those of a living one, of another machine and plain
+    files stay."""
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    name = files.beside(tmp_path / "a.txt").name
+    dead = name.replace(f"-{os.getpid()}-", f"-{int(gone.stdout)}-")
+    elsewhere = re.sub(r"\.[0-9a-f]{8}-", ".00000000-", dead)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("x")
+    place = tmp_path / "place"
+    place.mkdir()
+    for made in (name, dead, elsewhere, "a.part", ".a.txt.part"):
+        (place / made).write_text("x")
+    (place / dead.replace(".a.txt.", ".b.")).mkdir()
+    (place / dead.replace(".a.txt.", ".b.") / "inside").write_text("x")
+    (place / dead.replace(".a.txt.", ".c.")).symlink_to(outside)
+    old = elsewhere.replace(".a.txt.", ".old.")
+    (place / old).write_text("x")
+    os.utime(place / old, (1, 1))
+    files.sweep(place)
+    assert {path.name for path in place.iterdir()} == {name, elsewhere, "a.part", ".a.txt.part"}
+    assert (outside / "kept").exists()
+    files.sweep(tmp_path / "absent")

@@ -4,17 +4,20 @@ checked against its known sha256 before it is read.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import os
+import time
 from functools import cache
 from pathlib import Path, PurePosixPath
 
+from metabench import files, untrusted
 from metabench.errors import MetabenchError
 
 #: seconds without an answer after which a download is given up
 TIMEOUT = 30
+#: bytes of the largest file, unpacked; seconds that a download may take in all
+LARGEST, SECONDS = 2 << 30, 1800.0
 
 
 def cache_dir() -> Path:
@@ -31,10 +34,10 @@ def _offline(folder: str) -> dict[str, tuple[Path, bool]]:
     """sha256 of the raw bytes → (file, whether it is gzipped) for the files that ``folder``/manifest.json lists."""
     path = Path(folder) / "manifest.json"
     try:
-        entries = json.loads(path.read_bytes())["datasets"]
-        files = [f for entry in entries for f in entry["files"]]
-        index = {f["raw_sha256"]: (f["file"], f["packed"] == "gzip") for f in files}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        entries = json.loads(untrusted.read_bytes(path, most=LARGEST))["datasets"]
+        listed = [f for entry in entries for f in entry["files"]]
+        index = {f["raw_sha256"]: (f["file"], f["packed"] == "gzip") for f in listed}
+    except (OSError, ValueError, KeyError, TypeError, MetabenchError) as error:
         raise MetabenchError(
             f"METABENCH_DATA={folder}: cannot read manifest.json there ({type(error).__name__}: {error})"
         ) from None
@@ -64,9 +67,9 @@ def fetch(url: str, sha256: str, derived: str | None = None) -> bytes:
         if path is None:
             raise MetabenchError(f"METABENCH_DATA={folder} has no file with sha256 {sha256[:16]}… ({url})")
         try:
-            data = path.read_bytes()
-            data = gzip.decompress(data) if packed else data
-        except (OSError, EOFError) as error:
+            data = untrusted.read_bytes(path, most=LARGEST)
+            data = untrusted.gunzip(data, path, most=LARGEST) if packed else data
+        except OSError as error:
             raise MetabenchError(f"{path}: cannot be read ({error})") from None
         return _checked(data, sha256, str(path))
     if derived:
@@ -77,19 +80,39 @@ def fetch(url: str, sha256: str, derived: str | None = None) -> bytes:
 
 
 def _download(url: str, sha256: str) -> bytes:
+    """The file from the cache, downloaded first where it is not there or no longer what it was."""
     path = cache_dir() / "raw" / sha256
-    if not path.exists():
-        import pooch
-
-        pooch.get_logger().setLevel("WARNING")
-        downloader = pooch.HTTPDownloader(timeout=TIMEOUT)
+    if path.exists():
         try:
-            pooch.retrieve(url, f"sha256:{sha256}", fname=sha256, path=path.parent, downloader=downloader)
-        except ValueError:
-            raise MetabenchError(f"{url} is not the expected file: its sha256 is not {sha256[:16]}…") from None
-        except OSError as error:  # requests' errors are OSErrors
-            raise MetabenchError(
-                f"cannot download {url} ({type(error).__name__}); with no network, point METABENCH_DATA at a folder "
-                "that holds the catalogue's files"
-            ) from None
-    return _checked(path.read_bytes(), sha256, str(path))
+            return _checked(untrusted.read_bytes(path, most=LARGEST), sha256, str(path))
+        except MetabenchError:
+            path.unlink(missing_ok=True)  # damaged: once more
+    try:
+        files.sweep(path.parent)
+        with files.replacing(path) as part:
+            _bring(url, part)
+            if hashlib.sha256(part.read_bytes()).hexdigest() != sha256:
+                raise MetabenchError(f"{url} is not the expected file: its sha256 is not {sha256[:16]}…")
+    except OSError as error:  # requests' errors are OSErrors
+        raise MetabenchError(
+            f"cannot download {url} ({type(error).__name__}); with no network, point METABENCH_DATA at a folder "
+            "that holds the catalogue's files"
+        ) from None
+    return _checked(untrusted.read_bytes(path, most=LARGEST), sha256, str(path))
+
+
+def _bring(url: str, part: Path) -> None:
+    """Download a file of at most LARGEST bytes in at most SECONDS. Raises OSError or MetabenchError."""
+    import requests
+
+    limit = time.monotonic() + SECONDS
+    with requests.get(url, stream=True, timeout=TIMEOUT) as answer, part.open("wb") as file:
+        answer.raise_for_status()
+        size = 0
+        for chunk in answer.iter_content(1 << 16):
+            size += len(chunk)
+            if size > LARGEST:
+                raise MetabenchError(f"{url} has more than {LARGEST >> 20:,} MB, the most that is downloaded")
+            if time.monotonic() > limit:
+                raise MetabenchError(f"{url} takes longer than {SECONDS / 60:.0f} minutes to download")
+            file.write(chunk)

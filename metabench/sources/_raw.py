@@ -7,12 +7,10 @@ labels or numbers, or None where the data have no target apart.
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import struct
 import wave
-import zipfile
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from metabench import untrusted
 from metabench.errors import MetabenchError
 
 #: file name and content
@@ -30,17 +29,23 @@ def read(files: list[File], entry: dict[str, Any]) -> tuple[Any, list | None]:
     """X and y of a catalogue entry; gzipped files are opened first. Raises MetabenchError for a file that is not what its
     entry says."""
     files = [
-        (name.removesuffix(".gz"), gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data) for name, data in files
+        (name.removesuffix(".gz"), untrusted.gunzip(data, name) if data[:2] == b"\x1f\x8b" else data)
+        for name, data in files
     ]
     try:
         return READERS[entry["format"]](files, entry)
-    except (ValueError, KeyError, IndexError, struct.error, zipfile.BadZipFile, wave.Error, EOFError) as error:
+    except (ValueError, KeyError, IndexError, struct.error, MetabenchError, wave.Error, EOFError) as error:
         where = ", ".join(name for name, _ in files[:2])
         raise MetabenchError(f"{where}: cannot be read as {entry['format']} ({error})") from None
 
 
 def _text(data: bytes, encoding: str = "utf-8") -> str:
     return data.decode(encoding)
+
+
+def _members(data: bytes) -> dict[str, bytes]:
+    """A zip archive's members."""
+    return untrusted.unzip(io.BytesIO(data), "its archive")
 
 
 def _lines(files: list[File], encoding: str = "utf-8") -> list[str]:
@@ -67,28 +72,24 @@ def _npz(files, entry):
     """numpy archives with arrays named in ``images`` and ``labels``."""
     images, labels = [], []
     for _, data in files:
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            images += [stored[name] for name in entry["images"]]
-            labels += [stored[name].ravel() for name in entry["labels"]]
+        stored = untrusted.npz(data, "its archive")
+        images += [stored[name] for name in entry["images"]]
+        labels += [stored[name].ravel() for name in entry["labels"]]
     return np.concatenate(images), np.concatenate(labels).tolist()
 
 
 def _png(data: bytes) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("L"))
+    return np.asarray(untrusted.image(data, "its image", formats=("PNG",)).convert("L"))
 
 
 def _characters(files, entry):
     """Omniglot's zip: one folder an alphabet, in it one a character, in it a PNG a drawing (ink 255)."""
     images, labels = [], []
     for _, data in files:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for name in sorted(archive.namelist()):
-                if name.endswith(".png") and "__MACOSX" not in name:
-                    images.append(255 - _png(archive.read(name)))
-                    labels.append("/".join(name.split("/")[-3:-1]))
+        for name, content in sorted(_members(data).items()):
+            if name.endswith(".png") and "__MACOSX" not in name:
+                images.append(255 - _png(content))
+                labels.append("/".join(name.split("/")[-3:-1]))
     return np.stack(images), labels
 
 
@@ -105,13 +106,12 @@ def _sprite(files, entry):
 def _sounds(files, entry):
     """A zip of 16-bit mono WAV files called <label>_<speaker>_<number>.wav."""
     sounds, labels = [], []
-    with zipfile.ZipFile(io.BytesIO(files[0][1])) as archive:
-        for name in sorted(archive.namelist()):
-            with wave.open(io.BytesIO(archive.read(name))) as sound:
-                if (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) != (1, 2, entry["rate"]):
-                    raise ValueError(f"{name} is no 16-bit mono sound of {entry['rate']} Hz")
-                sounds.append(np.frombuffer(sound.readframes(sound.getnframes()), "<i2"))
-            labels.append(PurePosixPath(name).name.split("_")[0])
+    for name, content in sorted(_members(files[0][1]).items()):
+        with wave.open(io.BytesIO(content)) as sound:
+            if (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) != (1, 2, entry["rate"]):
+                raise ValueError(f"{name} is no 16-bit mono sound of {entry['rate']} Hz")
+            sounds.append(np.frombuffer(sound.readframes(sound.getnframes()), "<i2"))
+        labels.append(PurePosixPath(name).name.split("_")[0])
     return sounds, labels
 
 
@@ -142,12 +142,12 @@ def _ucr(files, entry):
 
 def _indoor(files, entry):
     """The zip of UCI's indoor movement: a CSV of four signal strengths a series, a CSV of the targets."""
-    with zipfile.ZipFile(io.BytesIO(files[0][1])) as archive:
-        target = pd.read_csv(io.BytesIO(archive.read("dataset/MovementAAL_target.csv")), skipinitialspace=True)
-        series = [
-            pd.read_csv(io.BytesIO(archive.read(f"dataset/MovementAAL_RSS_{i}.csv"))).to_numpy(np.float32).T
-            for i in target.iloc[:, 0]
-        ]
+    members = _members(files[0][1])
+    target = pd.read_csv(io.BytesIO(members["dataset/MovementAAL_target.csv"]), skipinitialspace=True)
+    series = [
+        pd.read_csv(io.BytesIO(members[f"dataset/MovementAAL_RSS_{i}.csv"])).to_numpy(np.float32).T
+        for i in target.iloc[:, 0]
+    ]
     return series, target.iloc[:, 1].tolist()
 
 

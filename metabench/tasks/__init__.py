@@ -6,22 +6,19 @@ key of everything they depend on.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from metabench import registry
+from metabench import files, registry
 from metabench.errors import MetabenchError
 from metabench.sources.base import Dataset
+from metabench.tasks import prepared
 from metabench.tasks.prepare import prepare
 from metabench.tasks.task import Arrays, Task, checkpoints
 from metabench.tasks.variants import is_variant
@@ -84,13 +81,11 @@ def get(task_id: str) -> Task:
     known = names(workload, is_variant(name)) if workload in registry.names("workloads") else []
     if task_id not in known:
         raise registry.suggest(task_id, known, "task")
-    source, listing = _listings()[name]
+    listing = _listings()[name][1]
     load = registry.load("workloads", workload)
     folder = cache_dir() / "tasks" / f"{name}-{_identity(listing.fingerprint, load)}"
-    facts = _read_facts(folder)
-    if facts is None:
-        facts = _prepare(source.load(name), load, folder)
-    return _task(workload, facts, partial(_load, folder))
+    facts = _stored(folder, name, workload)
+    return _task(workload, facts, partial(_load, folder, name, workload))
 
 
 def from_dataset(dataset: Dataset, workload: str = "mlp") -> Task:
@@ -126,52 +121,41 @@ def _identity(fingerprint: str, workload) -> str:
     from metabench.tasks import features, preprocess, splits, views
 
     code = f"{preprocess.VERSION}/{splits.SPLITS}/{workload.rows[0]}/{','.join(features.FEATURES)}"
-    code += f"/{views.VERSION}/{workload.view}/{workload.rows[1]}/{workload.metric}"
+    code += f"/{views.VERSION}/{workload.view}/{workload.rows[1]}/{workload.metric}/{prepared.VERSION}"
     return hashlib.sha256(f"{fingerprint}/{code}".encode()).hexdigest()[:16]
 
 
-def _prepare(dataset: Dataset, workload, folder: Path) -> dict[str, Any]:
-    """Prepare a data set and keep the result: one .npz a split, facts.json last."""
-    facts, arrays = prepare(dataset, workload)
+def _stored(folder: Path, name: str, workload: str) -> dict[str, Any]:
+    """Facts of a task in the cache, which is prepared first where it is not there or damaged."""
+    with contextlib.suppress(prepared.Unsound):
+        return prepared.read_facts(folder)
+    _sweep(folder.parent)
+    facts, arrays = prepare(_listings()[name][0].load(name), registry.load("workloads", workload))
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as made:
-            place = Path(made) / "task"
-            place.mkdir()
-            for split in range(facts["n_splits"]):
-                a = arrays(split)
-                kept = {f: getattr(a, f) for f in _ARRAYS}
-                np.savez(place / f"{split}.npz", **{f: v for f, v in kept.items() if v is not None})
-            (place / "facts.json").write_text(json.dumps(facts))
-            if not folder.exists():  # another process may have been quicker
-                try:
-                    os.rename(place, folder)
-                except OSError:
-                    if not folder.exists():
-                        raise
+        prepared.store(folder, facts, arrays)
     except OSError as error:
+        with contextlib.suppress(prepared.Unsound):  # another process may have been quicker
+            return prepared.read_facts(folder)
         raise MetabenchError(f"prepared tasks cannot be stored in {folder.parent}: {error.strerror}") from None
     return facts
 
 
-_ARRAYS = ("x_train", "y_train", "x_valid", "y_valid", "x_test", "y_test", "x_source", "y_source")
-
-
-def _read_facts(folder: Path) -> dict[str, Any] | None:
+def _load(folder: Path, name: str, workload: str, split: int) -> Arrays:
+    """The arrays of a split; a folder that was damaged, or vanished, since it was looked at is prepared once more."""
     try:
-        return json.loads((folder / "facts.json").read_text())
-    except FileNotFoundError:
-        return None
+        return prepared.read(folder, split)
+    except prepared.Unsound:
+        (folder / prepared.FACTS).unlink(missing_ok=True)
+        _stored(folder, name, workload)
+    try:
+        return prepared.read(folder, split)
+    except prepared.Unsound as error:
+        raise MetabenchError(f"the cache does not keep what is written to it: {error}") from None
 
 
-def _load(folder: Path, split: int) -> Arrays:
-    facts = _read_facts(folder)
-    if facts is None:
-        raise MetabenchError(f"{folder} has vanished from the cache; run the command again")
-    with np.load(folder / f"{split}.npz", allow_pickle=False) as stored:
-        values = {name: stored[name] for name in stored.files}
-        more = {name: facts[name] for name in ("vocabulary", "system", "shots", "source_classes") if name in facts}
-        return Arrays(facts["kind"], facts["metric"], facts["n_classes"], **values, **more)
+@cache
+def _sweep(folder: Path) -> None:
+    files.sweep(folder)
 
 
 def _task(workload: str, facts: dict[str, Any], load) -> Task:

@@ -122,15 +122,15 @@ def test_names_do_not_lead_out_of_the_folder(tmp_path, monkeypatch):
 
 
 def test_no_network_is_one_line(tmp_path, monkeypatch):
-    import pooch
+    import requests
 
     monkeypatch.delenv("METABENCH_DATA", raising=False)
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
 
     def closed(*a, **k):
-        raise ConnectionError("closed")
+        raise requests.ConnectionError("closed")
 
-    monkeypatch.setattr(pooch, "retrieve", closed)
+    monkeypatch.setattr(requests, "get", closed)
     with pytest.raises(MetabenchError, match="METABENCH_DATA") as error:
         Catalogue().load("car")
     assert "\n" not in str(error.value)

@@ -13,7 +13,6 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 import time
 from functools import cache
 from pathlib import Path
@@ -26,7 +25,9 @@ from metabench.schema import NUMERICS_VERSION
 from metabench.tasks.task import Arrays
 from metabench.training.curves import Curves
 from metabench.training.machine import processor
+from metabench.training.resident import store
 from metabench.training.resident.configs import ACTIVATIONS, CONFIGS, OPTIMIZERS
+from metabench.training.resident.store import cache_folder
 from metabench.training.schedules import learning_rates
 
 _HERE = Path(__file__).parent
@@ -48,16 +49,6 @@ class _Data(ctypes.Structure):
         *((name, _Split) for name in ("train", "valid", "test")),
         *((name, ctypes.c_int32) for name in ("features", "classes", "metric")),
     ]
-
-
-def cache_folder() -> Path:
-    """Where compiled kernels are kept: METABENCH_CACHE, or the user's cache folder."""
-    root = os.environ.get("METABENCH_CACHE")
-    if root:
-        return Path(root) / "kernels"
-    import pooch
-
-    return Path(pooch.os_cache("metabench")) / "kernels"
 
 
 def compiler() -> str:
@@ -89,22 +80,20 @@ def build(source: str = "mlp.cpp", extra: tuple[str, ...] = ("-march=native",)) 
         raise MetabenchError(f"{cxx} cannot be run: {error.strerror}") from None
     text = "".join(path.read_text() for path in (_HERE / source, *sorted(_HERE.glob("*.h"))))
     identity = "\n".join([text, *_FLAGS, *extra, version, _processor_flags()])
-    target = cache_folder() / f"{Path(source).stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
-    if target.exists():
-        return target
+    stem = f"{Path(source).stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+
+    def compile_to(path: Path) -> None:
+        command = [cxx, *_FLAGS, *extra, str(_HERE / source), "-o", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no message"])[0]
+            raise MetabenchError(f"{cxx} could not compile {source}: {reason}")
+
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            made = Path(folder) / "kernel.so"
-            command = [cxx, *_FLAGS, *extra, str(_HERE / source), "-o", str(made)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                reason = (done.stderr.strip().splitlines() or ["no message"])[0]
-                raise MetabenchError(f"{cxx} could not compile {source}: {reason}")
-            made.replace(target)
+        folder = store.safe_folder()
+        return store.stored(folder, stem) or store.keep(folder, stem, compile_to)
     except OSError as error:
-        raise MetabenchError(f"compiled kernels cannot be stored in {target.parent}: {error.strerror}") from None
-    return target
+        raise MetabenchError(f"compiled kernels cannot be stored in {store.cache_folder()}: {error.strerror}") from None
 
 
 @cache
@@ -187,4 +176,4 @@ def run(workload, arrays: Arrays, configs: pd.DataFrame, seeds, checkpoints, *, 
     return curves
 
 
-__all__ = ["ACTIVATIONS", "METRICS", "OPTIMIZERS", "available", "build", "load", "run", "supports"]
+__all__ = ["ACTIVATIONS", "METRICS", "OPTIMIZERS", "available", "build", "cache_folder", "load", "run", "supports"]
