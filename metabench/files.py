@@ -7,14 +7,17 @@ content or the new one. Nothing is left over when the block fails.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import hashlib
 import os
 import re
 import secrets
 import shutil
 import socket
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -66,8 +69,8 @@ def replace_file(path: str | os.PathLike, content: bytes | str) -> None:
 def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
     """A new, empty folder to fill; it takes the place of the folder ``path`` when the block ends well.
 
-    A folder that is not empty cannot be replaced in one step: the old one is moved aside first, and moved back when the
-    new one cannot take its place.
+    The two change places in one step where the system can do that (Linux, macOS); elsewhere the old one is moved aside
+    first, and moved back when the new one cannot take its place.
 
     Args:
         path: The folder to add or replace. A symbolic link there is replaced, and what it points to stays.
@@ -95,7 +98,10 @@ def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def move_into_place(new: Path, path: Path, aside: Path) -> None:
-    """Move a file or folder to ``path``; what is there is moved to ``aside`` first if it is a folder.
+    """Move a file or folder to ``path``; a folder that is there ends up at ``aside``.
+
+    A folder that is not empty cannot be replaced by a rename. The two change places in one step where the system has a
+    call for it, so that a kill never leaves ``path`` empty; elsewhere the old folder is moved aside first.
 
     Raises:
         OSError: It cannot be moved; what was at ``path`` stands as it was.
@@ -103,12 +109,82 @@ def move_into_place(new: Path, path: Path, aside: Path) -> None:
     if not os.path.lexists(path) or not (path.is_dir() or path.is_symlink()):
         os.replace(new, path)
         return
+    if exchange(new, path):
+        os.replace(new, aside)
+        return
     os.replace(path, aside)
     try:
         os.replace(new, path)
     except OSError:
         os.replace(aside, path)
         raise
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two existing files or folders of one file system change places in one step.
+
+    Returns:
+        Whether it was done; False where the system or the file system has no such call.
+
+    Raises:
+        OSError: It has, and refused.
+    """
+    if (swap := _exchange()) is None:
+        return False
+    if swap(os.fsencode(one), os.fsencode(other)) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _NO_SUCH_CALL:
+        return False
+    raise OSError(code, os.strerror(code), str(one), None, str(other))
+
+
+#: of a kernel or a file system that cannot exchange: EINVAL, ENOSYS, ENOTSUP, EOPNOTSUPP, EPERM (of a sandbox)
+_NO_SUCH_CALL = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
+
+
+@cache
+def _exchange() -> Callable[[bytes, bytes], int] | None:
+    """The system's call as a function of two paths, None where there is none."""
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None, use_errno=True)
+        if sys.platform == "linux":
+            here, call = -100, library.renameat2  # AT_FDCWD: paths are relative to the working directory
+            return lambda a, b: call(here, a, here, b, 2)
+        if sys.platform == "darwin":
+            call = library.renamex_np
+            return lambda a, b: call(a, b, 2)
+    return None
+
+
+def write_tree(folder: str | os.PathLike, files: Mapping[str, bytes]) -> None:
+    """Write files below a folder so that each of its entries is old or new, never half-written and never absent.
+
+    What earlier calls left behind when they were killed is removed first. An entry that is a folder is replaced whole;
+    entries that ``files`` does not name stay.
+
+    Args:
+        folder: Where to write; it is made if need be.
+        files: Path below ``folder``, with slashes → content.
+
+    Raises:
+        OSError: It cannot be written; entries that were not reached stand as they were.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
+    made = beside(folder / "tree")
+    new, old = made / "new", made / "old"
+    try:
+        old.mkdir(parents=True)
+        for name, content in files.items():
+            path = new / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        for entry in dict.fromkeys(name.split("/")[0] for name in files):
+            move_into_place(new / entry, folder / entry, old / entry)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -140,6 +216,8 @@ def sweep(folder: str | os.PathLike) -> None:
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(folder)):
             match = _PART.fullmatch(entry.name)
+            if _EARLIER.fullmatch(entry.name) and time.time() - entry.stat(follow_symlinks=False).st_mtime > 86_400:
+                _remove(Path(entry.path))
             if match and not _writing(entry, match["host"], int(match["process"])):
                 _remove(Path(entry.path))
 
@@ -150,6 +228,8 @@ def beside(path: Path) -> Path:
 
 
 _PART = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}\.part", re.DOTALL)
+#: how versions before this one named unfinished files; nothing says whose they are
+_EARLIER = re.compile(r"\.(build|incoming)-.+|\..+\.\d+\.part", re.DOTALL)
 
 
 @cache

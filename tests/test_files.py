@@ -85,6 +85,7 @@ def test_a_folder_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
         (made / "new").write_text("new")
         raise ValueError("no")
     rename = os.replace
+    monkeypatch.setattr(files, "exchange", lambda a, b: False)
 
     def full(a, b):
         if (a / "new").exists():
@@ -131,3 +132,75 @@ def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
     assert {path.name for path in place.iterdir()} == {name, elsewhere, "a.part", ".a.txt.part"}
     assert (outside / "kept").exists()
     files.sweep(tmp_path / "absent")
+# ---------------------------------------------------------------- trees
+@pytest.fixture(params=[True, False], ids=["exchanged", "moved aside"])
+def either_way(request, monkeypatch):
+    """With the system's call that exchanges two entries, and without it."""
+    if not request.param:
+        monkeypatch.setattr(files, "exchange", lambda a, b: False)
+
+
+def test_a_tree_replaces_its_entries_and_leaves_others(tmp_path, either_way):
+    (tmp_path / "kept").write_text("kept")
+    for content in ({"a.txt": b"1", "site/x/y": b"2", "site/z": b"3"}, {"a.txt": b"4", "site/q": b"5"}):
+        files.write_tree(tmp_path, content)
+        there = {p.relative_to(tmp_path).as_posix(): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+        assert there == content | {"kept": b"kept"}
+
+
+def test_a_tree_writes_over_links_and_not_through_them(tmp_path, either_way):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("theirs")
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "site").symlink_to(outside)
+    (place / "a.txt").symlink_to(outside / "file")
+    files.write_tree(place, {"site/file": b"ours", "a.txt": b"ours"})
+    assert (outside / "file").read_text() == "theirs" and names(place) == ["a.txt", "site"]
+
+
+CRASH = """
+import os, signal, sys
+from metabench import files
+steps = int(sys.argv[2])
+if sys.argv[3] == "aside":
+    files.exchange = lambda a, b: False
+def count(event, args):
+    global steps
+    if event in ("os.rename", "open", "os.mkdir", "os.rmdir", "os.remove", "shutil.rmtree"):
+        steps -= 1
+        if steps < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(count)
+files.write_tree(sys.argv[1], {"site/a": b"new", "site/b": b"new", "c": b"new"})
+"""
+
+
+@pytest.mark.parametrize("how", ["exchanged", "aside"])
+def test_a_tree_that_is_killed_anywhere_is_mended_by_the_next_call(tmp_path, how):
+    finished = False
+    for step in range(0, 90, 3):
+        place = tmp_path / f"{how}{step}"
+        files.write_tree(place, {"site/a": b"old", "c": b"old"})
+        done = subprocess.run([sys.executable, "-c", CRASH, str(place), str(step), how], check=False)
+        if how == "exchanged" and files._exchange() is not None:
+            assert {p.read_bytes() for p in (place / "site").iterdir()} in ({b"old"}, {b"new"})
+        files.write_tree(place, {"site/a": b"next", "c": b"next"})
+        assert names(place) == ["c", "site"] and names(place / "site") == ["a"]
+        if finished := done.returncode == 0:
+            break
+    assert finished and step > 8
+
+
+def test_what_earlier_versions_left_is_swept_after_a_day(tmp_path):
+    early = [tmp_path / ".build-abc", tmp_path / ".incoming-abc", tmp_path / ".m.own.0123.parquet.77.part"]
+    for path in early:
+        path.mkdir()
+    (tmp_path / ".hidden").mkdir()
+    files.sweep(tmp_path)
+    assert len(names(tmp_path)) == 4
+    for path in tmp_path.iterdir():
+        os.utime(path, (0, 0))
+    files.sweep(tmp_path)
+    assert names(tmp_path) == [".hidden"]

@@ -10,7 +10,6 @@ import io
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +22,7 @@ import pyarrow.parquet as pq
 from metabench import schema
 from metabench.errors import MetabenchError
 from metabench.evaluation.store import EPOCHS, completed
+from metabench.files import write_tree
 from metabench.publishing.boards import board_pages
 from metabench.publishing.boards.view import Home, View
 
@@ -51,7 +51,8 @@ def build(
     ``board`` is narrowed to the profile that the traces were made with; ``command`` is the shell command that made
     them, shown to the reader; ``submissions`` are those whose traces are among them; ``home`` says where the
     pages over all boards are, if it stands among others. Everything is written to a
-    temporary folder first and then moved into place, entry by entry, so that no page is ever half-written.
+    temporary folder first and then changes places with the old entries, one by one, so that a site is there at any
+    moment and no page is half-written; what a killed build left is removed.
 
     Raises UsageError when a method or a task has a name that is unsafe as a file's, MetabenchError when ``out`` cannot
     be written.
@@ -59,18 +60,7 @@ def build(
     out = Path(out)
     files = contents(View(board, traces, scores, table, command, submissions, home))
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".build-", dir=out) as temporary:
-            new, old = Path(temporary, "new"), Path(temporary, "old")
-            old.mkdir()
-            for name, data in files.items():
-                path = new / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
-            for entry in PUBLISHED:
-                if (out / entry).is_dir() and not (out / entry).is_symlink():
-                    os.replace(out / entry, old / entry)  # a folder that is not empty cannot be replaced
-                os.replace(new / entry, out / entry)
+        write_tree(out, files)
     except OSError as error:
         raise MetabenchError(f"the leaderboard cannot be written to {out}: {error.strerror or error}") from None
     return [out / name for name in sorted(files)]

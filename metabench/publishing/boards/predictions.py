@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import pyarrow as pa
 
 from metabench import schema
 from metabench.errors import MetabenchError
+from metabench.files import write_tree
 from metabench.publishing.boards import prediction_page
 from metabench.publishing.boards.build import published, records, same, to_csv, to_json, to_parquet
 from metabench.publishing.pages.render import render
@@ -89,17 +89,7 @@ def build(
     """Write the published files into the folder ``out``; their paths. Raises MetabenchError when it cannot be written."""
     out, files = Path(out), contents(board, scores, table, command, home)
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".build-", dir=out) as temporary:
-            new, old = Path(temporary, "new"), Path(temporary, "old")
-            old.mkdir()
-            for name, data in files.items():
-                (new / name).parent.mkdir(parents=True, exist_ok=True)
-                (new / name).write_bytes(data)
-            if (out / "site").is_dir() and not (out / "site").is_symlink():
-                os.replace(out / "site", old / "site")  # a folder that is not empty cannot be replaced
-            for entry in {name.split("/")[0]: None for name in files}:
-                os.replace(new / entry, out / entry)
+        write_tree(out, files)
     except OSError as error:
         raise MetabenchError(f"the leaderboard cannot be written to {out}: {error.strerror or error}") from None
     return [out / name for name in sorted(files)]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from metabench.errors import MetabenchError
+from metabench.files import write_tree
 from metabench.publishing.site.collect import SITE, Collection
 from metabench.publishing.site.pages import site
 
@@ -22,20 +21,12 @@ def contents(root: Path) -> dict[str, bytes]:
 def build(root: Path) -> list[Path]:
     """Write the site, all that lies in ``root/site``; the paths of all files, sorted.
 
-    It is written beside first and then moved into place. Raises what :func:`contents` raises, and MetabenchError where the
-    folder cannot be written.
+    It is written beside first, and then changes places with what was there. Raises what :func:`contents` raises, and
+    MetabenchError where the folder cannot be written.
     """
     files, out = contents(root), root / SITE
     try:
-        with tempfile.TemporaryDirectory(prefix=".build-", dir=root) as temporary:
-            new = Path(temporary, SITE)
-            for name, data in files.items():
-                path = new / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
-            if out.exists():
-                os.replace(out, Path(temporary, "old"))  # a folder that is not empty cannot be replaced
-            os.replace(new, out)
+        write_tree(root, {f"{SITE}/{name}": data for name, data in files.items()})
     except OSError as error:
         raise MetabenchError(f"the site cannot be written to {out}: {error.strerror or error}") from None
     return [out / name for name in files]
