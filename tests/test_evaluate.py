@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import fakes
@@ -11,7 +12,7 @@ from fakes import Dies, FakeTable, First, Lacks, Last, Meddles, NotANumber, OutO
 
 from metabench import registry, schema
 from metabench.errors import MetabenchError, UsageError
-from metabench.evaluation import MethodsFailed, evaluate, resolve
+from metabench.evaluation import MethodsFailed, evaluate, plan, resolve
 from metabench.evaluation.methods import code_digest
 from metabench.evaluation.overhead import Overhead, _summary, overhead
 from metabench.evaluation.store import TWINS, CellStore, read_traces
@@ -274,15 +275,86 @@ def test_twins_travel_with_the_traces(table, board, tmp_path):
     assert traces.schema.metadata[TWINS] == b'{"last": "first"}'
 
 
-def test_a_damaged_store_says_which_file(tmp_path, table, board):
-    evaluate(First, board, table, store=tmp_path)
-    path = next(tmp_path.glob("*.parquet"))
+def test_a_damaged_file_is_named_and_its_cells_computed_anew(tmp_path, table, board):
+    whole = evaluate([First, Last], board, table, store=tmp_path)
+    path = sorted(tmp_path.glob("first.*"))[0]
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(MetabenchError, match=path.name):
-        evaluate(First, board, table, store=tmp_path)
+    with pytest.warns(UserWarning, match=f"{path.name} is damaged.*computed anew"):
+        again = evaluate([First, Last], board, table, store=tmp_path)
+    assert not path.exists() and again.drop_columns("overhead").equals(whole.drop_columns("overhead"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate([First, Last], board, table, store=tmp_path)
     pq.write_table(schema.TRACES.empty_table().drop_columns(["seed"]), path)
     with pytest.raises(MetabenchError, match="column 'seed' is absent"):
         read_traces(path)
+
+
+def test_every_flipped_bit_of_a_cell_file_is_found(tmp_path, table, board):
+    evaluate(First, board, table, store=tmp_path)
+    keys = [key for group in plan(resolve(First), board, table) for key in group.keys.values()]
+    (path, *others) = sorted(tmp_path.glob("*.parquet"))
+    for other in others:
+        other.unlink()
+    sound, rng = path.read_bytes(), np.random.default_rng(0)
+    known = CellStore(tmp_path).read(keys).num_rows
+    for bit in rng.integers(0, 8 * len(sound), 300):
+        data = bytearray(sound)
+        data[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(data)
+        with pytest.warns(UserWarning, match=path.name):
+            assert CellStore(tmp_path).read(keys).num_rows == 0
+    path.write_bytes(sound)
+    assert CellStore(tmp_path).read(keys).num_rows == known > 0
+
+
+ROW = {"method": "m", "start": "own", "task_id": "t", "seed": 0, "config_ids": [1], "overhead": [0.5], "cell": "k"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": "n"}, {"task_id": "u"}, {"seed": 1}, {"start": "random5"}, {"overhead": [-1.0]}, {"overhead": []},
+        {"overhead": [float("nan")]}, {"overhead": [float("inf")]}, {"config_ids": []}, {"config_ids": [None]},
+        {"overhead": None}, {"config_ids": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_cell_that_is_not_what_its_key_stands_for_is_not_taken(tmp_path, change):
+    store = CellStore(tmp_path)
+    store.write([ROW | change])
+    with pytest.warns(UserWarning, match="computed anew"):
+        assert store.read({"k": ("m", "own", "t", 0)}).num_rows == 0
+    store.write([ROW])
+    assert store.read({"k": ("m", "own", "t", 0)}).num_rows == 1 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_of_an_earlier_version_is_read_if_it_is_sound(tmp_path):
+    CellStore(tmp_path).write([ROW])
+    (path,) = tmp_path.iterdir()
+    path.rename(tmp_path / "m.own.0123456789abcdef.parquet")
+    assert CellStore(tmp_path).read(["k"]).num_rows == 1
+
+
+def test_what_is_no_file_in_a_store_does_not_hang_it(tmp_path):
+    store = CellStore(tmp_path)
+    store.write([ROW])
+    os.mkfifo(tmp_path / "pipe.parquet")
+    (tmp_path / "folder.parquet").mkdir()
+    with pytest.warns(UserWarning, match="no regular file"):
+        assert store.read(["k"]).num_rows == 1
+
+
+def test_a_name_too_long_for_a_file_is_refused_before_work_starts(tmp_path, table, board):
+    class Long(First):
+        name = "n" * 300
+
+        def fit(self, source):
+            raise AssertionError("work started")
+
+    with pytest.raises(UsageError, match="at most 64") as caught:
+        evaluate(Long, board, table, store=tmp_path)
+    assert len(str(caught.value)) < 300 and not list(tmp_path.iterdir())
 
 
 def test_a_store_keeps_each_cell_once_and_leaves_no_parts(tmp_path):

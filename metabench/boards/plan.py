@@ -83,7 +83,9 @@ def planned(
     resolved = [m for m in resolve(methods) if not m.lacks]
     published = published_traces(board)
     groups = [g for part in narrowed.parts(table) for g in plan(resolved, part, table)]
-    stored = CellStore(cells, board.traces_schema).read(k for g in groups for k in g.keys.values())
+    stored = CellStore(cells, board.traces_schema).read(
+        {k: (g.method, g.start, g.task_id, seed) for g in groups for seed, k in g.keys.items()}
+    )
     known = {*published["cell"].to_pylist(), *stored["cell"].to_pylist()}
     records = [published, stored, *_elsewhere(board)]
     return Planned(tuple(costs(resolved, groups, narrowed, table, known, records)), workers)

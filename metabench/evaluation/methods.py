@@ -11,6 +11,7 @@ import json
 import re
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +23,7 @@ import numpy as np
 from metabench import registry
 from metabench.errors import UsageError
 from metabench.search.base import Searcher
+from metabench.untrusted import printable
 
 #: parts of the package whose code can change what a method proposes
 _ROWS = ("metabench.space", "metabench.metatrain", "metabench.search", "metabench.baselines", "metabench.metamodels")
@@ -50,8 +52,8 @@ def resolve(specs: Iterable[str | Searcher | type] | str | Searcher | type) -> l
     specs = [specs] if isinstance(specs, str | type | Searcher) else list(specs)
     methods = [_method(spec) for spec in specs]
     names = [m.name for m in methods]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(names).items():
+        if count > 1:
             raise UsageError(f"two methods are called {name!r}; set the name of one of them")
     return methods
 
@@ -65,8 +67,9 @@ def _method(spec: str | Searcher | type) -> Method:
     if not isinstance(searcher, Searcher):
         raise UsageError(f"{searcher!r} is no method; expected a name or a metabench.search.base.Searcher")
     name = getattr(searcher, "name", None)
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise UsageError(f"{type(searcher).__qualname__}: name {name!r} is not made of letters, digits and _.-")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        what = "is not made of letters, digits and _.- (at most 64)"
+        raise UsageError(f"{type(searcher).__qualname__}: name {printable(repr(name))} {what}")
     settings = {k: _plain(v) for k, v in sorted(vars(searcher).items()) if not k.endswith("_")}
     text = json.dumps([name, type(searcher).__qualname__, settings, code_digest(type(searcher))])
     return Method(name, searcher, hashlib.sha256(text.encode()).hexdigest())

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import time
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +24,15 @@ from metabench.cluster import EXECUTORS
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluation.methods import Method, resolve
 from metabench.evaluation.ray_cluster import predictions
+from metabench.evaluation.store import read_sealed, write_sealed
 from metabench.evaluation.worker import one_thread
+from metabench.files import sweep
 from metabench.processes import results
 from metabench.registry import suggest
 from metabench.search.base import History, Problem, Searcher, Surrogate
 from metabench.search.replay import Replay, problems
 from metabench.search.starts import random_start
+from metabench.untrusted import one_line, read_bytes
 
 if TYPE_CHECKING:
     from metabench.boards.board import Board
@@ -69,6 +73,8 @@ def predict(
             raise UsageError(f"method {method.name!r} {method.lacks}")
     work = _Work.of(board, table, tuple(board.observed if observed is None else observed))
     folder = None if store is None else Path(store)
+    if folder is not None:
+        sweep(folder)
     found = {m.name: _stored(folder, m, work.key(m)) for m in resolved}
     todo = [m for m in resolved if found[m.name] is None]
     if executor == "ray":
@@ -160,28 +166,39 @@ def _computed(todo: list[Method], work: _Work, workers: int):
 
 
 # ---------------------------------------------------------------- storage
-def _path(folder: Path, method: Method, key: str) -> Path:
-    return folder / f"{method.name}.{key[:16]}.parquet"
-
-
 def _stored(folder: Path | None, method: Method, key: str) -> pa.Table | None:
-    path = None if folder is None else _path(folder, method, key)
-    return read_predictions(path) if path is not None and path.exists() else None
+    """The stored predictions of a method; None where there are none, or a warning names what is damaged."""
+    for path in sorted(folder.glob(f"{method.name}.{key[:16]}.*parquet")) if folder is not None else ():
+        try:
+            found = _predictions_in(read_sealed(path), path)
+        except (MetabenchError, FileNotFoundError) as error:
+            warnings.warn(f"{error}; the predictions are computed anew", stacklevel=2)
+            continue
+        if set(found["cell"].to_pylist()) == {key} and set(found["method"].to_pylist()) == {method.name}:
+            return found
+    return None
 
 
 def _keep(folder: Path | None, method: Method, rows: pa.Table, work: _Work) -> None:
-    if folder is None:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    path = _path(folder, method, work.key(method))
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    pq.write_table(rows, part, compression="zstd")
-    os.replace(part, path)
+    if folder is not None:
+        stem = f"{method.name}.{work.key(method)[:16]}"
+        for path in folder.glob(f"{stem}.*parquet"):  # what was damaged
+            path.unlink(missing_ok=True)
+        write_sealed(folder, stem, rows)
 
 
 def read_predictions(path: str | os.PathLike) -> pa.Table:
     """A file of predictions with schema PREDICTIONS. Raises MetabenchError naming the file when it is none."""
     try:
-        return pq.read_table(path).select(schema.PREDICTIONS.names).cast(schema.PREDICTIONS)
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise MetabenchError(f"{path} holds no predictions: {str(error).splitlines()[0]}") from None
+        return _predictions_in(read_bytes(path), path)
+    except FileNotFoundError:
+        raise MetabenchError(f"{path} is absent") from None
+
+
+def _predictions_in(content: bytes, path: str | os.PathLike) -> pa.Table:
+    try:
+        found = pq.read_table(pa.BufferReader(content)).select(schema.PREDICTIONS.names).cast(schema.PREDICTIONS)
+        found.validate(full=True)
+    except (pa.ArrowException, OSError, KeyError, OverflowError, NotImplementedError) as error:
+        raise MetabenchError(f"{path} holds no predictions: {one_line(error, 200)}") from None
+    return found

@@ -92,7 +92,8 @@ def evaluate(
         return _each(resolved, board.parts(table), table, **how)
     groups = plan(resolved, board, table)
     kept = CellStore(store, board.traces_schema)
-    done = kept.read(key for group in groups for key in group.keys.values())
+    kept.sweep()
+    done = kept.read({key: (g.method, g.start, g.task_id, seed) for g in groups for seed, key in g.keys.items()})
     have = set(done["cell"].to_pylist())
     todo = [Group(g.method, g.start, g.task_id, {s: k for s, k in g.keys.items() if k not in have}) for g in groups]
     todo = [group for group in todo if group.keys]

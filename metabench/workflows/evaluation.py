@@ -19,6 +19,7 @@ from metabench.boards.plan import TRACES, Planned, planned, published_traces
 from metabench.errors import IncompleteError, MetabenchError
 from metabench.evaluation import CellStore, MethodsFailed, evaluate, plan, resolve
 from metabench.evaluation.store import SURROGATE, TWINS
+from metabench.files import replacing, sweep
 from metabench.search.fidelity import FidelitySearcher
 
 if TYPE_CHECKING:
@@ -142,10 +143,9 @@ def evaluate_on(
     traces = together(traces, published)
     path = out / TRACES
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{TRACES}.part")
-        pq.write_table(traces, part, compression="zstd")
-        part.replace(path)
+        sweep(out)
+        with replacing(path) as part:
+            pq.write_table(traces, part, compression="zstd")
     except OSError as error:
         raise MetabenchError(f"{path} cannot be written: {error.strerror or error}") from None
     return Evaluated(score(traces, table, narrowed), traces, path, failed)

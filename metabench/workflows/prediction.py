@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from metabench.boards.board import load_board
 from metabench.errors import MetabenchError
 from metabench.evaluation import resolve
+from metabench.files import replacing, sweep
 from metabench.workflows.evaluation import methods
 
 if TYPE_CHECKING:
@@ -61,13 +62,12 @@ def predict_board(
         found = pa.concat_tables([found, others.filter(pc.invert(pc.is_in(others["method"], mine)))])
     path = (out or (Path("build/evaluate") / f"{board.name}-full" if chosen else board.path)) / PREDICTIONS
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{PREDICTIONS}.part")
+        sweep(path.parent)
         # bytes of like weight side by side take three quarters of the room
         split = [f"{name}.list.element" for name in ("mean", "std")]
         names = ["method", "task_id", "cell"]
-        pq.write_table(found, part, compression="zstd", use_dictionary=names, use_byte_stream_split=split)
-        part.replace(path)
+        with replacing(path) as part:
+            pq.write_table(found, part, compression="zstd", use_dictionary=names, use_byte_stream_split=split)
     except OSError as error:
         raise MetabenchError(f"{path} cannot be written: {error.strerror or error}") from None
     return Predicted(score_predictions(found, table, board), path)
