@@ -18,6 +18,7 @@ class ASHA(Halving):
     """
 
     name = "asha"
+    version = "1"
 
     def begin(self) -> None:
         super().begin()

@@ -28,6 +28,7 @@ class BOHB(FidelitySearcher):
     """
 
     name = "bohb"
+    version = "1"
     requires = ("syne_tune",)
 
     def begin(self) -> None:

@@ -19,6 +19,7 @@ class BoTorch(Searcher):
     """
 
     name = "botorch"
+    version = "1"
     requires = ("botorch",)
 
     def __init__(self, design: int = 5, samples: int = 128):

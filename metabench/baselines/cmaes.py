@@ -23,6 +23,7 @@ class CMAES(Peer):
     """
 
     name = "cmaes"
+    version = "1"
     requires = ("cmaes",)
 
     def open(self, given: int) -> None:

@@ -10,6 +10,7 @@ class Default(Searcher):
     """Candidates by increasing distance from ``Space.default()`` (see :func:`metabench.baselines.parts.common.distances`)."""
 
     name = "default"
+    version = "1"
 
     def begin(self) -> None:
         space = self.problem.space

@@ -24,6 +24,7 @@ class GP(Surrogate):
     """
 
     name = "gp"
+    version = "1"
 
     def __init__(self, design: int = 5):
         self.design = design

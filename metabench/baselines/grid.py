@@ -20,6 +20,7 @@ class Grid(Searcher):
     """
 
     name = "grid"
+    version = "1"
 
     def begin(self) -> None:
         points = grid_points(self.problem.space, self.problem.budget)

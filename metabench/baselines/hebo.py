@@ -26,6 +26,7 @@ class HEBO(Peer):
     """
 
     name = "hebo"
+    version = "1"
     requires = ("hebo", "pymoo", "disjoint_set")
     torch: ClassVar[bool] = True
 

@@ -23,6 +23,7 @@ class Hyperband(Halving):
     """
 
     name = "hyperband"
+    version = "1"
 
     def begin(self) -> None:
         super().begin()

@@ -17,6 +17,7 @@ class Nevergrad(Peer):
     """An optimiser of Nevergrad's registry; numbers are scalars in [0, 1], choices are deterministic ``Choice``."""
 
     name = "nevergrad"
+    version = "1"
     requires = ("nevergrad",)
 
     def __init__(self, optimizer: str = "NGOpt"):

@@ -9,6 +9,7 @@ class Random(Searcher):
     """Every untried candidate is equally likely."""
 
     name = "random"
+    version = "1"
 
     def begin(self) -> None:
         self._order = self.rng.permutation(len(self.problem.candidates)).tolist()

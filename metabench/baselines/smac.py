@@ -27,6 +27,7 @@ class SMAC(Peer):
     """
 
     name = "smac"
+    version = "1"
     requires = ("smac",)
 
     def open(self, given: int) -> None:

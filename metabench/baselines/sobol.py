@@ -14,6 +14,7 @@ class Sobol(Searcher):
     order; the seed scrambles it."""
 
     name = "sobol"
+    version = "1"
 
     def begin(self) -> None:
         self._points = self.problem.space.sample(self.problem.budget, self.seed)

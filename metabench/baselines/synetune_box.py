@@ -17,6 +17,7 @@ class SyneTuneBox(SyneTune):
     """
 
     name = "synetune_box"
+    version = "1"
     twin = "random"
 
     def __init__(self, inside: str = "CQR"):

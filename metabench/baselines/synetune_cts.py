@@ -17,6 +17,7 @@ class SyneTuneCTS(SyneTune):
     """
 
     name = "synetune_cts"
+    version = "1"
     twin = "random"
 
     def prepare(self, space: dict[str, Any], evaluations: dict[str, Any]) -> Any:

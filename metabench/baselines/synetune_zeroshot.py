@@ -24,6 +24,7 @@ class SyneTuneZeroShot(SyneTune):
     """
 
     name = "synetune_zeroshot"
+    version = "1"
     twin = "random"
 
     def prepare(self, space: dict[str, Any], evaluations: dict[str, Any]) -> Any:

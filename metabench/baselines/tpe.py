@@ -22,6 +22,7 @@ class TPE(Searcher):
     """Optuna's defaults (univariate, 10 random trials first, 24 candidates for expected improvement)."""
 
     name = "tpe"
+    version = "1"
     requires = ("optuna",)
 
     def begin(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metabench.baselines.botorch import Model
+from metabench.baselines.botorch import BoTorch, Model
 from metabench.baselines.parts.common import utilities
 from metabench.baselines.parts.peers import silence
 from metabench.search.base import History, Searcher
@@ -26,7 +26,9 @@ class TuRBO(Searcher):
     """
 
     name = "turbo"
+    version = "1"
     requires = ("botorch",)
+    built_on = (BoTorch,)
 
     def __init__(self, design: int = 5, points: int = 1024):
         self.design = design

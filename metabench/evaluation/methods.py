@@ -1,37 +1,32 @@
-"""What a method is: a searcher with a name, its settings, and a digest of the code that determines its proposals."""
+"""What a method is: a searcher with a name and settings, and the versions of the code that determines its proposals."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import importlib
-import importlib.util
-import inspect
 import json
 import re
-import sys
-import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from metabench import registry
-from metabench.errors import UsageError
+from metabench.errors import MetabenchError, UsageError
+from metabench.evaluation.source_text import class_digest
 from metabench.search.base import Searcher
 from metabench.untrusted import printable
 
-#: parts of the package whose code can change what a method proposes
-_ROWS = ("metabench.space", "metabench.metatrain", "metabench.search", "metabench.baselines", "metabench.metamodels")
+#: raised when what all methods share (spaces and their encoding, meta-training data, the base classes) makes them propose
+#: otherwise than before
+SHARED_VERSION = "1"
+_OURS = "metabench"
 
 
 @dataclass(frozen=True)
 class Method:
-    """A searcher to be evaluated; ``fingerprint`` is the sha256 of its settings and of its code."""
+    """A searcher to be evaluated; ``fingerprint`` is the sha256 of its settings and versions."""
 
     name: str
     searcher: Searcher
@@ -71,7 +66,7 @@ def _method(spec: str | Searcher | type) -> Method:
         what = "is not made of letters, digits and _.- (at most 64)"
         raise UsageError(f"{type(searcher).__qualname__}: name {printable(repr(name))} {what}")
     settings = {k: _plain(v) for k, v in sorted(vars(searcher).items()) if not k.endswith("_")}
-    text = json.dumps([name, type(searcher).__qualname__, settings, code_digest(type(searcher))])
+    text = json.dumps([SHARED_VERSION, name, settings, code_identity(type(searcher))])
     return Method(name, searcher, hashlib.sha256(text.encode()).hexdigest())
 
 
@@ -94,82 +89,35 @@ def _plain(value: Any) -> Any:
 
 
 # ---------------------------------------------------------------- code
-def code_digest(cls: type) -> str:
-    """sha256 of the code behind a class: its bases' modules and what they import from the same package or from the
-    parts of metabench that shape proposals. Comments, docstrings and layout do not count."""
-    packages = {base.__module__.split(".")[0] for base in cls.__mro__} - {"builtins", "abc", "typing", "metabench"}
-    queue = [base.__module__ for base in cls.__mro__ if _counts(base.__module__, packages)]
-    sources: dict[str, str] = {}
-    while queue:
-        name = queue.pop()
-        if name in sources:
-            continue
-        sources[name] = _source(name, cls)
-        queue += [n for n in _imports(name, sources[name]) if _counts(n, packages) and _is_module(n)]
-    text = "\n".join(f"{name}\n{_canonical(source)}" for name, source in sorted(sources.items()))
-    return hashlib.sha256(text.encode()).hexdigest()
+def code_identity(cls: type[Searcher]) -> list[Any]:
+    """What stands for the code of a method: its package, and the versions of the methods that it is made of.
+
+    Neither docstrings, nor names inside the code, nor the place of a module count, and the version of Python does not. A
+    class from outside the package that declares no ``version`` is identified by its source text besides
+    (:mod:`metabench.evaluation.source_text`), so that an edit of it is never taken for what was evaluated before.
+
+    Raises MetabenchError for a class of the package that declares no version.
+    """
+    package = cls.__module__.split(".")[0]
+    if "version" in vars(cls):
+        return [package, sorted(versions(cls).items())]
+    if package == _OURS:
+        raise MetabenchError(f"{cls.__module__}.{cls.__qualname__} declares no version of its own")
+    digest, used = class_digest(cls, _OURS)
+    found = versions(cls)
+    for kind in ("baselines", "metamodels"):
+        for name in registry.builtin(kind):
+            if f"{registry.KINDS[kind]}.{name}" in used:
+                found |= versions(registry.load(kind, name))
+    return [package, sorted(found.items()), digest]
 
 
-def _counts(name: str, packages: set[str]) -> bool:
-    if name.split(".")[0] == "metabench":
-        return any(name == row or name.startswith(row + ".") for row in _ROWS)
-    return name.split(".")[0] in packages
-
-
-def _source(name: str, cls: type) -> str:
-    """Source of a module; where there is no file (a notebook) that of the class, or a digest of its functions."""
-    module = sys.modules.get(name)
-    path = getattr(module, "__file__", None) if module else getattr(importlib.util.find_spec(name), "origin", None)
-    if path and path.endswith(".py"):
-        return Path(path).read_text(encoding="utf-8")
-    if cls.__module__ != name:
-        return ""
-    try:
-        return textwrap.dedent(inspect.getsource(cls))
-    except (OSError, TypeError):
-        code = [f.__code__ for f in vars(cls).values() if inspect.isfunction(f)]
-        text = repr([(c.co_name, c.co_code, c.co_names, c.co_consts) for c in code])
-        return f"functions = {hashlib.sha256(text.encode()).hexdigest()!r}"
-
-
-def _imports(name: str, source: str) -> Iterator[str]:
-    """Dotted names that a module imports, anywhere in it; those of ``from a import b`` may be modules or not."""
-    module = sys.modules.get(name)
-    package = module.__package__ if module else getattr(importlib.util.find_spec(name), "parent", None)
-    for base, members in _import_statements(source):
-        base = importlib.util.resolve_name(base, package or None)
-        yield from (base, *(f"{base}.{member}" for member in members))
-
-
-@cache
-def _import_statements(source: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(module as it is written, names imported from it) of every import statement."""
-    found: list[tuple[str, tuple[str, ...]]] = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found += [(alias.name, ()) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            found.append(("." * node.level + (node.module or ""), tuple(alias.name for alias in node.names)))
-    return tuple(found)
-
-
-def _is_module(name: str) -> bool:
-    if name in sys.modules:
-        return True
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, AttributeError, ValueError):
-        return False
-
-
-@cache
-def _canonical(source: str) -> str:
-    """Source without comments, docstrings and layout."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            first = body[0].value
-            if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                node.body = body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+def versions(cls: type[Searcher]) -> dict[str, str]:
+    """Name → version of a method's class, of those that it inherits from, and of those that it is built on."""
+    found: dict[str, str] = {}
+    for base in cls.__mro__:
+        if "version" in vars(base):
+            found.setdefault(str(vars(base).get("name", base.__name__)), str(vars(base)["version"]))
+        for other in vars(base).get("built_on", ()):
+            found |= versions(other) | found
+    return found

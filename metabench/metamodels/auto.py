@@ -46,7 +46,9 @@ class Auto(MetaModel):
     """
 
     name = "auto"
+    version = "1"
     twin = "gp"
+    built_on = (GP, EmpiricalGP, Portfolio, TaskGP)
     arrays = ("regrets_",)
     grid: ClassVar[dict[str, tuple]] = {"opening": (0, 1, 3), "doubt": (1.0, 3.0, 10.0)}
 

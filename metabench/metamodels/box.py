@@ -32,7 +32,9 @@ class Box(MetaModel):
     """
 
     name = "box"
+    version = "1"
     twin = "gp"
+    built_on = (GP, Random)
     facts = ("sides_",)
     grid: ClassVar[dict[str, tuple]] = {"inside": ("gp", "random"), "slack": (0.0, 0.005, 0.1)}
 

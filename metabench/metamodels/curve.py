@@ -48,6 +48,7 @@ class Curve(EmpiricalGP, FidelitySearcher):
     """
 
     name = "curve"
+    version = "1"
     twin = "asha"
     arrays = (*EmpiricalGP.arrays, "shares_", "way_", "spread_", "correlation_")
     grid: ClassVar[dict[str, tuple]] = {"charge": (1.0, 3.0), "noise": (0.05, 0.15)}

@@ -25,6 +25,7 @@ class DeepKernel(DeepProcess):
     """
 
     name = "deep_kernel"
+    version = "1"
     grid: ClassVar[dict[str, tuple]] = {"epochs": (100, 300), "layers": (2, 4), "adapt": (0, 10)}
 
     def __init__(

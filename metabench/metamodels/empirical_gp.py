@@ -28,6 +28,7 @@ class EmpiricalGP(MetaModel):
     """
 
     name = "empirical_gp"
+    version = "1"
     twin = "gp"
     arrays = ("mean_", "factors_")
     facts = ("alpha_", "variance_")

@@ -29,6 +29,7 @@ class FrozenTransfer(DeepProcess):
     """
 
     name = "frozen_transfer"
+    version = "1"
     grid: ClassVar[dict[str, tuple]] = {"transfer": ("frozen", "head", "full"), "epochs": (100, 300)}
 
     def __init__(

@@ -16,6 +16,7 @@ class GPMean(Ensemble):
     """μ = (Σ_s μ_s + μ_target)/(S + 1); its variance is that of the target's process."""
 
     name = "gp_mean"
+    version = "1"
 
     def weights(self, history: History) -> np.ndarray:
         """1/(S + 1) for all, float64 [sources + 1]."""

@@ -43,7 +43,9 @@ class LearnedSchedule(EmpiricalGP):
     """
 
     name = "learned_schedule"
+    version = "1"
     twin = "gp"
+    built_on = (TaskGP,)
     arrays = ("betas_", "deviations_", "features_", "relevance_", "centre_", "spread_")
     facts = ("rest_", "names_", "common_", "idiosyncrasy_")
     grid: ClassVar[dict[str, tuple]] = {"ridge": (0.3, 3.0), "noise": (0.15, 0.4)}

@@ -37,6 +37,7 @@ class MetricKnn(MetaModel):
     """
 
     name = "metric_knn"
+    version = "1"
     twin = "gp"
     arrays = ("targets_", "features_", "centre_", "spread_")
     facts = ("names_", "variance_")

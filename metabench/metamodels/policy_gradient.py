@@ -63,6 +63,7 @@ class PolicyGradient(TaskGP):
     """
 
     name = "policy_gradient"
+    version = "1"
     twin = "gp"
     arrays = (*TaskGP.arrays, "weights_", "column_centre_", "column_spread_")
     grid: ClassVar[dict[str, tuple]] = {

@@ -30,6 +30,7 @@ class Portfolio(MetaModel):
     """
 
     name = "portfolio"
+    version = "1"
     twin = "random"
     arrays = ("loss_", "seconds_", "order_")
     grid: ClassVar[dict[str, tuple]] = {"objective": ("rank", "regret"), "size": (25, 100)}

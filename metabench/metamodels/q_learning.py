@@ -37,6 +37,7 @@ class QLearning(TaskGP):
     """
 
     name = "q_learning"
+    version = "1"
     twin = "gp"
     arrays = (*TaskGP.arrays, "values_")
     grid: ClassVar[dict[str, tuple]] = {"kind": ("tabular", "linear"), "rounds": (5, 15)}

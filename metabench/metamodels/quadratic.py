@@ -42,6 +42,7 @@ class Quadratic(MetaModel):
     """
 
     name = "quadratic"
+    version = "1"
     twin = "gp"
     arrays = ("mean_", "prior_")
     facts = ("noise_",)

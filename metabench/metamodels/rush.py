@@ -15,7 +15,7 @@ import numpy as np
 from metabench.baselines.gp import GP
 from metabench.baselines.random import Random
 from metabench.errors import UsageError
-from metabench.metamodels.box import best_rows
+from metabench.metamodels.box import Box, best_rows
 from metabench.metamodels.parts.common import MetaModel, SourceSpace, check_source
 from metabench.search.base import History, MetaTrain
 
@@ -30,7 +30,9 @@ class Rush(MetaModel):
     """
 
     name = "rush"
+    version = "1"
     twin = "gp"
+    built_on = (GP, Random, Box)
     facts = ("optima_",)
     grid: ClassVar[dict[str, tuple]] = {"size": (5, 10, 50), "then": ("gp", "random")}
 

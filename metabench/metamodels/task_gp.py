@@ -28,6 +28,7 @@ class TaskGP(EmpiricalGP):
     """
 
     name = "task_gp"
+    version = "1"
     arrays = ("targets_", "factors_", "features_", "relevance_", "centre_", "spread_")
     facts = ("alpha_", "variance_", "names_", "common_", "idiosyncrasy_")
     grid: ClassVar[dict[str, tuple]] = {"alpha": (0.1, 0.3, 0.5), "noise": (0.05, 0.15, 0.4), "sparsity": (1.0, 5.0)}

@@ -86,6 +86,11 @@ class Searcher:
     """
 
     name: ClassVar[str]
+    #: raised whenever the method proposes otherwise than before with the same settings; part of the key of its results. A
+    #: class says its own: one that inherits it, or has none, is identified by the text of its source
+    version: ClassVar[str]
+    #: methods whose versions count too, beside those that the class inherits from
+    built_on: ClassVar[tuple[type[Searcher], ...]] = ()
     #: name of the method that does the same without learning from source tasks (for negative transfer), if any
     twin: ClassVar[str | None] = None
     #: packages beyond the required ones that it imports; a method that lacks one is reported, never imitated

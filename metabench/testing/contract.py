@@ -44,7 +44,7 @@ def _require(holds: bool, what: str) -> None:
         raise ContractError(what)
 
 
-def _search(
+def search(
     searcher: Searcher, problem: Problem, value: Callable[[int], float], trials: int, seed: int = 0
 ) -> list[int]:
     """Proposals of one search; every proposal is checked."""
@@ -128,8 +128,8 @@ def check_searcher(searcher: Searcher | type, source: MetaTrain | None = None) -
     def plain(c: int) -> float:
         return float(scores[c])
 
-    first = _search(searcher, problem, plain, TRIALS)
-    _require(first == _search(searcher, problem, plain, TRIALS), f"{searcher.name}: one seed gave two searches")
+    first = search(searcher, problem, plain, TRIALS)
+    _require(first == search(searcher, problem, plain, TRIALS), f"{searcher.name}: one seed gave two searches")
     one, two = searcher.start(problem, 0), searcher.start(problem, 5)
     a, b = History(), History()
     for _ in range(4):  # two searches side by side
@@ -137,13 +137,13 @@ def check_searcher(searcher: Searcher | type, source: MetaTrain | None = None) -
             c = int(run.ask(history))
             history.add(c, plain(c))
     _require(a.candidates == first[:4], f"{searcher.name}: a search changed because another one ran beside it")
-    _search(searcher, replace(problem, budget=POOL), plain, POOL)
-    _search(searcher, problem, lambda c: float("nan"), 6)
-    _search(searcher, problem, lambda c: float("nan") if c % 2 else plain(c), TRIALS)
-    _search(searcher, problem, lambda c: 0.5, TRIALS)
-    _search(searcher, problem, lambda c: 1e6 * plain(c) - 3e6, 6)
+    search(searcher, replace(problem, budget=POOL), plain, POOL)
+    search(searcher, problem, lambda c: float("nan"), 6)
+    search(searcher, problem, lambda c: float("nan") if c % 2 else plain(c), TRIALS)
+    search(searcher, problem, lambda c: 0.5, TRIALS)
+    search(searcher, problem, lambda c: 1e6 * plain(c) - 3e6, 6)
     minimised = replace(problem, task=replace(problem.task, direction="min"))
-    _search(searcher, minimised, lambda c: -plain(c), 6)
+    search(searcher, minimised, lambda c: -plain(c), 6)
     _ask_late(searcher, problem, family)
     if isinstance(searcher, Surrogate) and type(searcher).predict is not Surrogate.predict:
         prediction = searcher.start(problem, 0).predict(History(), np.arange(POOL))
@@ -186,7 +186,7 @@ def _ask_late(searcher: Searcher, problem: Problem, family: PlantedFamily) -> No
     _require(fresh, f"{searcher.name}: proposed {proposal} after {LONG} trials, which is not an untried candidate")
 
 
-def _train(
+def train(
     searcher: FidelitySearcher, problem: FidelityProblem, final: Callable[[int], float], history: Curves | None = None
 ) -> list[fidelity.Advance]:
     """Advances of one search to the end of its budget; curves rise towards ``final`` scores, every proposal is checked."""
@@ -218,8 +218,8 @@ def _check_fidelity(searcher: FidelitySearcher, trials: Problem, scores: np.ndar
         return float(scores[c])
 
     problem = FidelityProblem(*facts, 4, CHECKPOINTS)
-    first = _train(searcher, problem, plain)
-    _require(first == _train(searcher, problem, plain), f"{searcher.name}: one seed gave two searches")
+    first = train(searcher, problem, plain)
+    _require(first == train(searcher, problem, plain), f"{searcher.name}: one seed gave two searches")
     one, two = searcher.start(problem, 0), searcher.start(problem, 5)
     a, b = Curves(CHECKPOINTS), Curves(CHECKPOINTS)
     for _ in range(4):  # two searches side by side
@@ -229,20 +229,20 @@ def _check_fidelity(searcher: FidelitySearcher, trials: Problem, scores: np.ndar
             history.add(candidate, [plain(candidate) - (0.5 + 0.1 * (candidate % 7)) / e for e in reached])
     _require(a.advances == first[:4], f"{searcher.name}: a search changed because another one ran beside it")
     everything = Curves(CHECKPOINTS)
-    _train(searcher, FidelityProblem(*facts, POOL, CHECKPOINTS), plain, everything)
+    train(searcher, FidelityProblem(*facts, POOL, CHECKPOINTS), plain, everything)
     rest = len(everything.unfinished(POOL))
     _require(rest == 0, f"{searcher.name}: with epochs for all it left {rest} of {POOL} candidates unfinished")
-    _train(searcher, problem, lambda c: float("nan"))
-    _train(searcher, problem, lambda c: float("nan") if c % 2 else plain(c))
-    _train(searcher, problem, lambda c: 0.5)
-    _train(searcher, problem, lambda c: 1e6 * plain(c) - 3e6)
-    _train(searcher, replace(problem, task=replace(problem.task, direction="min")), lambda c: -plain(c))
-    _train(searcher, FidelityProblem(*facts, 4, (7,)), plain)
-    _train(searcher, FidelityProblem(*facts, 4, (1, 100)), plain)
+    train(searcher, problem, lambda c: float("nan"))
+    train(searcher, problem, lambda c: float("nan") if c % 2 else plain(c))
+    train(searcher, problem, lambda c: 0.5)
+    train(searcher, problem, lambda c: 1e6 * plain(c) - 3e6)
+    train(searcher, replace(problem, task=replace(problem.task, direction="min")), lambda c: -plain(c))
+    train(searcher, FidelityProblem(*facts, 4, (7,)), plain)
+    train(searcher, FidelityProblem(*facts, 4, (1, 100)), plain)
     others = Curves(CHECKPOINTS)
     for c in range(0, POOL, 2):  # after advances that others made
         others.add(c, [plain(c) - 1 / e for e in CHECKPOINTS[: 1 + c % len(CHECKPOINTS)]])
-    _train(searcher, FidelityProblem(*facts, POOL, CHECKPOINTS), plain, others)
+    train(searcher, FidelityProblem(*facts, POOL, CHECKPOINTS), plain, others)
 
 
 def check_metamodel(searcher: Searcher | type) -> None:
@@ -263,8 +263,8 @@ def check_metamodel(searcher: Searcher | type) -> None:
             return float(scores[c % len(scores)])
 
         if isinstance(model, FidelitySearcher):
-            return _train(model, FidelityProblem(where.space, where.task, where.candidates, 2, CHECKPOINTS), value)
-        return _search(model, where, value, n)
+            return train(model, FidelityProblem(where.space, where.task, where.candidates, 2, CHECKPOINTS), value)
+        return search(model, where, value, n)
 
     _require(
         trial(copy.deepcopy(searcher).fit(source)) == trial(searcher), f"{searcher.name}: two fits propose differently"
