@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,18 @@ from metabench.errors import MetabenchError
 
 
 def read_csv(
-    data: bytes, *, delimiter: str = ",", header: bool = True, missing: str | None = None, skip: int = 0
+    data: bytes,
+    *,
+    delimiter: str = ",",
+    header: bool = True,
+    missing: str | None = None,
+    usual_missing: bool = False,
+    skip: int = 0,
 ) -> pd.DataFrame:
     """Delimited text (gzipped or not), the first ``skip`` lines left out.
 
     ``delimiter`` may be ``"whitespace"`` (any run of it). Only ``missing`` counts as a missing value (an empty field is
-    the marker ``""``). Without a header the columns are called "0", "1", ….
+    the marker ``""``), and with ``usual_missing`` also the markers that pandas knows (NA, NaN, null, …). Without a header the columns are called "0", "1", ….
     """
     if data[:2] == b"\x1f\x8b":
         data = untrusted.gunzip(data, "its archive")
@@ -30,7 +37,7 @@ def read_csv(
         sep=r"\s+" if delimiter == "whitespace" else delimiter,
         header=0 if header else None,
         na_values=[] if missing is None else [missing],
-        keep_default_na=False,
+        keep_default_na=usual_missing,
         skipinitialspace=True,
         skiprows=skip,
     )
@@ -113,6 +120,22 @@ def read_arff(data: bytes) -> pd.DataFrame:
                 raise MetabenchError(f"ARFF attribute {name!r} is numeric, but {error}") from None
         columns[name] = values
     return pd.DataFrame(columns)
+
+
+def read_npz(data: bytes) -> pd.DataFrame:
+    """A numpy archive with a matrix ``X`` [rows, columns] and labels ``y`` [rows]: columns x0, x1, … and ``target``.
+
+    Raises MetabenchError when it is no such archive.
+    """
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            X, y = np.asarray(stored["X"], dtype=np.float32), stored["y"].ravel()
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise MetabenchError(f"no numpy archive with arrays X and y ({error})") from None
+    if X.ndim != 2 or len(X) != len(y):
+        raise MetabenchError(f"X has shape {X.shape}, y {y.shape}: a matrix and a label for each of its rows are needed")
+    frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])], copy=False)
+    return pd.concat([frame, pd.Series(y, name="target")], axis=1)
 
 
 def read_mat(data: bytes) -> pd.DataFrame:

@@ -35,16 +35,22 @@ class Catalogue:
     ``repository`` GitHub repository; ``[repositories]`` pins its commit
     ``files``      [path in the repository, sha256] of each file; several are stacked
     ``derived``    how a file was made of the repository's: such a file has no URL and lies in METABENCH_DATA alone
-    ``format``     csv, arff or mat; what is no table: one of :data:`metabench.sources._raw.READERS`, whose own keys
+    ``format``     csv, arff, mat or npz; what is no table: one of :data:`metabench.sources._raw.READERS`, whose own keys
                    (``images``, ``labels``, ``side``, ``classes``, ``rate``, ``text``, ``series``) are explained there
     ``unit``       text only: word (the default) or character
     ``target``     name or position of the target column (a list for multilabel)
     ``drop``       columns (name or position) that identify a row or leak the target
     ``group``      column that names a row's group; left out of the features, as is its numbering by ``group_pattern``
+    ``group_rows`` rows of one group lie together, so many at a time
     ``temporal``   rows are in time order
+    ``order``      column to sort the rows by first (as numbers or ISO dates)
+    ``made``       simulated or enumeration: rows that no measurement made, or all combinations of the columns' values
+    ``unclear``    nobody says where the rows come from
+    ``weak``       a boosted tree hardly beats the best constant (accuracy, or R² under 0.3)
     ``strip``      characters stripped from the end of the labels
-    ``delimiter`` ``header`` ``missing`` ``skip`` ``drop_empty``
-                   csv only: dialect (default: comma, header, no marker of missing values, no skipped lines by file)
+    ``delimiter`` ``header`` ``missing`` ``usual_missing`` ``skip`` ``drop_empty``
+                   csv only: dialect (default: comma, header, no marker of missing values, no skipped lines by file);
+                   with ``usual_missing`` NA, NaN, null and what else pandas knows are missing too
     ============== ====================================================================================================
     """
 
@@ -111,11 +117,15 @@ class Catalogue:
         )
 
     def _dataset(self, name: str, entry: dict[str, Any], frames: list[pd.DataFrame], url: str) -> Dataset:
+        import numpy as np
         import pandas as pd
 
         frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
         if entry.get("drop_empty"):
             frame = frame.dropna(axis=1, how="all")
+        if "order" in entry:
+            (column,) = _columns(frame, entry["order"])
+            frame = frame.sort_values(column, kind="stable", ignore_index=True)
         targets = _columns(frame, entry["target"])
         groups = None
         hidden = [*targets, *_columns(frame, entry.get("drop", []))]
@@ -124,6 +134,8 @@ class Catalogue:
             person = frame[column].astype(str).str.extract(entry.get("group_pattern", "(.*)"), expand=False)
             groups = pd.factorize(person)[0]
             hidden.append(column)
+        elif "group_rows" in entry:
+            groups = np.arange(len(frame)) // entry["group_rows"]
         y = frame[targets] if entry["task"] == "multilabel" else frame[targets[0]]
         if "strip" in entry:
             y = y.astype(str).str.rstrip(entry["strip"])
@@ -163,10 +175,13 @@ def _read(data: bytes, filename: str, entry: dict[str, Any]) -> pd.DataFrame:
         return _readers.read_arff(data)
     if entry["format"] == "mat":
         return _readers.read_mat(data)
+    if entry["format"] == "npz":
+        return _readers.read_npz(data)
     return _readers.read_csv(
         data,
         delimiter=entry.get("delimiter", ","),
         header=entry.get("header", True),
         missing=entry.get("missing"),
+        usual_missing=entry.get("usual_missing", False),
         skip=entry.get("skip", {}).get(filename, 0),
     )
