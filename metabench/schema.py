@@ -1,17 +1,24 @@
 """The Arrow schema of every table: the single source of columns and of what they mean.
 
-Every file carries ``metabench.schema_version`` in its Arrow metadata; a file of another version is refused.
+Every file carries ``metabench.schema_version`` in its Arrow metadata; a file of a version that is not known is refused.
+Tables of version 1 have no final scores and no ``origin`` of configurations; both are filled in when they are read.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
 
+#: of the files of boards
 SCHEMA_VERSION = "1"
+#: of the files of tables, and the versions that can be read
+TABLE_VERSION, READABLE = "2", ("1", "2")
 #: changes whenever the numbers that a run produces may change; part of every ``run_id``
 NUMERICS_VERSION = "1"
 
 _META = {b"metabench.schema_version": SCHEMA_VERSION.encode()}
+_TABLE_META = {b"metabench.schema_version": TABLE_VERSION.encode()}
+#: columns with the scores of the last checkpoint, and the curves that they come from
+FINALS = {"final_valid_score": "valid_score", "final_test_score": "test_score"}
 
 
 def _field(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
@@ -41,8 +48,10 @@ RUNS = pa.schema(
         _field("device", _name, "kind of processor"),
         _field("engine", _name, "backend, numerics version and library version"),
         _field("cohort", pa.int64(), "hash of the chunk of work the run belonged to"),
+        _field("final_valid_score", pa.float32(), "validation score at the last checkpoint; null unless status is ok"),
+        _field("final_test_score", pa.float32(), "test score at the last checkpoint; null unless status is ok"),
     ],
-    metadata=_META,
+    metadata=_TABLE_META,
 )
 
 #: what a task is; its task features follow as float64 columns called ``feature_<name>``
@@ -69,22 +78,35 @@ TASKS = pa.schema(
         _field("licence", pa.string(), "licence of the data set"),
         _field("url", pa.string(), "where the data set comes from; empty for bundled ones"),
     ],
-    metadata=_META,
+    metadata=_TABLE_META,
 )
 
 
 def tasks_schema(features: list[str]) -> pa.Schema:
     """TASKS followed by one float64 column per task feature."""
     extra = [pa.field(f"feature_{name}", pa.float64()) for name in features]
-    return pa.schema([*TASKS, *extra], metadata=_META)
+    return pa.schema([*TASKS, *extra], metadata=_TABLE_META)
 
 
-def configs_schema(space) -> pa.Schema:
-    """``config_id`` followed by one typed column per hyperparameter of a :class:`metabench.space.Space`."""
+#: column of a configuration table that says how each of its rows came to be
+ORIGIN = "origin"
+
+
+def configs_schema(space, origin: bool = False) -> pa.Schema:
+    """Schema of a configuration table.
+
+    Args:
+        space: a :class:`metabench.space.Space`.
+        origin: whether the column ORIGIN is there; tables of schema version 1 have none.
+
+    Returns:
+        ``config_id``, a typed column per hyperparameter, and ORIGIN last.
+    """
     types = {"float64": pa.float64(), "Int64": pa.int64(), "object": pa.string()}
     columns = [pa.field(name, types[p.dtype]) for name, p in space.items()]
     head = _field("config_id", pa.int32(), "identity of the configuration, shared by all tasks")
-    return pa.schema([head, *columns], metadata=_META)
+    tail = [_field(ORIGIN, pa.string(), "sobol, default, or elite:<task>:<method>: the search that found it")]
+    return pa.schema([head, *columns, *(tail if origin else [])], metadata=_TABLE_META)
 
 
 #: one row per cell of an evaluation: a method, from a start, on a task, with a search seed

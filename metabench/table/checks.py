@@ -21,7 +21,7 @@ GROUPS = 2
 #: metrics of tasks whose losses may fall below 0: the logarithm of a density, an unbiased distance, what a return lacks
 SIGNED = ("nats", "mmd", "return")
 STATUSES = ("ok", "diverged", "failed")
-_NEVER_NULL = [name for name in schema.RUNS.names if name != "error"]
+_NEVER_NULL = [name for name in schema.RUNS.names if name != "error" and name not in schema.FINALS]
 
 
 @dataclass(frozen=True)
@@ -205,6 +205,11 @@ class _Batch:
         yield ~(np.isfinite(seconds) & (seconds >= 0)), "have seconds that are no time"
         costs = [self.part[name].to_numpy() <= 0 for name in ("params", "flops") if name not in self.absent]
         yield self.ok & np.any(costs or [np.zeros(n, bool)], axis=0), "are ok without parameters or FLOPs"
+        again = rows.with_finals(self.part.drop_columns(list(schema.FINALS)), list(schema.FINALS))
+        same = [self.part[name].combine_chunks().fill_null(np.inf).to_numpy() for name in schema.FINALS]
+        told = [again[name].combine_chunks().fill_null(np.inf).to_numpy() for name in schema.FINALS]
+        stale = [~((a == b) | (np.isnan(a) & np.isnan(b))) for a, b in zip(same, told, strict=True)]
+        yield np.any(stale, axis=0), "have a final score that is not the last of a finished curve"
         yield self.uneven, "have series of different lengths"
         if not self.uneven.any():
             yield from self._curves(own)

@@ -22,7 +22,7 @@ nullable = {pa.int64(): pd.Int64Dtype()}.get
 
 
 def open_parquet(path: Place) -> pq.ParquetFile:
-    """A Parquet file of this schema version, its footer read and checked.
+    """A Parquet file of a schema version that can be read, its footer read and checked.
 
     Raises MetabenchError when it is absent, truncated, no Parquet, not metabench's, or of another schema version.
     """
@@ -38,10 +38,9 @@ def open_parquet(path: Place) -> pq.ParquetFile:
     version = found.get(_VERSION_KEY, b"").decode(errors="replace")
     if not version:
         raise MetabenchError(f"{path} was not written by metabench: it carries no schema version")
-    if version != schema.SCHEMA_VERSION:
-        raise MetabenchError(
-            f"{path} has schema version {version}, this metabench reads version {schema.SCHEMA_VERSION}"
-        )
+    if version not in schema.READABLE:
+        known = " and ".join(schema.READABLE)
+        raise MetabenchError(f"{path} has schema version {version}, this metabench reads versions {known}")
     return file
 
 
@@ -59,19 +58,34 @@ def check_columns(path: Place, found: pa.Schema, expected: pa.Schema, more: bool
 
 
 def open_runs(path: Place) -> pq.ParquetFile:
-    """A runs file, its columns checked against schema RUNS."""
+    """A runs file, its columns checked against schema RUNS; final scores may be absent from one of version 1."""
     file = open_parquet(path)
-    check_columns(path, file.schema_arrow, schema.RUNS)
+    expected = schema.RUNS
+    if (file.schema_arrow.metadata or {}).get(_VERSION_KEY) == b"1":
+        expected = pa.schema([f for f in expected if f.name not in schema.FINALS or f.name in file.schema_arrow.names])
+    check_columns(path, file.schema_arrow, expected)
     return file
 
 
 def read_rows(path: Place, file: pq.ParquetFile, columns: list[str] | None = None, groups=None) -> pa.Table:
-    """Rows of some row groups (None: all). Raises MetabenchError when the bytes are damaged."""
+    """Rows of some row groups (None: all). Final scores that a runs file lacks are read off its curves.
+
+    Raises MetabenchError when the bytes are damaged.
+    """
+    from metabench.table.rows import with_finals
+
     groups = range(file.num_row_groups) if groups is None else groups
+    stored = set(file.schema_arrow.names)
+    asked = schema.RUNS.names if columns is None and "run_id" in stored else columns
+    wanted = [name for name in asked or () if name in schema.FINALS and name not in stored]
+    if wanted and "run_id" in stored:
+        needed = ["status", *(schema.FINALS[name] for name in wanted)]
+        columns = list(dict.fromkeys([name for name in [*asked, *needed] if name not in wanted]))
     try:
-        return file.read_row_groups(list(groups), columns=columns)
+        rows = file.read_row_groups(list(groups), columns=columns)
     except (pa.ArrowException, OSError) as error:
         raise MetabenchError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+    return with_finals(rows, wanted).select(list(asked)) if wanted else rows
 
 
 def read_tasks(path: Place) -> pa.Table:
@@ -86,7 +100,8 @@ def read_tasks(path: Place) -> pa.Table:
 
 
 def read_configs(path: Place) -> tuple[Space, pa.Table]:
-    """configs/<workload>.parquet: the space it was drawn from and the rows, config_id counting from 0."""
+    """configs/<workload>.parquet: the space it was drawn from and the rows, config_id counting from 0; how each row came to
+    be is left out (:func:`read_origins`)."""
     file = open_parquet(path)
     try:
         space = Space.from_json(json.loads(file.schema_arrow.metadata[SPACE_KEY]))
@@ -94,8 +109,19 @@ def read_configs(path: Place) -> tuple[Space, pa.Table]:
         raise MetabenchError(f"{path} does not describe its search space") from None
     except (ValueError, UsageError) as error:
         raise MetabenchError(f"{path} describes its search space badly: {error}") from None
-    check_columns(path, file.schema_arrow, schema.configs_schema(space))
-    table = read_rows(path, file)
+    if schema.ORIGIN in space:
+        raise MetabenchError(f"{path}: a hyperparameter may not be called {schema.ORIGIN!r}")
+    check_columns(path, file.schema_arrow, schema.configs_schema(space, schema.ORIGIN in file.schema_arrow.names))
+    table = read_rows(path, file, ["config_id", *space])
     if table["config_id"].to_pylist() != list(range(len(table))):
         raise MetabenchError(f"{path}: config_id does not count 0, 1, 2 …")
     return space, table
+
+
+def read_origins(path: Place) -> list[str] | None:
+    """How each configuration of configs/<workload>.parquet came to be, in the order of config_id; None where the file does
+    not say."""
+    file = open_parquet(path)
+    if schema.ORIGIN not in file.schema_arrow.names:
+        return None
+    return read_rows(path, file, [schema.ORIGIN])[schema.ORIGIN].to_pylist()

@@ -121,6 +121,15 @@ class Table:
         """The configuration table, indexed by config_id 0, 1, 2 …; values are missing where inactive."""
         return self._of(workload)[1].copy()
 
+    def origins(self, workload: str) -> pd.Series:
+        """How each configuration came to be, indexed by config_id: ``sobol``, ``default`` or ``elite:<task>:<method>``.
+
+        A table that does not say has Sobol configurations alone.
+        """
+        n = len(self._of(workload)[1])
+        found = files.read_origins(self.path / f"configs/{workload}.parquet")
+        return pd.Series(["sobol"] * n if found is None else found, index=self._of(workload)[1].index, name="origin")
+
     # ---------------------------------------------------------------- rows
     def _opened(self, workload: str) -> list[tuple[Place, pq.ParquetFile]]:
         if workload not in self._runs:
@@ -301,6 +310,11 @@ class JoinedTable(Table):
         if workload not in self.workloads:
             raise suggest(workload, self.workloads, f"workload in table {self.name}")
         return self._longest(workload)._of(workload)
+
+    def origins(self, workload: str) -> pd.Series:
+        if workload not in self.workloads:
+            raise suggest(workload, self.workloads, f"workload in table {self.name}")
+        return self._longest(workload).origins(workload)
 
     def _opened(self, workload: str) -> list[tuple[Place, pq.ParquetFile]]:
         return [pair for t in self.tables if workload in t.workloads for pair in t._opened(workload)]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from metabench import schema
@@ -17,7 +18,7 @@ from metabench.errors import MetabenchError
 from metabench.training.curves import SERIES, Curves
 
 LOSSES = tuple(name for name in SERIES if name.endswith("_loss"))
-_SCORES = tuple(name for name in SERIES if name.endswith("_score"))
+_SCORES = (*(name for name in SERIES if name.endswith("_score")), *schema.FINALS)
 #: Arrow metadata of a runs file that says which numerics its run_ids were hashed with
 NUMERICS_KEY = b"metabench.numerics_version"
 #: Arrow metadata of an imported runs file that names the series, and costs, which its source does not have
@@ -136,12 +137,30 @@ def _table(task_id: str, config_ids, seeds, **columns: Any) -> pa.Table:
     columns |= {"task_id": [task_id] * n, "config_id": config_ids, "seed": seeds}
     columns["run_id"] = run_ids([task_id] * n, config_ids, seeds)
     arrays = []
-    for field in schema.RUNS:
+    curves = pa.schema([field for field in schema.RUNS if field.name not in schema.FINALS], schema.RUNS.metadata)
+    for field in curves:
         values = columns[field.name]
         if pa.types.is_dictionary(field.type):
             values = pa.array(values, pa.string()).dictionary_encode()
         arrays.append(values if isinstance(values, pa.Array) else pa.array(values, field.type))
-    return pa.Table.from_arrays(arrays, schema=schema.RUNS)
+    return with_finals(pa.Table.from_arrays(arrays, schema=curves), list(schema.FINALS))
+
+
+def with_finals(runs: pa.Table, names: Sequence[str]) -> pa.Table:
+    """Rows with the columns ``names`` of final scores added: the last value of the curve, null unless the status is ok.
+
+    A diverged run's curve ends before its last checkpoint, so its last value is stale and is no final score.
+    """
+    ok = pc.equal(runs["status"].cast(pa.string()), "ok").combine_chunks()
+    for name in names:
+        curve = runs[schema.FINALS[name]].combine_chunks()
+        offsets = np.asarray(curve.offsets)
+        there = ok.to_numpy(zero_copy_only=False).astype(bool) & (np.diff(offsets) > 0)
+        values = np.full(len(runs), np.nan, np.float32)
+        values[there] = curve.values.to_numpy()[offsets[1:][there] - 1]
+        field = schema.RUNS.field(name)
+        runs = runs.append_column(field, pa.array(values, field.type, mask=~there))
+    return runs
 
 
 def ordered(runs: pa.Table) -> pa.Table:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from metabench import schema
 from metabench.errors import MetabenchError, UsageError
+from metabench.metatrain import row_keys
 from metabench.space import Space
 from metabench.table import files, manifest, rows
 from metabench.table.lock import locked
@@ -90,36 +91,98 @@ class TableWriter:
     def put_configs(self, workload: str, space: Space, n: int) -> None:
         """Store the first ``n`` configurations of the space's Sobol sequence (seed 0); a longer stored list is kept.
 
-        Raises UsageError unless ``n`` is a power of two, MetabenchError when the stored ones came from another space.
+        Raises UsageError unless ``n`` is a power of two, MetabenchError when the stored ones came from another space, or
+        when others follow fewer than ``n`` of them.
         """
         if n < 1 or n & (n - 1):
             raise UsageError(f"the number of configurations must be a power of two, got {n}")
-        if not _NAME.fullmatch(workload):
-            raise UsageError(f"workload {workload!r}: a name is made of a–z, 0–9 and _")
-        name = f"configs/{workload}.parquet"
-        description = json.dumps(space.to_json(), separators=(",", ":"))
-        kind = schema.configs_schema(space)
+        self._check_configs(workload, space)
         frame = space.sample(n, seed=0)
-        if name in manifest.read(self.path):
-            old_space, old = files.read_configs(self.path / name)
-            old = old.to_pandas(types_mapper=files.nullable).drop(columns="config_id")
-            shared = min(n, len(old))
+        name = f"configs/{workload}.parquet"
+        old, origins = self._stored_configs(workload, space)
+        if old is not None:
+            drawn = _leading(origins)
+            shared = min(n, drawn)
             # logarithms differ in their last bit between processors: compare positions in the unit cube
-            same = old_space.to_json() == space.to_json() and np.allclose(
+            same = np.allclose(
                 space.to_unit(old[:shared]), space.to_unit(frame[:shared]), rtol=0, atol=1e-9, equal_nan=True
             )
             if not same:
-                raise MetabenchError(
-                    f"{self.path / name} was drawn from another space than workload {workload} has now; "
-                    "write a new table version"
-                )
-            if len(old) >= n:
+                raise self._foreign(name, workload)
+            if drawn >= n:
                 return
-            frame = pd.concat([old, frame[shared:]], ignore_index=True).astype({k: p.dtype for k, p in space.items()})
-        frame.insert(0, "config_id", np.arange(n, dtype=np.int32))
+            if drawn < len(old):
+                raise MetabenchError(
+                    f"{self.path / name} holds {drawn} Sobol configurations, and others after them, so it cannot hold "
+                    f"{n}; write a new table version"
+                )
+            frame = pd.concat([old, frame[shared:]], ignore_index=True)
+        self._put(workload, space, frame, ["sobol"] * n)
+
+    def add_configs(self, workload: str, space: Space, configs: pd.DataFrame, origins: Sequence[str]) -> list[int]:
+        """Store further configurations after those that are there.
+
+        Args:
+            workload: the workload.
+            space: its search space.
+            configs: configurations, a row each; those that are stored already are not stored again.
+            origins: how each came to be: ``default`` or ``elite:<task>:<method>``.
+
+        Returns:
+            the config_id of each row.
+
+        Raises:
+            MetabenchError: the stored configurations came from another space.
+        """
+        self._check_configs(workload, space)
+        frame, known = self._stored_configs(workload, space)
+        frame = space.table([]) if frame is None else frame
+        names = list(space)
+        configs = configs[names].astype({k: p.dtype for k, p in space.items()})
+        ids = {key: i for i, key in reversed(list(enumerate(row_keys(frame, names))))}
+        out, fresh, made = [], [], list(known)
+        for i, key in enumerate(row_keys(configs, names)):
+            if key not in ids:
+                ids[key] = len(frame) + len(fresh)
+                fresh.append(i)
+                made.append(origins[i])
+            out.append(ids[key])
+        if fresh:
+            self._put(workload, space, pd.concat([frame, configs.iloc[fresh]], ignore_index=True), made)
+        return out
+
+    def _check_configs(self, workload: str, space: Space) -> None:
+        if not _NAME.fullmatch(workload):
+            raise UsageError(f"workload {workload!r}: a name is made of a–z, 0–9 and _")
+        if schema.ORIGIN in space:
+            raise UsageError(f"a hyperparameter may not be called {schema.ORIGIN!r}")
+
+    def _foreign(self, name: str, workload: str) -> MetabenchError:
+        return MetabenchError(
+            f"{self.path / name} was drawn from another space than workload {workload} has now; "
+            "write a new table version"
+        )
+
+    def _stored_configs(self, workload: str, space: Space) -> tuple[pd.DataFrame | None, list[str]]:
+        """The configurations that are stored, and how they came to be; None where there are none."""
+        name = f"configs/{workload}.parquet"
+        if name not in manifest.read(self.path):
+            return None, []
+        old_space, table = files.read_configs(self.path / name)
+        if old_space.to_json() != space.to_json():
+            raise self._foreign(name, workload)
+        frame = table.to_pandas(types_mapper=files.nullable).drop(columns="config_id")
+        return frame, files.read_origins(self.path / name) or ["sobol"] * len(frame)
+
+    def _put(self, workload: str, space: Space, frame: pd.DataFrame, origins: Sequence[str]) -> None:
+        frame = frame.astype({k: p.dtype for k, p in space.items()})
+        frame.insert(0, "config_id", np.arange(len(frame), dtype=np.int32))
+        frame[schema.ORIGIN] = list(origins)
+        kind = schema.configs_schema(space, origin=True)
         table = pa.Table.from_pandas(frame, schema=kind, preserve_index=False)
+        description = json.dumps(space.to_json(), separators=(",", ":"))
         table = table.replace_schema_metadata({**kind.metadata, files.SPACE_KEY: description.encode()})
-        self._commit({name: rows.encode(table)})
+        self._commit({f"configs/{workload}.parquet": rows.encode(table)})
 
     # ---------------------------------------------------------------- rows
     def run_files(self, workload: str) -> list[str]:
@@ -182,6 +245,11 @@ class TableWriter:
     def drop_failed(self, workload: str) -> None:
         """Forget failed runs, so that they count as missing and are tried again."""
         self.compact(workload, keep=lambda runs: np.array(runs["status"].to_pylist()) != "failed")
+
+
+def _leading(origins: Sequence[str]) -> int:
+    """How many Sobol configurations a list begins with."""
+    return next((i for i, origin in enumerate(origins) if origin != "sobol"), len(origins))
 
 
 def task_row(task: Task) -> dict:

@@ -165,7 +165,7 @@ def test_the_card_tells_what_is_there(path):
     for name in ("mlp-iris", "mlp-wine", "mlp-digits", "BSD-3-Clause", "`valid_score`", "bytes a run", "`depth` | int"):
         assert name in text
     size = (path / "runs/mlp.parquet").stat().st_size
-    assert f"| `runs/mlp.parquet` | runs | 192 | {size:,} | 1 |" in text
+    assert f"| `runs/mlp.parquet` | runs | 192 | {size:,} | 2 |" in text
     assert "## Split" not in text
 
 

@@ -178,7 +178,7 @@ def damaged(path, kind):
     ("kind", "said"),
     [
         ("foreign", "was not written by metabench: it carries no schema version"),
-        ("version", "has schema version 99, this metabench reads version 1"),
+        ("version", "has schema version 99, this metabench reads versions 1 and 2"),
         ("column", "has no column 'test_loss'"),
         ("type", "column 'seed' is int64, expected int16"),
         ("more", "has an unknown column 'extra'"),
@@ -229,3 +229,26 @@ def test_the_digest_of_a_workload_covers_its_rows_and_no_other_workload(tmp_path
     with TableWriter(tmp_path / "a/v1") as writer:
         writer.append("mlp", runs_of("mlp-iris", [0], [7]))
     assert load_table(tmp_path / "a/v1").digest_of(["mlp"]) != before
+
+
+def test_final_scores_are_those_of_finished_curves_alone(tmp_path):
+    path = write_table(tmp_path / "t", datasets=("iris",), n_configs=64)
+    runs = load_table(path).runs("mlp", ["status", "valid_score", "test_score", "final_valid_score", "final_test_score"])
+    assert "diverged" in runs["status"].to_pylist()
+    for row in runs.to_pylist():
+        for name in ("valid", "test"):
+            last = row[f"{name}_score"][-1] if row["status"] == "ok" else None
+            assert row[f"final_{name}_score"] == last
+
+
+def test_final_scores_of_a_table_without_them_are_computed(tmp_path):
+    path = write_table(tmp_path / "t", datasets=("iris",), n_configs=64)
+    new = load_table(path).runs("mlp")
+    old = new.drop_columns(["final_valid_score", "final_test_score"])
+    file = path / "runs/mlp.parquet"
+    metadata = {**pq.read_schema(file).metadata, b"metabench.schema_version": b"1"}
+    pq.write_table(old.replace_schema_metadata(metadata), file)
+    table = load_table(path)
+    assert table.runs("mlp")["final_test_score"].to_pylist() == new["final_test_score"].to_pylist()
+    assert table.runs("mlp", ["final_valid_score"]).column_names == ["final_valid_score"]
+    assert table.runs("mlp", ["seed", "final_valid_score"], ["mlp-iris"]).column_names == ["seed", "final_valid_score"]

@@ -170,6 +170,8 @@ def put(index, value):
         ("epochs", lambda v: v[0].__setitem__(0, 0), "have epochs that do not ascend from 1"),
         ("seconds", put(0, float("nan")), "have seconds that are no time"),
         ("params", put(0, 0), "are ok without parameters or FLOPs"),
+        ("final_valid_score", put(0, 0.25), "have a final score that is not the last of a finished curve"),
+        ("final_test_score", put(10, None), "have a final score that is not the last of a finished curve"),
     ],
 )
 def test_rows_that_cannot_be_true(path, column, change, said):

@@ -117,3 +117,21 @@ def test_failed_rows_can_be_dropped(tmp_path):
         writer.drop_failed("mlp")
         assert len(writer.keys("mlp")) == 4
         assert load_table(path).digest == before
+
+
+def test_configurations_of_other_origin_follow_the_sobol_part(tmp_path):
+    extra = SPACE.sample(3, 5, method="random")
+    with TableWriter(tmp_path / "t") as writer:
+        writer.put_configs("mlp", SPACE, 8)
+        default = SPACE.table([SPACE.default()])
+        assert writer.add_configs("mlp", SPACE, default, ["default"]) == [8]
+        assert writer.add_configs("mlp", SPACE, default, ["default"]) == [8]  # stored once
+        assert writer.add_configs("mlp", SPACE, extra, [f"elite:mlp-iris:tpe{i}" for i in range(3)]) == [9, 10, 11]
+        writer.put_configs("mlp", SPACE, 4)  # a longer list is kept
+        with pytest.raises(MetabenchError, match="8 Sobol configurations, and others after them"):
+            writer.put_configs("mlp", SPACE, 16)
+    table = load_table(tmp_path / "t")
+    assert table.origins("mlp").tolist() == ["sobol"] * 8 + ["default"] + [f"elite:mlp-iris:tpe{i}" for i in range(3)]
+    assert list(table.configs("mlp")) == list(SPACE) and len(table.configs("mlp")) == 12
+    first = SPACE.sample(8, seed=0)
+    assert np.allclose(SPACE.to_unit(table.configs("mlp")[:8]), SPACE.to_unit(first), equal_nan=True)

@@ -78,14 +78,15 @@ def describe(facts: Facts) -> str:
         record_sets.append(_records("splits", splits.FILE, what, fields, key=["task_id"]))
     for d in facts.workloads:
         configs = f"configs/{d.workload}.parquet"
-        fields = {f.name: (f.type, _meaning(f)) for f in schema.configs_schema(facts.table.space(d.workload))}
+        fields = {f.name: (f.type, _meaning(f)) for f in _schema_of(facts, configs)}
         what = f"Hyperparameters of {d.workload}; null where inactive."
         record_sets.append(_records(f"{d.workload}-configs", configs, what, fields, key=["config_id"]))
-        fields = {f.name: (f.type, _meaning(f)) for f in schema.RUNS}
         links = {"task_id": "tasks/task_id", "config_id": f"{d.workload}-configs/config_id"}
         what = f"Training runs of {d.workload}, one a row."
         # a FileSet of several FileObjects is valid, but mlcroissant 1.1.1 cannot load one
         for file in (f for f in facts.files if f.what == "runs" and f.workload == d.workload):
+            stored = set(_schema_of(facts, file.name).names)
+            fields = {f.name: (f.type, _meaning(f)) for f in schema.RUNS if f.name in stored}
             record_sets.append(_records(Path(file.name).stem, file.name, what, fields, ["run_id"], links))
     document = {
         "@context": _CONTEXT,
@@ -150,3 +151,8 @@ def _type(dtype: pa.DataType) -> str:
     if pa.types.is_dictionary(dtype):
         return _type(dtype.value_type)
     return "sc:Integer" if pa.types.is_integer(dtype) else "sc:Float" if pa.types.is_floating(dtype) else "sc:Text"
+
+
+def _schema_of(facts: Facts, name: str) -> pa.Schema:
+    """The columns that a file of the table has."""
+    return files.open_parquet(facts.table.path / name).schema_arrow

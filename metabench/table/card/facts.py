@@ -186,7 +186,9 @@ def kind_of(field: pa.Field) -> str:
     return re.sub(r"list<\w+: (\w+)>", r"list of \1", str(field.type)).replace("double", "float64")
 
 
-def columns(what: str) -> list[tuple[str, str, str]]:
-    """(name, type, meaning) of the columns of ``runs/`` or ``tasks.parquet``."""
-    fields = {"runs": schema.RUNS, "tasks": schema.TASKS}[what]
-    return [(f.name, kind_of(f), f.metadata[b"description"].decode()) for f in fields]
+def columns(facts: Facts, what: str) -> list[tuple[str, str, str]]:
+    """(name, type, meaning) of the columns of ``runs/`` or ``tasks.parquet``, as the table has them."""
+    fields, start = {"runs": (schema.RUNS, "runs/"), "tasks": (schema.TASKS, "tasks.parquet")}[what]
+    some = next(file.name for file in facts.files if file.name.startswith(start))
+    stored = set(files.open_parquet(facts.table.path / some).schema_arrow.names)
+    return [(f.name, kind_of(f), f.metadata[b"description"].decode()) for f in fields if f.name in stored]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jinja2
@@ -28,7 +28,7 @@ def readme(facts: Facts) -> str:
     counted = [d.workload for d in facts.workloads if len(d.tasks) >= FEW]
     bounds = {name: list(at_bounds(facts.table, name).itertuples()) for name in counted}
     return _render(
-        "README.md.j2", facts, front=front_matter(facts), snippets=snippets(facts), columns=columns, bounds=bounds,
+        "README.md.j2", facts, front=front_matter(facts), snippets=snippets(facts), columns=partial(columns, facts), bounds=bounds,
         space={d.workload: facts.table.space(d.workload).items() for d in facts.workloads}, scale=scale, values=values,
     )  # fmt: skip
 
