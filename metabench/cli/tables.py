@@ -37,6 +37,10 @@ a_job = options(
         help="Configurations that all tasks share; powers of two nest.",
     ),
     click.option(
+        "--also", multiple=True, metavar="ORIGIN",
+        help="Configurations beside the Sobol part: default, elite, or elite:TASK; may be repeated.",
+    ),
+    click.option(
         "--seeds", default=2, show_default=True, type=click.IntRange(1), help="Seeds of each task and configuration."
     ),
 )  # fmt: skip
@@ -51,14 +55,19 @@ a_job = options(
 )  # fmt: skip
 @as_json
 def plan(
-    table: str, workload: str, pattern: str, configs: int, seeds: int, workers: int | None, rate: float | None,
-    as_json: bool,
+    table: str, workload: str, pattern: str, configs: int, also: tuple[str, ...], seeds: int, workers: int | None,
+    rate: float | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Say what `generate` would train and what it would cost: missing runs, operations, hours of work, minutes."""
     from metabench.generate import preview
 
     show(
-        [preview(table_folder(table), workload, pattern, n_configs=configs, n_seeds=seeds, workers=workers, rate=rate)],
+        [
+            preview(
+                table_folder(table), workload, pattern, n_configs=configs, n_seeds=seeds, also=also, workers=workers,
+                rate=rate,
+            )
+        ],
         as_json,
     )
 
@@ -81,8 +90,8 @@ def plan(
 @click.option("--retry-failed", is_flag=True, help="Train failed runs again.")
 @as_json
 def generate(
-    table: str, workload: str, pattern: str, configs: int, seeds: int, device: str, backend: str, executor: str,
-    workers: int | None, budget: float | None, retry_failed: bool, as_json: bool,
+    table: str, workload: str, pattern: str, configs: int, also: tuple[str, ...], seeds: int, device: str, backend: str,
+    executor: str, workers: int | None, budget: float | None, retry_failed: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Train the runs that a table lacks. The same command resumes.
 
@@ -92,7 +101,7 @@ def generate(
     from metabench.generate import generate as train
 
     report = train(
-        table_folder(table), workload, tasks.select(workload, pattern), n_configs=configs, n_seeds=seeds,
+        table_folder(table), workload, tasks.select(workload, pattern), n_configs=configs, n_seeds=seeds, also=also,
         device=device, backend=backend, executor=executor, workers=workers, budget=budget, retry_failed=retry_failed,
     )  # fmt: skip
     show([asdict(report) | {"runs_per_second": report.runs_per_second}], as_json)

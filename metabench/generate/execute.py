@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from metabench import cluster, registry
 from metabench.errors import UsageError
 from metabench.generate.cost import CostModel, cost_model
 from metabench.generate.executor import Answer, Executor
-from metabench.generate.plan import Chunk, Plan, make_plan
+from metabench.generate.plan import Chunk, Plan, chosen_configs, make_plan
 from metabench.generate.progress import Progress
 from metabench.registry import suggest
 from metabench.table import Table, TableWriter, load_table, manifest, rows
@@ -54,6 +55,7 @@ def generate(
     *,
     n_configs: int = 256,
     n_seeds: int = 2,
+    also: Sequence[str] = (),
     device: str = "cpu",
     backend: str = "auto",
     executor: str = "local",
@@ -63,6 +65,9 @@ def generate(
     progress: bool = True,
 ) -> Report:
     """Train every run of tasks × configurations × seeds that the table in ``path`` (a folder or URI) lacks, and store it.
+
+    Configurations are the first ``n_configs`` of the Sobol part and those whose origin ``also`` names: ``default`` (the
+    workload's, which is stored first where the table lacks it), ``elite`` (all that are stored), ``elite:<task>``, ….
 
     The executor ``local`` trains on ``workers`` processes (default: the cores on the CPU, one on a GPU), ``ray`` on that
     many slots (default: all) of the cluster that RAY_ADDRESS names; ``device`` auto takes GPUs where there are any. A
@@ -80,10 +85,13 @@ def generate(
         raise UsageError("no tasks to train on")
     with _site(executor, load, device, backend, workers) as site, TableWriter(path) as table:
         table.put_configs(workload, load.space, n_configs)
+        if "default" in also:
+            table.add_configs(workload, load.space, load.space.table([load.space.default()]), ["default"])
         table.put_tasks(chosen)
         if retry_failed:
             table.drop_failed(workload)
-        configs = Table(table.path).configs(workload).iloc[:n_configs]
+        stored = Table(table.path)
+        configs = chosen_configs(stored.configs(workload), stored.origins(workload), n_configs, also)
         model = cost_model(load, site.device, site.backend)
         plan = make_plan(load, chosen, configs, n_seeds, table.keys(workload), model, site.workers)
         run = _Run(table, plan, site.device, budget)
@@ -105,6 +113,7 @@ def preview(
     *,
     n_configs: int = 256,
     n_seeds: int = 2,
+    also: Sequence[str] = (),
     device: str = "cpu",
     backend: str = "auto",
     workers: int | None = None,
@@ -123,15 +132,19 @@ def preview(
     load = registry.create("workloads", workload)
     chosen = [tasks.get(task_id) for task_id in tasks.select(workload, pattern)]
     stored = np.empty(0, np.int64)
+    configs = load.space.sample(n_configs, seed=0)
     if manifest.read(path):
         table = load_table(path)
         if workload in table.workloads:
             stored = np.sort(table.runs(workload, ["run_id"])["run_id"].to_numpy())
+            if also:
+                known = chosen_configs(table.configs(workload), table.origins(workload), n_configs, also)
+                configs = pd.concat([configs, known[known.index >= n_configs]])
     workers = workers or (os.cpu_count() or 1 if device == "cpu" else 1)
     if rate is not None and not 0 < rate < math.inf:
         raise UsageError(f"rate is {rate}; GFLOP/s of a worker are a positive number")
     priced = CostModel({"flops": 1e-9 / rate}) if rate else cost_model(load, device, choose(load, device, backend))
-    plan = make_plan(load, chosen, load.space.sample(n_configs, seed=0), n_seeds, stored, priced, workers)
+    plan = make_plan(load, chosen, configs, n_seeds, stored, priced, workers)
     return {
         "table": str(place(path)), "workload": workload, "tasks": len(chosen), "runs": plan.wanted, "stored": plan.stored,
         "missing": plan.missing, "chunks": len(plan.chunks), "gflop": round(plan.flops / 1e9),

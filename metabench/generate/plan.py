@@ -65,6 +65,31 @@ class Plan:
         return sum(c.seconds for c in self.chunks)
 
 
+def chosen_configs(configs: pd.DataFrame, origins: pd.Series, n: int, also: Sequence[str] = ()) -> pd.DataFrame:
+    """The configurations to train, with their own config_ids.
+
+    Args:
+        configs: all of a table, indexed by config_id.
+        origins: how each came to be, as :meth:`metabench.table.Table.origins` has it.
+        n: how many of the Sobol part.
+        also: origins of others: ``default``, ``elite``, or the beginning of one up to a colon, ``elite:<task>``.
+
+    Returns:
+        rows of ``configs``.
+
+    Raises:
+        UsageError: no stored configuration has one of the origins.
+    """
+    keep = (origins == "sobol").to_numpy() & (np.arange(len(configs)) < n)
+    for origin in also:
+        hits = ((origins == origin) | origins.str.startswith(f"{origin}:")).to_numpy()
+        if not hits.any():
+            known = ", ".join(sorted({o.split(":")[0] for o in origins}))
+            raise UsageError(f"the table has no configuration of origin {origin!r}; it has {known}")
+        keep |= hits
+    return configs[keep]
+
+
 def make_plan(
     workload,
     tasks: Sequence[Task],
