@@ -14,6 +14,7 @@ import pandas as pd
 from metabench import direction
 from metabench.interop.mapping import Mapping, range_of
 from metabench.metatrain import row_keys
+from metabench.pretrained.model import FIRST
 from metabench.search.continuous import Trials
 
 if TYPE_CHECKING:
@@ -57,7 +58,20 @@ class Guide:
         expected = self.model.predict(self.task, chosen)["percentile"].to_numpy()
         same = [key == theirs for (_, key), theirs in zip(found, row_keys(chosen, list(pool)), strict=True)]
         good = (expected >= expected.max() - TOLERANCE) | np.array(same)
-        return list(dict.fromkeys(i for (i, _), ok in zip(found, good, strict=True) if ok))
+        order = list(dict.fromkeys(i for (i, _), ok in zip(found, good, strict=True) if ok))
+        if self._default is None or self._default in order[:FIRST]:
+            return order
+        order = [i for i in order if i != self._default]
+        return [*order[: FIRST - 1], self._default, *order[FIRST - 1 :]]
+
+    @cached_property
+    def _default(self) -> int | None:
+        """The candidate nearest to the default configuration; None where the user's options leave it out."""
+        params, *_ = self._pool
+        space = self.model.space
+        (row,) = space.table([space.default()]).astype(object).to_dict("records")
+        near = self.mapping.params({n: None if pd.isna(v) else v for n, v in row.items()})
+        return next((i for i, p in enumerate(params) if repr(p) == repr(near)), None)
 
     def _table(self, params: Sequence[MappingABC[str, Any]]) -> pd.DataFrame:
         return self.mapping.table([self.mapping.config(p) for p in params])
@@ -72,7 +86,7 @@ class Guide:
 
         ``finished`` holds (values, score), NaN where a trial failed, ``pending`` the values of trials that run; ``skip``
         counts trials that run with values that nobody knows yet. While nothing is finished proposals follow the
-        meta-model's opening; later, pending trials count as if they had scored the median ("constant liar", Ginsbourger et
+        meta-model's opening, and what is nearest to the default configuration is among the first FIRST trials; later, pending trials count as if they had scored the median ("constant liar", Ginsbourger et
         al., 2010), or, where nothing has a score, as the meta-model expects.
         """
         params, _, place = self._pool
@@ -82,6 +96,9 @@ class Guide:
             left = [params[i] for i in self._opening if params[i] not in known]
             if len(left) > skip:
                 return left[skip]
+        default = None if self._default is None else params[self._default]
+        if default is not None and len(tried) + skip == FIRST - 1 and default not in [dict(p) for p in tried]:
+            return default
         table, scores = self._table(tried), np.array([float(s) for _, s in finished])
         finite = scores[np.isfinite(scores)]
         if len(finite):

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: scrambled Sobol configurations that stand beside the source's own in the pool of a search
 POOL = 2048
+#: the workload's default configuration is among so many first trials, so that tuning never ends below it
+FIRST = 5
 #: what is said of a configuration: the share of configurations that it beats, and its score, each with a 90 % interval
 SAID = ("percentile", "percentile_low", "percentile_high", "score", "score_low", "score_high")
 #: quantile of the normal distribution that a 90 % interval reaches to
@@ -120,7 +122,8 @@ class Pretrained:
         They come from ``pool``, a configuration table; without one from the source's configurations, the workload's
         default and POOL scrambled Sobol points that depend on ``seed``. Before any trial they follow the opening. After
         that each maximises expected improvement, given the trials and, of those asked at once, the predicted scores of
-        the ones before it (Ginsbourger et al., 2010: the kriging believer). Raises UsageError when n is out of range.
+        the ones before it (Ginsbourger et al., 2010: the kriging believer). The default configuration is among the first
+        FIRST trials where the pool has it. Raises UsageError when n is out of range.
         """
         tried = 0 if history is None else len(history)
         given = self._pool(seed) if pool is None else self._typed(pool)
@@ -132,8 +135,10 @@ class Pretrained:
             return given.iloc[self._opening(task, given)[:n]].reset_index(drop=True)
         problem, past = self._problem(task, given, history)
         searcher = self.model.start(problem, seed)
+        default = self._default(problem.candidates)
         for _ in range(n):
-            position = searcher.ask(past)
+            due = default is not None and len(past) == FIRST - 1 and default not in past
+            position = default if due else searcher.ask(past)
             past.add(position, _believed(searcher, past, position))
         return problem.candidates.iloc[past.candidates[-n:]].reset_index(drop=True)
 
@@ -262,7 +267,21 @@ class Pretrained:
 
     def _opening(self, task: Task | TaskInfo | None, pool: pd.DataFrame) -> list[int]:
         """Positions of a pool in the order in which they are to be tried first: those of the opening that it has, then by
-        the predicted percentile."""
+        the predicted percentile; the default configuration, where the pool has it, is among the first FIRST."""
+        order, default = self._ranked(task, pool), self._default(pool)
+        if default is None or default in order[:FIRST]:
+            return order
+        rest = [position for position in order if position != default]
+        return [*rest[: FIRST - 1], default, *rest[FIRST - 1 :]]
+
+    def _default(self, pool: pd.DataFrame) -> int | None:
+        """The position of the workload's default configuration in a pool; None where it is not there."""
+        names = list(self.space)
+        (wanted,) = row_keys(self.space.table([self.space.default()]), names)
+        return next((i for i, key in enumerate(row_keys(pool, names)) if key == wanted), None)
+
+    def _ranked(self, task: Task | TaskInfo | None, pool: pd.DataFrame) -> list[int]:
+        """Positions of a pool: those of the opening, in its order, then by the predicted percentile."""
         where = {key: i for i, key in reversed(list(enumerate(row_keys(pool, list(self.space)))))}
         opening = row_keys(self.configs.iloc[list(self.record.opening)], list(self.space))
         head = [where[key] for key in opening if key in where]

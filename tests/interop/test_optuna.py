@@ -356,3 +356,19 @@ def test_what_is_not_the_same_is_not_taken_for_it(name, given, reason):
 def test_of_two_parameters_of_one_meaning_the_first_counts(model):
     mapping = Mapping.build(model.space, {"lr": Numeric(1e-4, 1, True), "learning_rate": Numeric(1e-4, 1, True)})
     assert [link.name for link in mapping.links] == ["lr"] and "another parameter" in mapping.unmapped["learning_rate"]
+
+
+@pytest.mark.parametrize("space", [None, SPACE], ids=["inferred", "given"])
+@pytest.mark.parametrize("model_name", ["planted", "mlp-v1"])
+def test_the_default_is_among_the_first_five_trials(model, info, space, model_name):
+    """Also where trials are told one after the other, and the ranges are learned from the first of them."""
+    if model_name != "planted":
+        model, info = mb.load_metamodel(model_name), None
+        space = None if space is None else {"learning_rate": D.FloatDistribution(1e-5, 10.0, log=True)}
+    default = model.space.default()["learning_rate"]
+    name = "lr" if model_name == "planted" else "learning_rate"
+    sampler = mb.interop.optuna.MetaSampler(model, info, space=space)
+    study = optuna.create_study(sampler=sampler, **MAXIMIZE)
+    study.optimize(truth if model_name == "planted" else lambda t: -t.suggest_float(name, 1e-5, 10.0, log=True), 5)
+    rates = [trial.params[name] for trial in study.trials]
+    assert np.isclose(rates, default).any(), rates

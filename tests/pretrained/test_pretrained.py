@@ -9,7 +9,7 @@ import pytest
 import metabench as mb
 from metabench import pretrained, registry
 from metabench.errors import MetabenchError, UsageError
-from metabench.metatrain import TaskInfo
+from metabench.metatrain import TaskInfo, row_keys
 from metabench.pretrained.load import folder_of
 from metabench.pretrained.model import SAID
 from metabench.pretrained.record import FILES, SHIPPED
@@ -102,8 +102,8 @@ def test_the_first_configurations_are_distinct_valid_and_those_of_the_opening(mo
     for row in top[list(model.space)].to_dict("records"):
         model.space.validate({k: None if pd.isna(v) else v for k, v in row.items()})
     assert top.drop_duplicates().shape == top.shape
-    opening = model.configs.iloc[list(model.record.opening[:5])]
-    assert top["learning_rate"].tolist() == opening["learning_rate"].tolist()
+    opening = model.configs.iloc[list(model.record.opening[:4])]
+    assert top["learning_rate"].tolist() == [*opening["learning_rate"], model.space.default()["learning_rate"]]
     assert "label_smoothing" not in model.top_configs(TaskInfo("a", "a", "", "mlp", "regression", "r2", "max", {}), 2)
 
 
@@ -177,3 +177,34 @@ def test_the_nearest_task_of_a_known_one_is_itself_and_says_why(model, task):
     assert len(found[0].why) == 3 and all(mine == pytest.approx(theirs, abs=1e-5) for _, mine, theirs in found[0].why)
     with pytest.raises(UsageError, match="nothing is known"):
         model.nearest(None)
+
+
+def is_default(model, frame):
+    """Which rows of a configuration table are the workload's default."""
+    names = list(model.space)
+    (wanted,) = row_keys(model.space.table([model.space.default()]), names)
+    return [key == wanted for key in row_keys(frame, names)]
+
+
+@pytest.mark.parametrize("name", pretrained.names())
+def test_the_default_is_among_the_first_five_that_are_asked_at_once(name):
+    model = mb.load_metamodel(name)
+    assert sum(is_default(model, model.ask(None, None, 5))) == 1
+    assert sum(is_default(model, model.ask(None, None, 40))) == 1
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_the_default_is_among_the_first_five_of_a_search_one_after_the_other(model, task, batch):
+    rng = np.random.default_rng(batch)
+    tried, scores = model.ask(task, None, batch), [float(v) for v in rng.random(batch)]
+    while len(tried) < 5:
+        more = model.ask(task, Trials(tried, scores), min(batch, 5 - len(tried)))
+        tried = pd.concat([tried, more], ignore_index=True)
+        scores += [float(v) for v in rng.random(len(more))]
+    assert sum(is_default(model, tried)) == 1
+
+
+def test_the_default_is_not_asked_for_where_a_pool_lacks_it(model, task):
+    pool = model.configs.iloc[:32]
+    asked = model.ask(task, None, 5, pool=pool)
+    assert not any(is_default(model, asked)) and len(asked) == 5
