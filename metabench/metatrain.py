@@ -191,10 +191,17 @@ def _hull(name: str, a: Parameter, b: Parameter) -> Parameter:
 
 
 def row_keys(configs: pd.DataFrame, names: list[str]) -> list[tuple]:
-    """Hashable rows in native values; every kind of missing value becomes None, integers and floats compare equal."""
+    """Hashable rows in native values; every kind of missing value becomes None, integers and floats compare equal.
+
+    Floats are compared to some ten digits: the last ones of a configuration that is drawn again differ between processors.
+    """
     columns = []
     for n in names:
-        values, missing = configs[n].to_numpy(dtype=object), configs[n].isna().to_numpy()
+        column, missing = configs[n], configs[n].isna().to_numpy()
+        if column.dtype == np.float64:
+            fraction, exponent = np.frexp(column.to_numpy())
+            column = pd.Series(np.ldexp(np.round(fraction * 2.0**36) / 2.0**36, exponent))
+        values = column.to_numpy(dtype=object)
         columns.append([None if m else v for v, m in zip(values, missing, strict=True)])
     return list(zip(*columns, strict=True))
 

@@ -318,3 +318,13 @@ def test_malformed_descriptions_are_named(change):
 def test_a_description_that_is_no_object_is_named():
     with pytest.raises(UsageError, match="expected an object of hyperparameters, got list"):
         Space.from_json([1])
+
+
+def test_rows_that_differ_in_the_last_digit_alone_are_one():
+    from metabench.metatrain import row_keys
+
+    drawn = np.array([8.539862703089082e-05, 0.5, 1.0, np.nan])
+    one = pd.DataFrame({"x": drawn, "n": [1, 2, 3, 4]})
+    other = pd.DataFrame({"x": np.nextafter(drawn, 1.0), "n": [1.0, 2.0, 3.0, 4.0]})
+    assert row_keys(one, ["x", "n"]) == row_keys(other, ["x", "n"])
+    assert row_keys(one, ["x", "n"]) != row_keys(one.assign(x=drawn * (1 + 1e-8)), ["x", "n"])
