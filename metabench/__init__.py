@@ -11,6 +11,28 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for editors and type checkers; what runs is loaded when it is first used
+    from metabench import explain as explain
+    from metabench import interop as interop
+    from metabench.advise.recommend import recommend as recommend
+    from metabench.advise.recommend import task_from_csv as task_from_csv
+    from metabench.advise.saved import load_model as load_model
+    from metabench.advise.tune import tune as tune
+    from metabench.boards.board import load_board as load_board
+    from metabench.evaluation import evaluate as evaluate
+    from metabench.metamodels.parts.common import MetaModel as MetaModel
+    from metabench.notebook import score as score
+    from metabench.pretrained import load_metamodel as load_metamodel
+    from metabench.search.base import History as History
+    from metabench.search.base import Problem as Problem
+    from metabench.search.base import Searcher as Searcher
+    from metabench.search.base import Surrogate as Surrogate
+    from metabench.search.continuous import Trials as Trials
+    from metabench.space import Space as Space
+    from metabench.table import load_table as load_table
+    from metabench.workloads.base import Workload as Workload
 
 __version__ = "0.1.0"
 
@@ -27,7 +49,12 @@ _PUBLIC = {
     "task_from_csv": "metabench.advise.recommend",
     "Searcher": "metabench.search.base",
     "Surrogate": "metabench.search.base",
+    "MetaModel": "metabench.metamodels.parts.common",
+    "Problem": "metabench.search.base",
+    "History": "metabench.search.base",
+    "Trials": "metabench.search.continuous",
     "Space": "metabench.space",
+    "Workload": "metabench.workloads.base",
 }
 
 #: packages that are public as they are
@@ -36,7 +63,7 @@ _PACKAGES = ("explain", "interop")
 __all__ = ["__version__", *_PACKAGES, *_PUBLIC]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         return importlib.import_module(f"metabench.{name}")
     if name in _PUBLIC:

@@ -14,6 +14,7 @@ ROOT = Path(metabench.__file__).parent
 ROWS = [
     "errors",
     "direction",
+    "plain",
     "untrusted",
     "files",
     "cluster",

@@ -1,9 +1,12 @@
 """The names that `import metabench as mb` offers, and that they cost nothing before they are used."""
 
+import ast
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
+import jedi
 import pytest
 
 import metabench as mb
@@ -28,6 +31,39 @@ def test_evaluate_stays_the_function_beside_the_package_of_that_name():
     assert callable(mb.evaluate) and mb.evaluate is package.evaluate
     code = "import metabench.evaluation\nimport metabench as mb\nassert callable(mb.evaluate)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def completions(code: str, folder: Path) -> set[str]:
+    """What an editor offers at the end of a script that stands in a folder of its own."""
+    script = jedi.Script(code, path=folder / "mine.py", project=jedi.Project(folder, sys_path=sys.path))
+    return {found.name for found in script.complete()}
+
+
+def test_an_editor_completes_every_public_name(tmp_path):
+    assert set(mb.__all__) <= completions("import metabench as mb\nmb.", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("expression", "names"),
+    [
+        ("mb.History()", {"add", "untried"}),
+        ("mb.Trials", {"configs", "scores"}),
+        ("mb.load_board('search')", {"budget", "check"}),
+        ("mb.load_metamodel('mlp-v1')", {"top_configs", "predict"}),
+        ("mb.load_table('starter')", {"tasks", "configs", "runs"}),
+        ("mb.interop", {"optuna"}),
+    ],
+)
+def test_an_editor_knows_what_public_names_give(expression, names, tmp_path):
+    assert names <= completions(f"import metabench as mb\n{expression}.", tmp_path)
+
+
+def test_what_editors_see_is_what_is_loaded():
+    tree = ast.parse(Path(mb.__file__).read_text())
+    block = next(n for n in tree.body if isinstance(n, ast.If))
+    seen = {alias.asname: node.module for node in block.body for alias in node.names}
+    assert {n: m for n, m in seen.items() if m != "metabench"} == mb._PUBLIC
+    assert {n for n, m in seen.items() if m == "metabench"} == set(mb._PACKAGES)
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -13,6 +13,7 @@ import pandas as pd
 from metabench import pretrained, tasks
 from metabench.advise.data import Read, read
 from metabench.errors import UsageError
+from metabench.plain import plain
 from metabench.pretrained import Pretrained
 from metabench.pretrained.model import SAID, Neighbour
 from metabench.search.continuous import row
@@ -133,13 +134,6 @@ def facts(task: Task) -> dict[str, Any]:
     names = ("task_id", "workload", "kind", "metric", "direction", "n_rows", "n_train", "n_valid", "n_test",
              "n_features", "n_classes", "chance")  # fmt: skip
     return {name: plain(getattr(task, name)) for name in names} | {"epochs": max(task.checkpoints)}
-
-
-def plain(value: Any) -> Any:
-    """A number as Python has it, None where it is missing."""
-    if value is None or (not isinstance(value, str) and pd.isna(value)):
-        return None
-    return value.item() if hasattr(value, "item") else value
 
 
 def configurations(model: Pretrained, configs: pd.DataFrame) -> list[dict[str, Any]]:

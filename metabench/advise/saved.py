@@ -15,6 +15,7 @@ from metabench.advise.inputs import Inputs, fit
 from metabench.advise.tables import Read
 from metabench.errors import MetabenchError, UsageError
 from metabench.metamodels.parts.common import write_bytes
+from metabench.plain import plain
 from metabench.tasks import Arrays, Task
 from metabench.tasks.prepare import training_part
 
@@ -69,7 +70,7 @@ def _around(workload, task: Task, found: Read, seed: int) -> tuple[Inputs | None
         return inputs, _NUMBERS | {"labels": _symbols(inputs, task.n_classes)}
     y = None if labels or target is None else target[train]
     units = {} if y is None else {"mean": float(y.mean()), "std": float(y.std() or 1.0)}
-    return inputs, _NUMBERS | {"labels": [_plain(label) for label in labels] or None} | units
+    return inputs, _NUMBERS | {"labels": plain(list(labels)) or None} | units
 
 
 def _symbols(inputs: Inputs, size: int) -> list[str]:
@@ -96,12 +97,6 @@ def _trained(workload, task: Task, config: dict[str, Any], seed: int):
                 )
         found = alone.evaluate()
     return alone.net.eval(), {part: float(found[part][1]) for part in ("valid", "test")}
-
-
-def _plain(label: Any) -> Any:
-    return (
-        label.item() if hasattr(label, "item") else label if isinstance(label, str | int | float | bool) else str(label)
-    )
 
 
 @dataclass(frozen=True)

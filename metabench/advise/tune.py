@@ -18,9 +18,10 @@ import pandas as pd
 from metabench import direction
 from metabench.advise.data import Read
 from metabench.advise.proposals import FIRST, propose
-from metabench.advise.recommend import configurations, facts, plain, understood
+from metabench.advise.recommend import configurations, facts, understood
 from metabench.errors import MetabenchError, UsageError
 from metabench.metamodels.parts.common import write_bytes
+from metabench.plain import plain
 from metabench.pretrained import Pretrained
 from metabench.registry import create
 from metabench.search.continuous import Trials

@@ -1,4 +1,4 @@
-"""One fit for all settings that it does not depend on: which ones it reads is observed while it runs."""
+"""One fit for all settings that it does not depend on: which ones it depends on a method declares."""
 
 from __future__ import annotations
 
@@ -14,47 +14,34 @@ from metabench.search.base import Searcher
 def shared_fits(cls: type[Searcher]) -> Iterator[None]:
     """Within it, models of this class share what :meth:`~Searcher.fit` makes, on one and the same source.
 
-    A fit is deterministic: one whose settings are those that another fit read before would take the same course, whatever
-    the others are (those that count in a search alone). Attributes that the constructor sets count as settings.
-    Processes that are started meanwhile fit by themselves.
+    A fit is deterministic: one whose ``fit_settings`` are those of another takes the same course, whatever the others are
+    (those that count in a search alone). A class that does not say its own shares a fit where all attributes that the
+    constructor set are equal. Processes that are started meanwhile fit by themselves.
     """
     fits: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    plain, watched, read = cls.fit, 0, set()
-    own = {name: vars(cls)[name] for name in ("fit", "__getattribute__") if name in vars(cls)}
-    look = cls.__getattribute__
-
-    def getattribute(self: Searcher, name: str) -> Any:
-        if watched == id(self):
-            read.add(name)
-        return look(self, name)
+    alone, own = cls.fit, "fit" in vars(cls)
+    declared = vars(cls).get("fit_settings")
 
     def fit(self: Searcher, source) -> Searcher:
-        nonlocal watched
         settings = dict(vars(self))
-        for needed, made in fits:
-            if all(name in settings and _same(settings[name], value) for name, value in needed.items()):
+        needed = {n: v for n, v in settings.items() if n in declared} if declared is not None else settings
+        for known, made in fits:
+            if known.keys() == needed.keys() and all(_same(needed[name], value) for name, value in known.items()):
                 vars(self).update(copy.deepcopy(made))
                 return self
-        read.clear()
-        watched = id(self)
-        try:
-            plain(self, source)
-        finally:
-            watched = 0
-        # who reads all attributes at once reads every setting
-        needed = {n: v for n, v in settings.items() if n != "name" and (n in read or "__dict__" in read)}
+        alone(self, source)
         made = {n: v for n, v in vars(self).items() if n not in settings or v is not settings[n]}
         fits.append((needed, copy.deepcopy(made)))
         return self
 
-    cls.fit, cls.__getattribute__ = fit, getattribute
+    cls.fit = fit
     try:
         yield
     finally:
-        for name in ("fit", "__getattribute__"):
-            delattr(cls, name)
-        for name, value in own.items():
-            setattr(cls, name, value)
+        if own:
+            cls.fit = alone
+        else:
+            del cls.fit
 
 
 def _same(a: Any, b: Any) -> bool:

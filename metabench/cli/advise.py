@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from metabench.advise.words import recommended, tuned
-from metabench.cli.output import SCHEMA, as_json, completes, options, plain, show, table_names
+from metabench.cli.output import SCHEMA, as_json, completes, options, show, table_names
 from metabench.errors import UsageError
+from metabench.plain import plain
 
 someone_data = options(
     click.option(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metabench.errors import UsageError
+from metabench.plain import plain
 
 if TYPE_CHECKING:
     from metabench.table.place import Place
@@ -102,19 +102,6 @@ def show(rows: Sequence[Mapping[str, Any]], as_json: bool, **more: Any) -> None:
         widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
         for row in cells:
             click.echo("  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip())
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it: numbers of numpy become Python's, what is no number becomes null, paths become text."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 def _cell(value: Any) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from metabench.metatrain import TaskInfo
+from metabench.plain import plain
 from metabench.space import Choice, Space
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def why(
     parts = booster.predict(xgboost.DMatrix(x[-AVERAGED:]), pred_contribs=True).mean(axis=0)
     own = booster.predict(xgboost.DMatrix(x[:1]), pred_contribs=True)[0]
     points = dict(zip(space, np.bincount(owner, own[:-1] - parts[:-1]).tolist(), strict=True))
-    values = {name: _plain(row[name].iloc[0]) for name in space}
+    values = {name: plain(row[name].iloc[0]) for name in space}
     for name in reversed(list(space)):  # children stand after their parents
         if values[name] is None:
             points[space[name].when.parent] += points[name]
@@ -128,7 +129,3 @@ def columns(space: Space, configs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray
             blocks.append(unit[:, i, None])
         owner += [i] * blocks[-1].shape[1]
     return np.concatenate(blocks, axis=1).astype(np.float32), np.array(owner)
-
-
-def _plain(value: Any) -> Any:
-    return None if pd.isna(value) else value.item() if isinstance(value, np.generic) else value

@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from metabench.interop.guide import Guide
 from metabench.interop.mapping import Link, Mapping, Range, packed, unpacked
 from metabench.interop.optuna_ranges import own_range
+from metabench.plain import plain
 
 if TYPE_CHECKING:
     from metabench.pretrained import Pretrained
@@ -144,7 +145,7 @@ class MetaSampler(BaseSampler):
         """A trial of which nothing is known, its parameters neither: the configuration itself is kept."""
         running = sum(t.state == TrialState.RUNNING for t in study.get_trials(deepcopy=False))
         row = self.model.ask(self.task, None, max(running, 1), seed=self.seed).iloc[-1]
-        return {"config": {n: _plain(v) for n, v in row.items()}}
+        return {"config": {n: plain(v) for n, v in row.items()}}
 
     def _proposal(
         self, study: optuna.Study, trial: FrozenTrial, ranges: MappingABC[str, Range]
@@ -204,11 +205,6 @@ def enqueue(
 
 
 # ---------------------------------------------------------------- Optuna's words
-def _plain(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if value is None or value != value else value
-
-
 def _scores(trials: Sequence[FrozenTrial], maximize: bool) -> list[float]:
     """A number for each finished trial: NaN for failed ones; pruned ones as they stood, but no better than the median."""
     done = [t.value for t in trials if t.state == TrialState.COMPLETE]

@@ -51,6 +51,7 @@ class Auto(MetaModel):
     built_on = (GP, EmpiricalGP, Portfolio, TaskGP)
     arrays = ("regrets_",)
     grid: ClassVar[dict[str, tuple]] = {"opening": (0, 1, 3), "doubt": (1.0, 3.0, 10.0)}
+    fit_settings: ClassVar[tuple[str, ...] | None] = ("opening",)
 
     def __init__(self, opening: int = 0, doubt: float = 3.0):
         if opening < 0 or doubt < 0:

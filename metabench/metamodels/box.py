@@ -37,6 +37,7 @@ class Box(MetaModel):
     built_on = (GP, Random)
     facts = ("sides_",)
     grid: ClassVar[dict[str, tuple]] = {"inside": ("gp", "random"), "slack": (0.0, 0.005, 0.1)}
+    fit_settings: ClassVar[tuple[str, ...] | None] = ("slack",)
 
     def __init__(self, inside: str = "gp", slack: float = 0.0):
         if inside not in _INSIDE:

@@ -52,6 +52,7 @@ class Curve(EmpiricalGP, FidelitySearcher):
     twin = "asha"
     arrays = (*EmpiricalGP.arrays, "shares_", "way_", "spread_", "correlation_")
     grid: ClassVar[dict[str, tuple]] = {"charge": (1.0, 3.0), "noise": (0.05, 0.15)}
+    fit_settings: ClassVar[tuple[str, ...] | None] = ("alpha", "noise", "em_steps")
 
     def __init__(self, alpha: float = 0.3, noise: float = 0.15, em_steps: int = 20, charge: float = 1.0):
         super().__init__(alpha, noise, em_steps)

@@ -27,6 +27,7 @@ class DeepKernel(DeepProcess):
     name = "deep_kernel"
     version = "1"
     grid: ClassVar[dict[str, tuple]] = {"epochs": (100, 300), "layers": (2, 4), "adapt": (0, 10)}
+    fit_settings: ClassVar[tuple[str, ...] | None] = ("epochs", "layers", "width", "rate", "random_state", "device")
 
     def __init__(
         self, layers: int = 4, width: int = 32, epochs: int = 300, rate: float = 1e-3, adapt: int = 10,

@@ -31,6 +31,7 @@ class FrozenTransfer(DeepProcess):
     name = "frozen_transfer"
     version = "1"
     grid: ClassVar[dict[str, tuple]] = {"transfer": ("frozen", "head", "full"), "epochs": (100, 300)}
+    fit_settings: ClassVar[tuple[str, ...] | None] = ("epochs", "layers", "width", "rate", "random_state", "device")
 
     def __init__(
         self, transfer: str = "frozen", layers: int = 3, width: int = 64, epochs: int = 300, rate: float = 1e-3,

@@ -27,6 +27,7 @@ class GPWeighted(Ensemble):
     name = "gp_weighted"
     version = "1"
     grid: ClassVar[dict[str, tuple]] = {"bandwidth": (0.1, 0.3, 0.5, 0.9)}
+    fit_settings: ClassVar[tuple[str, ...] | None] = ("noise",)
 
     def __init__(self, bandwidth: float = 0.5, noise: float = 0.05):
         super().__init__(noise)

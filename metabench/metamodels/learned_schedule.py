@@ -49,6 +49,7 @@ class LearnedSchedule(EmpiricalGP):
     arrays = ("betas_", "deviations_", "features_", "relevance_", "centre_", "spread_")
     facts = ("rest_", "names_", "common_", "idiosyncrasy_")
     grid: ClassVar[dict[str, tuple]] = {"ridge": (0.3, 3.0), "noise": (0.15, 0.4)}
+    fit_settings: ClassVar[tuple[str, ...] | None] = ("ridge",)
 
     def __init__(self, ridge: float = 0.3, noise: float = 0.15):
         if ridge <= 0 or noise <= 0:

@@ -23,6 +23,16 @@ class MAML(InnerLoop):
     name = "maml"
     version = "1"
     grid: ClassVar[dict[str, tuple]] = {"inner_rate": (0.01, 0.05), "adapt": (5, 10), "epochs": (100, 300)}
+    fit_settings: ClassVar[tuple[str, ...] | None] = (
+        "inner_rate",
+        "inner",
+        "epochs",
+        "layers",
+        "width",
+        "rate",
+        "random_state",
+        "device",
+    )
 
     def __init__(
         self, layers: int = 2, width: int = 64, epochs: int = 300, rate: float = 1e-3, inner: int = 5,

@@ -42,6 +42,7 @@ class MetricKnn(MetaModel):
     arrays = ("targets_", "features_", "centre_", "spread_")
     facts = ("names_", "variance_")
     grid: ClassVar[dict[str, tuple]] = {"k": (3, 5, 10), "cover": (1, 3), "noise": (0.05, 0.15)}
+    fit_settings: ClassVar[tuple[str, ...] | None] = ("k",)
 
     def __init__(self, k: int = 3, cover: int = 1, epsilon: float = 0.2, noise: float = 0.15):
         if k < 1 or cover < 0 or epsilon <= 0 or noise <= 0:

@@ -57,6 +57,17 @@ class MetricLearned(Neural):
     arrays = (*Neural.arrays, "targets_", "factors_", "embeddings_", "feature_centre_", "feature_scale_")
     facts = (*Neural.facts, "names_", "variance_", "alpha_")
     grid: ClassVar[dict[str, tuple]] = {"loss": LOSSES, "k": (3, 5, 10)}
+    fit_settings: ClassVar[tuple[str, ...] | None] = (
+        "loss",
+        "k",
+        "embedding",
+        "width",
+        "alpha",
+        "epochs",
+        "rate",
+        "random_state",
+        "device",
+    )
 
     def __init__(
         self, loss: str = "siamese", k: int = 5, embedding: int = 16, width: int = 32, alpha: float = 0.3,

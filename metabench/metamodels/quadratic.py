@@ -47,6 +47,7 @@ class Quadratic(MetaModel):
     arrays = ("mean_", "prior_")
     facts = ("noise_",)
     grid: ClassVar[dict[str, tuple]] = {"starts": (4, 16), "thompson": (False, True)}
+    fit_settings: ClassVar[tuple[str, ...] | None] = ()
 
     def __init__(self, starts: int = 16, thompson: bool = True):
         if starts < 1:

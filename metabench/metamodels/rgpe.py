@@ -29,6 +29,7 @@ class RGPE(Ensemble):
     name = "rgpe"
     version = "1"
     grid: ClassVar[dict[str, tuple]] = {"quantile": (0.95, 1.0), "noise": (0.02, 0.05, 0.15)}
+    fit_settings: ClassVar[tuple[str, ...] | None] = ("noise",)
 
     def __init__(self, draws: int = 256, quantile: float = 0.95, noise: float = 0.05):
         super().__init__(noise)

@@ -35,6 +35,7 @@ class Rush(MetaModel):
     built_on = (GP, Random, Box)
     facts = ("optima_",)
     grid: ClassVar[dict[str, tuple]] = {"size": (5, 10, 50), "then": ("gp", "random")}
+    fit_settings: ClassVar[tuple[str, ...] | None] = ("size",)
 
     def __init__(self, size: int = 50, then: str = "gp"):
         if size < 1:

@@ -32,6 +32,7 @@ class TaskGP(EmpiricalGP):
     arrays = ("targets_", "factors_", "features_", "relevance_", "centre_", "spread_")
     facts = ("alpha_", "variance_", "names_", "common_", "idiosyncrasy_")
     grid: ClassVar[dict[str, tuple]] = {"alpha": (0.1, 0.3, 0.5), "noise": (0.05, 0.15, 0.4), "sparsity": (1.0, 5.0)}
+    fit_settings: ClassVar[tuple[str, ...] | None] = ("alpha", "sparsity")
 
     def __init__(self, alpha: float = 0.3, noise: float = 0.15, sparsity: float = 5.0):
         if not 0 < alpha <= 1 or noise <= 0 or sparsity < 0:

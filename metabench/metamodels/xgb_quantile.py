@@ -34,6 +34,14 @@ class XgbQuantile(Boosted):
     version = "1"
     arrays = (*Boosted.arrays, "offsets_")
     grid: ClassVar[dict[str, tuple]] = {"acquisition": ("ei", "thompson"), "depth": (3, 4, 5)}
+    fit_settings: ClassVar[tuple[str, ...] | None] = (
+        "trees",
+        "depth",
+        "rate",
+        "histories",
+        "candidates",
+        "random_state",
+    )
 
     def __init__(
         self, trees: int = 150, depth: int = 4, rate: float = 0.08, histories: int = 16, candidates: int = 48,

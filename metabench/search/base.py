@@ -95,6 +95,9 @@ class Searcher:
     twin: ClassVar[str | None] = None
     #: packages beyond the required ones that it imports; a method that lacks one is reported, never imitated
     requires: ClassVar[tuple[str, ...]] = ()
+    #: settings that :meth:`fit` depends on, where others count in searching alone: models that agree on them may share a fit.
+    #: A class says its own, what it inherits does not count; None: all settings
+    fit_settings: ClassVar[tuple[str, ...] | None] = None
 
     def fit(self, source: MetaTrain) -> Self:
         """Learn from source tasks. Returns self."""

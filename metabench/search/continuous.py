@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import pandas as pd
 
 from metabench.errors import UsageError
+from metabench.plain import plain
 from metabench.search.base import Problem
 from metabench.space import Space
 
@@ -94,8 +94,7 @@ def row(space: Space, configs: pd.DataFrame, position: int) -> dict[str, Any]:
 
 def to_text(space: Space, config: Mapping[str, Any]) -> str:
     """A configuration as JSON, inactive hyperparameters left out: equal text is an equal configuration."""
-    plain = {n: v.item() if isinstance(v, np.generic) else v for n, v in space.validate(config).items()}
-    return json.dumps({n: v for n, v in plain.items() if v is not None})
+    return json.dumps({n: v for n, v in plain(space.validate(config)).items() if v is not None})
 
 
 def from_text(space: Space, text: str) -> dict[str, Any]:

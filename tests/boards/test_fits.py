@@ -1,5 +1,10 @@
-"""Models whose fits would take the same course share one; all others are fitted for themselves."""
+"""Models whose fits take the same course share one; all others are fitted for themselves."""
 
+import copy
+import inspect
+from dataclasses import replace
+
+import methods
 import numpy as np
 import pytest
 from fakes import FakeTable, board_for
@@ -9,30 +14,27 @@ from metabench.boards.fits import shared_fits
 from metabench.boards.settings import validation_board
 from metabench.evaluation import evaluate
 from metabench.search.base import Searcher
+from metabench.testing.planted import synthetic_source
 
 
-class Branching(Searcher):
-    """``depth`` counts only where ``kind`` is a tree; ``explore`` counts in searching alone."""
+class Declaring(Searcher):
+    """``depth`` counts in the fit, ``explore`` in searching alone."""
 
-    name = "branching"
+    name = "declaring"
+    fit_settings = ("depth",)
     fits = 0
 
-    def __init__(self, kind="tree", depth=3, explore=0.1, scale=None):
-        self.kind, self.depth, self.explore, self.scale = kind, depth, explore, scale
+    def __init__(self, depth=3, explore=0.1):
+        self.depth, self.explore = depth, explore
 
     def fit(self, source):
         type(self).fits += 1
-        self.state_ = np.array([source, self.depth if self.kind == "tree" else 0])
+        self.state_ = np.array([source, self.depth])
         return self
 
 
-class All(Branching):
-    """Looks at its attributes all at once."""
-
-    def fit(self, source):
-        super().fit(source)
-        self.seen_ = dict(vars(self))
-        return self
+class Silent(Declaring):
+    """Inherits a fit, and says nothing of it."""
 
 
 def made(cls, *settings):
@@ -43,38 +45,60 @@ def made(cls, *settings):
     return states, cls.fits
 
 
-def test_settings_that_a_fit_does_not_read_share_it():
-    tree, line = {"kind": "tree"}, {"kind": "linear"}
-    states, fits = made(Branching, tree, tree | {"explore": 0.5}, tree | {"depth": 5}, line, line | {"depth": 5})
-    assert states == [[7, 3], [7, 3], [7, 5], [7, 0], [7, 0]] and fits == 3
+def test_settings_that_count_in_searching_alone_share_a_fit():
+    states, fits = made(Declaring, {}, {"explore": 0.5}, {"depth": 5}, {"depth": 5, "explore": 0.5}, {"depth": 3})
+    assert states == [[7, 3], [7, 3], [7, 5], [7, 5], [7, 3]] and fits == 2
 
 
 def test_a_shared_model_keeps_its_own_settings_and_arrays():
-    with shared_fits(Branching):
-        one, two = Branching().fit(7), Branching(explore=0.5).fit(7)
+    with shared_fits(Declaring):
+        one, two = Declaring().fit(7), Declaring(explore=0.5).fit(7)
     assert (one.explore, two.explore) == (0.1, 0.5)
     one.state_[0] = 0
     assert two.state_[0] == 7
 
 
-def test_who_reads_everything_shares_nothing_and_only_plain_values_are_compared():
-    assert made(All, {"explore": 0.1}, {"explore": 0.5})[1] == 2
+def test_who_declares_nothing_shares_with_its_like_alone_and_only_plain_values_are_compared():
+    assert made(Silent, {}, {"explore": 0.5}, {})[1] == 2
+    assert made(Declaring, {"depth": 1}, {"depth": True}, {"depth": 1.0})[1] == 3
 
-    class Scaled(Branching):
-        def fit(self, source):
-            assert self.scale is not None
-            return super().fit(source)
+    class Listing(Declaring):
+        fit_settings = ("depth", "explore")
 
-    assert made(Scaled, {"scale": [1]}, {"scale": [1]})[1] == 2
-    assert made(Scaled, {"scale": 1}, {"scale": True}, {"scale": 1, "explore": 0.5})[1] == 2
+    assert made(Listing, {"explore": [1]}, {"explore": [1]})[1] == 2
 
 
-@pytest.mark.parametrize("cls", [Branching, All])
+@pytest.mark.parametrize("cls", [Declaring, Silent])
 def test_the_class_is_as_before_afterwards(cls):
     before = dict(vars(cls))
     with pytest.raises(ZeroDivisionError), shared_fits(cls):
         raise ZeroDivisionError
     assert dict(vars(cls)) == before
+
+
+DECLARED = [n for n in registry.builtin("metamodels") if "fit_settings" in vars(registry.load("metamodels", n))]
+
+
+def other(cls, name: str, value):
+    """Another value of a setting."""
+    options = [v for v in getattr(cls, "grid", {}).get(name, ()) if v != value]
+    return options[0] if options else not value if isinstance(value, bool) else value * 2 if value else type(value)(1)
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_no_setting_but_the_declared_ones_changes_a_fit(name):
+    """What is saved of a model is what its fit made; cells of the table that were not run are a way of their own."""
+    cls, model = registry.load("metamodels", name), methods.method(name)
+    known = list(inspect.signature(cls).parameters)
+    assert set(cls.fit_settings) < set(known)
+    whole = synthetic_source(5, 16, seed=1)
+    source = replace(whole, observed=np.arange(whole.scores.size).reshape(whole.scores.shape) % 11 > 1)
+    changed = copy.deepcopy(model)
+    vars(changed).update({n: other(cls, n, getattr(model, n)) for n in known if n not in cls.fit_settings})
+    first, second = model.fit(source), changed.fit(source)
+    for kept in (*cls.arrays, *cls.facts):
+        np.testing.assert_equal(getattr(first, kept), getattr(second, kept), kept)
+    np.testing.assert_equal(first.source_.length_scales, second.source_.length_scales)
 
 
 @pytest.mark.parametrize("name", ["reptile", "deep_kernel"])

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from metabench.cli import main
 from metabench.cli.group import Commands
-from metabench.cli.output import plain
 from metabench.errors import IncompleteError, MetabenchError, UsageError
+from metabench.plain import plain
 
 COMMANDS = [
     "benchmark", "card", "check", "doctor", "evaluate", "explain", "explore", "export", "generate", "import",

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from metabench.errors import UsageError
+from metabench.plain import plain
 from metabench.publishing.boards.view import check_names, page_name
 from metabench.publishing.explorer import data
 from metabench.publishing.pages.render import ASSETS, render, static
@@ -90,7 +90,7 @@ def contents(
         "workloads": {w: f"data/configs-{page_name(w, 'workload')}.js" for w in workloads},
         "tasks": [
             {"id": t, "workload": row["workload"], "file": f"data/{page_name(t, 'task')}.js"}
-            | {c: _plain(row[c]) for c in shown}
+            | {c: plain(row[c]) for c in shown}
             for t, row in facts.iterrows()
         ],
     }
@@ -102,8 +102,3 @@ def contents(
         "index.html",
         render("explore.html.j2", package="metabench.publishing.explorer", index=index, root="", home=None).encode(),
     )
-
-
-def _plain(value: Any) -> Any:
-    value = value.item() if hasattr(value, "item") else value
-    return None if value != value else value

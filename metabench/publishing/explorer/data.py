@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+
+from metabench.plain import plain
 
 if TYPE_CHECKING:
     from metabench.table import Table
@@ -34,16 +34,13 @@ def script(function: str, *arguments: Any) -> bytes:
 def configs(table: Table, workload: str) -> dict[str, Any]:
     """The space of a workload, and its configurations column by column; null where inactive."""
     frame, space = table.configs(workload), table.space(workload)
-    columns = {name: [_plain(v) for v in frame[name]] for name in space}
+    columns = {name: [_rounded(v) for v in frame[name]] for name in space}
     return {"space": space.to_json(), "columns": columns, "n": len(frame)}
 
 
-def _plain(value: Any) -> Any:
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, str):
-        return value
-    return float(f"{value:.5g}") if isinstance(value, float) else int(value)
+def _rounded(value: Any) -> Any:
+    value = plain(value)
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def task(table: Table, workload: str, task_id: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from metabench.errors import MetabenchError, UsageError
+from metabench.plain import plain
 from metabench.publishing.boards.build import compact, published, records
 from metabench.publishing.pages import wording
 
@@ -107,7 +108,7 @@ def _rounded(value: Any) -> Any:
         return {str(k): _rounded(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(v) for v in value]
-    value = value.item() if hasattr(value, "item") else value
+    value = plain(value)
     return compact(value) if isinstance(value, float) else value
 
 

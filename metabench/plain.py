@@ -1,0 +1,35 @@
+"""Values of numpy and pandas as Python and JSON have them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def plain(value: Any) -> Any:
+    """A value in the words of JSON, whatever library it came from.
+
+    Args:
+        value: A number, a text, None, an array, or mappings and lists of such.
+
+    Returns:
+        Numbers of numpy as Python's, arrays and tuples as lists, keys and everything else as text; None for what is missing
+        (None, NaN, NA, NaT) and for infinities.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if hasattr(value, "tolist"):
+        own = value.tolist()
+        return plain(float(own) if type(own) is type(value) else own)  # a long double stays one
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return None if type(value).__name__ in ("NAType", "NaTType") else str(value)
