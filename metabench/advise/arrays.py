@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metabench.advise.tables import ROWS, Notes, Read, check_rows, chosen, known_column, listed, short, table, target_of
+from metabench.advise.frames import as_pandas, is_frame
+from metabench.advise.notes import Notes, listed, short
+from metabench.advise.tables import ROWS, Read, chosen, plain_column, plain_table, table
+from metabench.advise.targets import check_rows, target_of
 from metabench.errors import UsageError
 from metabench.sources.base import Dataset
 
@@ -30,6 +33,10 @@ def plain(value):
         value = value.detach().cpu().numpy()
     if hasattr(value, "getbands"):
         value = np.asarray(value)
+    if not isinstance(value, np.ndarray) and hasattr(value, "to_list") and hasattr(value, "dtype"):  # polars
+        value = pd.Series(value.to_list())
+    if hasattr(value, "to_pylist"):  # Arrow
+        value = pd.Series(value.to_pylist())
     if isinstance(value, pd.Series):
         value = value.to_numpy() if pd.api.types.is_numeric_dtype(value) else value.tolist()
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "UT":
@@ -40,11 +47,11 @@ def plain(value):
 def rows_of(data: Any, notes: Notes) -> Any:
     """Rows as one array where they have one shape, else as a list; a DataFrame as it is. Of a long Dataset a sample is read.
     Raises UsageError for what has no rows."""
-    if hasattr(data, "to_pandas"):  # polars and Arrow
-        data = data.to_pandas()
-    if isinstance(data, pd.DataFrame):
-        return data
+    if is_frame(data):
+        return as_pandas(data)
     data = plain(data)
+    if isinstance(data, np.ndarray) and data.dtype.names:  # a structured array has named columns
+        return pd.DataFrame({name: data[name].tolist() for name in data.dtype.names})
     if isinstance(data, str | bytes | dict | set) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         raise UsageError(f"{type(data).__name__} is no data that can be read; give a path, a DataFrame or arrays")
     if hasattr(data, "toarray"):
@@ -93,7 +100,7 @@ def pairs_of(data: Any, notes: Notes) -> tuple[Any, np.ndarray]:
 
 def labelled(X: Any, y: Any, modalities: Sequence[str], kind: str | None, notes: Notes) -> Read:
     """Rows and a target for each, as a workload of some modalities sees them."""
-    X, name, y = rows_of(X, notes), str(getattr(y, "name", None) or "target"), np.asarray(plain(y))
+    X, name, y = rows_of(X, notes), _called(y), _targets(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1 or len(X) != len(y):
@@ -101,14 +108,24 @@ def labelled(X: Any, y: Any, modalities: Sequence[str], kind: str | None, notes:
     if not isinstance(X, pd.DataFrame) and len(X) > ROWS:
         keep = chosen(len(X), notes)
         X, y = X[keep] if isinstance(X, np.ndarray) else [X[i] for i in keep], y[keep]
-    target = pd.Series(y)
+    target = y if isinstance(y, pd.Series) else pd.Series(y)
+    target = target.reset_index(drop=True)
     if isinstance(X, pd.DataFrame):
-        X = X.rename(columns=str)
-        while name in X:
+        taken = {str(c).strip() for c in X.columns}
+        while name in taken:
             name += "_"
-        return table_for(X.assign(**{name: y}), name, modalities, kind, notes)
+        whole = pd.concat([X.reset_index(drop=True), target.rename(name)], axis=1)
+        return table_for(whole, name, modalities, kind, notes)
     if isinstance(X, list) and any(isinstance(row, str) for row in X):
         return texts(X, target, kind, notes)
+    if isinstance(X, np.ndarray) and X.dtype.kind in "OUS" and X.ndim == 2 and "tabular" in modalities:
+        frame = pd.DataFrame(X.astype(object), columns=[f"x{i}" for i in range(X.shape[1])])
+        return table(pd.concat([frame, target.rename("target")], axis=1), "target", kind, notes)
+    if isinstance(X, np.ndarray) and X.dtype.kind == "O":
+        try:
+            X = X.astype(np.float64)
+        except (TypeError, ValueError):
+            raise UsageError("an array of object has no numbers; give a DataFrame where columns are names") from None
     if isinstance(X, np.ndarray) and X.dtype.kind not in "fiub":
         raise UsageError(f"an array of {X.dtype} has no numbers; give a DataFrame where columns are names")
     if "series" in modalities:
@@ -119,10 +136,41 @@ def labelled(X: Any, y: Any, modalities: Sequence[str], kind: str | None, notes:
         raise UsageError("rows of several shapes; rows of a table are of one length, images of one size")
     if X.ndim == 2:
         frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])])
-        return table(frame.assign(target=y), "target", kind, notes)
+        return table(pd.concat([frame, target.rename("target")], axis=1), "target", kind, notes)
     if X.ndim in (3, 4):
         return images(X, target, kind, notes)
     raise UsageError(f"an array of shape {list(X.shape)} is neither a table [n, columns] nor images [n, height, width]")
+
+
+def _called(y: Any) -> str:
+    """What a column of targets is called."""
+    name = getattr(y, "name", None)
+    if is_frame(y) and not isinstance(y, pd.Series):
+        columns = [str(c) for c in as_pandas(y).columns]
+        name = columns[0] if len(columns) == 1 else None
+    return str(name).strip() if name not in (None, "") else "target"
+
+
+def _targets(y: Any) -> pd.Series | np.ndarray:
+    """Targets as a column; a table of one column is one."""
+    if is_frame(y):
+        y = as_pandas(y)
+        y = y.iloc[:, 0] if y.shape[1] == 1 else y.to_numpy()
+    if isinstance(y, pd.Series):
+        return y
+    values = plain(y)
+    if not isinstance(values, np.ndarray):
+        values = np.asarray(values) if not isinstance(values, list) else _column(values)
+    return values
+
+
+def _column(values: list) -> np.ndarray:
+    """A list as an array that keeps what is missing and what is text."""
+    made = np.asarray(values, dtype=object)
+    if made.ndim != 1:
+        return np.asarray(values)
+    numbers = all(isinstance(v, int | float | bool | np.number | np.bool_) for v in values)
+    return np.asarray(values) if numbers else made
 
 
 def images(X: np.ndarray, target: pd.Series, kind: str | None, notes: Notes) -> Read:
@@ -184,24 +232,25 @@ def table_for(
     """A table as a workload of some modalities reads it: as one, as a series a row, or as texts."""
     if "tabular" in modalities:
         return table(frame, target, kind, notes, rows)
-    frame = frame.rename(columns=str)
     if target is None:
-        raise UsageError(f"name the target column; there are {listed(list(frame.columns))}")
-    known_column(target, list(frame.columns))
-    others = frame.drop(columns=target)
+        raise UsageError(f"name the target column; there are {listed([str(c) for c in frame.columns])}")
+    known = plain_table(frame, target, notes, rows)
+    target = str(target).strip()
+    others = known.frame.drop(columns=target)
     columns = tuple(others.columns)
     numeric = [c for c in columns if pd.api.types.is_numeric_dtype(others[c])]
     if "series" in modalities and columns and len(numeric) == len(columns):
         notes(f"the {len(columns)} columns beside {target!r} are read as moments, the first the earliest")
-        made = series(others.to_numpy(np.float64), frame[target].reset_index(drop=True), kind, notes)
+        rows_of_numbers = np.stack([others[c].to_numpy(np.float64, na_value=np.nan) for c in columns], axis=1)
+        made = series(rows_of_numbers, known.frame[target], kind, notes)
     elif "text" in modalities and len(words := [c for c in columns if c not in numeric]) == 1:
         if numeric:
             notes(f"{listed(numeric)}: no texts, left out")
         columns = tuple(words)
-        made = texts(others[words[0]].tolist(), frame[target].reset_index(drop=True), kind, notes)
+        made = texts(others[words[0]].tolist(), known.frame[target], kind, notes)
     else:
         raise UsageError(f"a table with columns {listed(list(columns))} is not read here; {wants(modalities)}")
-    return replace(made, target=str(target), columns=columns, rows=len(frame) if rows is None else rows)
+    return replace(made, target=str(target), columns=columns, rows=known.rows)
 
 
 def wants(modalities: Sequence[str]) -> str:
@@ -210,7 +259,11 @@ def wants(modalities: Sequence[str]) -> str:
 
 
 def _made(modality: str, X, y: pd.Series, kind: str | None, notes: Notes) -> Read:
-    y, kind, keep = target_of(y, "target", kind, notes)
+    if y.dtype == object or not pd.api.types.is_numeric_dtype(y):
+        y, labels = plain_column(y, notes)
+    else:
+        labels = None
+    y, kind, keep = target_of(y, "target", kind, notes, labels)
     X = X[keep] if isinstance(X, np.ndarray) else [X[i] for i in np.flatnonzero(keep)]
     check_rows(y, kind, notes)
     return Read(Dataset("mine", "mine", "user", modality, kind, X, y.reset_index(drop=True)), rows=len(y))

@@ -3,19 +3,19 @@ what it is called is one line."""
 
 from __future__ import annotations
 
-import codecs
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from metabench.advise import delimited
+from metabench.advise.delimited import Keep, Layout, known_encoding, opened, suffix
 from metabench.advise.tables import Notes, sampled, short
 from metabench.errors import UsageError
 
-#: what is kept of the parts of a table, and how many rows they have
-Keep = Callable[[Iterable[pd.DataFrame]], tuple[pd.DataFrame, int]]
 #: rows that are read at a time
 CHUNK = 100_000
 #: images of a larger folder that are read on, an even random sample
@@ -23,33 +23,35 @@ IMAGES = 10_000
 #: side in pixels of images that are not all of one size, or larger than LARGEST
 SIDE, LARGEST = 32, 64
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+DELIMITED = (".csv", ".tsv", ".tab", ".txt", ".data")
+PARQUET, FEATHER, RECORDS = (".parquet", ".pq"), (".feather", ".arrow", ".ipc"), (".jsonl", ".ndjson", ".json")
 
 
-def frame(path: Path, encoding: str, keep: Keep = sampled) -> tuple[pd.DataFrame, int]:
-    """A table of delimited text or Parquet, by its ending: what is to ``keep`` of its rows, and how many there are."""
-    ending = path.suffix.lower()
-    if ending not in (".csv", ".tsv", ".tab", ".txt", ".data", ".parquet", ".pq"):
-        raise UsageError(f"{path}: a file is .csv, .tsv, .parquet, .npz, or .txt with lines label<TAB>text")
-    return parquet(path, keep) if ending in (".parquet", ".pq") else csv(path, encoding, keep)
+def frame(path: Path, encoding: str, keep: Keep = sampled) -> tuple[pd.DataFrame, int, Layout | None]:
+    """A table in a file, by its ending.
 
+    Args:
+        path: Delimited text or JSON lines, packed or not; Parquet; Feather.
+        encoding: Of text.
+        keep: Takes parts of the table and returns what is kept of their rows, and how many there were.
 
-def csv(path: Path, encoding: str, keep: Keep = sampled) -> tuple[pd.DataFrame, int]:
-    """:func:`frame` of delimited text."""
-    known_encoding(path, encoding)
-    encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
-    try:
-        with path.open(encoding=encoding, newline="") as text:
-            head = text.readline(1 << 20)
-        delimiter = max(",;\t|", key=lambda mark: (head.count(mark), mark == ","))
-        settings = dict(sep=delimiter, encoding=encoding, skipinitialspace=True, na_values=["?"], low_memory=False)
-        with pd.read_csv(path, chunksize=CHUNK, **settings) as chunks:
-            return keep(chunks)
-    except UnicodeError as error:
-        raise UsageError(
-            f"{path} is not {encoding.removesuffix('-sig')} text ({short(error)}); name its encoding, such as latin-1 or utf-16"
-        ) from None
-    except (ValueError, MemoryError) as error:  # pandas' parse errors are ValueErrors
-        raise UsageError(f"{path} cannot be read as a table: {short(error)}") from None
+    Returns:
+        What was kept, how many rows there are; of delimited text, whose cells are all text, its layout.
+
+    Raises:
+        UsageError: It is no table.
+    """
+    ending = suffix(path)
+    if ending in DELIMITED:
+        return delimited.csv(path, encoding, keep, CHUNK)
+    if ending in PARQUET + FEATHER:
+        return *(parquet if ending in PARQUET else feather)(path, keep), None
+    if ending in RECORDS:
+        return *records(path, encoding, keep), None
+    hint = "; save the sheet as CSV" if ending in (".xlsx", ".xls", ".ods") else ""
+    raise UsageError(
+        f"{path}: a file is .csv, .tsv, .parquet, .feather, .jsonl, .npz, or .txt with lines label<TAB>text{hint}"
+    )
 
 
 def parquet(path: Path, keep: Keep = sampled) -> tuple[pd.DataFrame, int]:
@@ -59,17 +61,65 @@ def parquet(path: Path, keep: Keep = sampled) -> tuple[pd.DataFrame, int]:
 
     try:
         with pq.ParquetFile(path) as file:
-            return keep(batch.to_pandas() for batch in file.iter_batches(CHUNK))
-    except (pa.ArrowException, ValueError) as error:
+            rows = max(1, min(CHUNK, delimited.CELLS // max(1, len(file.schema_arrow))))
+            return keep(_batch(batch) for batch in file.iter_batches(rows))
+    except (pa.ArrowException, ValueError, TypeError, OSError, KeyError) as error:
         raise UsageError(f"{path} cannot be read as Parquet: {short(error)}") from None
 
 
-def known_encoding(path: Path, encoding: str) -> None:
-    """Raises UsageError when there is no encoding of that name."""
+def feather(path: Path, keep: Keep = sampled) -> tuple[pd.DataFrame, int]:
+    """:func:`frame` of Feather (version 2), an Arrow file or stream."""
+    import pyarrow as pa
+
     try:
-        codecs.lookup(encoding)
-    except LookupError:
-        raise UsageError(f"{path}: {encoding!r} is no encoding; utf-8, latin-1 and utf-16 are some") from None
+        with pa.memory_map(str(path)) as source:
+            try:
+                file = pa.ipc.open_file(source)
+                return keep(_batch(file.get_batch(i)) for i in range(file.num_record_batches))
+            except pa.ArrowInvalid:
+                source.seek(0)
+                return keep(map(_batch, pa.ipc.open_stream(source)))
+    except (pa.ArrowException, ValueError, TypeError, OSError, KeyError) as error:
+        raise UsageError(f"{path} cannot be read as Feather: {short(error)}") from None
+
+
+def _batch(batch) -> pd.DataFrame:
+    """Rows of Arrow as pandas. What pandas cannot hold (a date of the year 9999 in nanoseconds) is left to the columns'
+    reader."""
+    return batch.to_pandas(ignore_metadata=True, timestamp_as_object=False, date_as_object=True)
+
+
+def records(path: Path, encoding: str, keep: Keep = sampled) -> tuple[pd.DataFrame, int]:
+    """:func:`frame` of JSON: a record a line, or a list of records."""
+    try:
+        with opened(path, encoding) as text:
+            first = text.read(1)
+            while first and first.isspace():
+                first = text.read(1)
+        with opened(path, encoding) as text:
+            if first == "[":
+                found = json.load(text)
+                return keep([pd.DataFrame.from_records(_mappings(path, enumerate(found, 1)))])
+            parsed = ((number, json.loads(line)) for number, line in enumerate(text, 1) if line.strip())
+            return keep(_parts(_mappings(path, parsed)))
+    except UnicodeError as error:
+        raise _no_text(path, encoding, error) from None
+    except UsageError:
+        raise
+    except (ValueError, RecursionError, EOFError) as error:
+        raise UsageError(f"{path} cannot be read as JSON records: {short(error)}") from None
+
+
+def _mappings(path: Path, numbered: Iterable[tuple[int, object]]) -> Iterator[dict]:
+    for number, record in numbered:
+        if not isinstance(record, dict):
+            raise UsageError(f"{path}, record {number}: a record is {{column: value, …}}")
+        yield record
+
+
+def _parts(rows: Iterator[dict]) -> Iterator[pd.DataFrame]:
+    while part := list(itertools.islice(rows, CHUNK)):
+        yield pd.DataFrame.from_records(part)
 
 
 def npz(path: Path, names: tuple[str, ...] = ("x", "y")) -> tuple[np.ndarray, ...]:
@@ -91,7 +141,7 @@ def text(path: Path, encoding: str, most: int) -> tuple[str, bool]:
     """The first characters of a file, at most so many, and whether there are more."""
     known_encoding(path, encoding)
     try:
-        with path.open(encoding=encoding) as file:
+        with opened(path, encoding, None) as file:
             return file.read(most), bool(file.read(1))
     except UnicodeError as error:
         raise _no_text(path, encoding, error) from None
@@ -105,7 +155,7 @@ def lines(path: Path, encoding: str, notes: Notes, line_is: str = "label<TAB>tex
     """What stands before and after the tab of each line; of more than ROWS lines of an even random sample, in their order."""
     known_encoding(path, encoding)
     try:
-        with path.open(encoding=encoding) as text:
+        with opened(path, encoding, None) as text:
             kept, rows = sampled(_parted(path, text, line_is))
     except UnicodeError as error:
         raise _no_text(path, encoding, error) from None
@@ -168,4 +218,4 @@ def square(picture):
     return picture.crop((left, top, left + side, top + side)).resize((SIDE, SIDE))
 
 
-__all__ = ["csv", "frame", "images", "lines", "npz", "parquet", "text"]
+__all__ = ["feather", "frame", "images", "lines", "npz", "parquet", "records", "text"]

@@ -5,17 +5,21 @@ training rows, stored as JSON and arrays, checked against the arrays that were t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from metabench.advise.tables import Read, seconds
+from metabench.advise.cells import Format, Reading
+from metabench.advise.frames import Column, as_pandas, is_frame, named, plain
+from metabench.advise.notes import listed
+from metabench.advise.tables import Read
 from metabench.errors import MetabenchError, UsageError
 from metabench.sources.base import Dataset
-from metabench.tasks import Task, preprocess, views
-from metabench.tasks.preprocess import Encoder
+from metabench.tasks import Arrays, preprocess, views
+from metabench.tasks.prepare import Parts
+from metabench.tasks.preprocess import Encoder, Numbers
 
 
 @dataclass(frozen=True)
@@ -32,21 +36,25 @@ class Inputs:
         return _TRANSFORMS[self.form](self.facts, self.arrays, data)
 
 
-def fit(workload, task: Task, found: Read, train: np.ndarray, rows: Any, seed: int) -> Inputs | None:
-    """The inputs of a workload's network on a data set, fitted on ``train`` (positions in ``rows``, the view's examples
-    that have a target); None for a view of which none are kept.
+def fit(workload, arrays: Arrays, found: Read, parts: Parts) -> Inputs | None:
+    """The inputs of a workload's network on a data set, fitted on its training rows; None for a view of which none are kept.
 
-    Raises MetabenchError when they are not those that ``task`` was trained on.
+    Raises MetabenchError when they are not those of ``arrays``, which the network was trained on.
     """
+    rows = parts.rows
     form = _form(workload.view, rows, found.dataset)
     if form is None:
         return None
-    facts, arrays = _FITS[form](rows, found.dataset, train)
+    target = None if parts.target is None or parts.labels else preprocess.standardise(parts.target, parts.train)
+    facts, values = _FITS[form](rows, found.dataset, parts.train, parts.target if target is None else target)
     facts |= {"channels": list(found.columns)} if form == "windows" else {}
-    made = Inputs(form, facts | {"moments": list(found.moments)}, arrays)
-    few = train[:256]
+    if form == "table":
+        facts |= {"given": list(found.given), "target": found.target, "missing": list(found.missing),
+                  "formats": {name: asdict(how) for name, how in found.formats.items()}}  # fmt: skip
+    made = Inputs(form, facts | {"moments": list(found.moments)}, values)
+    few = parts.valid[:256]  # training rows may be repeated there
     raw = rows.iloc[few] if isinstance(rows, pd.DataFrame) else [rows[i] for i in few]
-    if not np.array_equal(_examples(made, raw), task.arrays(seed).x_train[: len(few)]):
+    if not np.array_equal(_examples(made, raw), arrays.x_valid[: len(few)]):
         raise MetabenchError("the inputs of the kept network are not those that were trained on; please report this")
     return made
 
@@ -76,22 +84,66 @@ def _examples(made: Inputs, rows) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------------------------------- tables
-def _fit_table(rows: pd.DataFrame, data: Dataset, train: np.ndarray):
-    return preprocess.fitted(rows, data.categorical, train)[0].state()
+def _fit_table(rows: pd.DataFrame, data: Dataset, train: np.ndarray, target):
+    wanted = target if data.own else None
+    return preprocess.fitted(rows, data.categorical, train, wanted)[0].state()
 
 
 def _table(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray], data) -> np.ndarray:
-    if isinstance(data, np.ndarray) and data.ndim == 2:
-        data = pd.DataFrame(data, columns=[f"x{i}" for i in range(data.shape[1])])
-    if not isinstance(data, pd.DataFrame):
+    encoder = Encoder.from_state(facts, arrays)
+    frame = table_to_read(facts, data, [c.name for c in encoder.columns])
+    sheet = plain(frame, Reading(missing=tuple(facts.get("missing", ()))), settled(facts, encoder))
+    if absent := [c.name for c in encoder.columns if c.name in sheet.left_out]:
+        raise UsageError(f"column {absent[0]!r} cannot be read: {sheet.left_out[absent[0]]}")
+    return encoder.transform(sheet.frame)
+
+
+def settled(facts: Mapping[str, Any], encoder: Encoder) -> dict[str, Column]:
+    """What each column of a kept network's table holds, as training had it."""
+    formats = {name: Format(**form) for name, form in facts.get("formats", {}).items()}
+    out = {}
+    for column in encoder.columns:
+        kind = "moments" if column.name in facts["moments"] else "numbers" if isinstance(column, Numbers) else "names"
+        out[column.name] = Column(kind, formats.get(column.name, Format()))
+    return out
+
+
+def table_to_read(facts: Mapping[str, Any], data, wanted: list[str]) -> pd.DataFrame:
+    """Raw rows as a table with the columns that a network was trained on.
+
+    Args:
+        facts: Of the network's inputs; ``given`` are all columns that training was given.
+        data: A table of any library, or an array [n, columns] of all columns that training was given, or of those it kept.
+        wanted: The columns that are read.
+
+    Returns:
+        A table whose columns are called as in training.
+
+    Raises:
+        UsageError: It is no table, or a column is absent.
+    """
+    given = list(facts.get("given", wanted))
+    if is_frame(data):
+        frame = as_pandas(data)
+        names, _ = named(frame.columns)
+        if absent := [c for c in wanted if c not in names]:
+            if frame.shape[1] != len(given) or not all(c.isdigit() for c in names):
+                raise UsageError(f"the data has no column {absent[0]!r}, which the network was trained on")
+            names = given  # a table without names of its own: its columns are in order
+        return frame.set_axis(names, axis=1)
+    array = np.asarray(data) if isinstance(data, list | tuple) or hasattr(data, "__array__") else None
+    if array is None or array.ndim != 2:
         raise UsageError("this network reads tables: a DataFrame with the columns that it was trained on")
-    table = data.rename(columns=str)
-    moments = {c: seconds(pd.to_datetime(table[c])) for c in facts["moments"] if c in table}
-    return Encoder.from_state(facts, arrays).transform(table.assign(**moments))
+    for names in (given, wanted):
+        if array.shape[1] == len(names):
+            return pd.DataFrame(array.astype(object) if array.dtype.kind in "OUS" else array, columns=names)
+    raise UsageError(
+        f"rows of {array.shape[1]} cells; this network was trained on {len(given)} columns: {listed(given)}"
+    )
 
 
 # ---------------------------------------------------------------------------------------------- images
-def _fit_pixels(rows: np.ndarray, data: Dataset, train: np.ndarray):
+def _fit_pixels(rows: np.ndarray, data: Dataset, train: np.ndarray, target):
     facts, arrays = preprocess.fitted(views.shrunk(rows, views.FLAT_SIDE).mean(axis=3), (), train)[0].state()
     return facts | {"shape": list(rows.shape[1:])}, arrays
 
@@ -100,7 +152,7 @@ def _pixels(facts, arrays, data) -> np.ndarray:
     return Encoder.from_state(facts, arrays).transform(views.shrunk(_images(facts, data), views.FLAT_SIDE).mean(axis=3))
 
 
-def _fit_image(rows: np.ndarray, data: Dataset, train: np.ndarray):
+def _fit_image(rows: np.ndarray, data: Dataset, train: np.ndarray, target):
     seen = views.shrunk(rows, views.SIDE).astype(np.float64)[train]
     scale = {"mean": seen.mean((0, 1, 2)).tolist(), "std": np.maximum(seen.std((0, 1, 2)), 1e-6).tolist()}
     return scale | {"shape": list(rows.shape[1:])}, {}
@@ -120,7 +172,7 @@ def _images(facts, data) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------------------------------- texts
-def _fit_words(rows: list[list[str]], data: Dataset, train: np.ndarray):
+def _fit_words(rows: list[list[str]], data: Dataset, train: np.ndarray, target):
     codes, _ = views.vocabulary(rows, train, views.VOCABULARY)
     return {"codes": codes, "length": max(map(len, rows)), "unit": data.unit}, {}
 
@@ -140,7 +192,7 @@ def _coded(facts, rows) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------------------------------- series
-def _fit_series(rows: list[np.ndarray], data: Dataset, train: np.ndarray):
+def _fit_series(rows: list[np.ndarray], data: Dataset, train: np.ndarray, target):
     known = np.concatenate([rows[i] for i in train])
     mean, std = np.nanmean(known, axis=0), np.maximum(np.nanstd(known, axis=0), 1e-6)
     factor = -(-max(series.shape[1] for series in data.X) // views.SERIES)
@@ -168,7 +220,7 @@ def _placed(facts, rows) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------------------------------- a series to be forecast
-def _fit_windows(rows: np.ndarray, data: Dataset, train: np.ndarray):
+def _fit_windows(rows: np.ndarray, data: Dataset, train: np.ndarray, target):
     known = rows[train]
     mean, std = known.mean((0, 1)), np.maximum(known.std((0, 1)), 1e-6)
     return {"mean": mean.tolist(), "std": std.tolist(), "dtype": str(mean.dtype)}, {}
@@ -176,10 +228,11 @@ def _fit_windows(rows: np.ndarray, data: Dataset, train: np.ndarray):
 
 def _windows(facts, arrays, data) -> np.ndarray:
     names = facts["channels"]
-    if isinstance(data, pd.DataFrame):
-        if absent := [c for c in names if c not in data.rename(columns=str)]:
+    if is_frame(data):
+        data = plain(as_pandas(data), Reading()).frame
+        if absent := [c for c in names if c not in data]:
             raise UsageError(f"the data has no column {absent[0]!r}, which the network was trained on")
-        data = data.rename(columns=str)[names]
+        data = data[names].astype(np.float64)
     try:
         x = np.asarray(data, dtype=np.float32).reshape(len(data), -1)
     except (TypeError, ValueError):
@@ -196,7 +249,7 @@ def _standard(facts, x: np.ndarray) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------------------------------- a text to be gone on with
-def _fit_letters(rows: np.ndarray, data: Dataset, train: np.ndarray):
+def _fit_letters(rows: np.ndarray, data: Dataset, train: np.ndarray, target):
     return {"codes": views.vocabulary(rows, train, 128, reserved=1)[0]}, {}
 
 
@@ -212,7 +265,7 @@ def _letters(facts, arrays, data) -> np.ndarray:
 
 
 # ---------------------------------------------------------------------------------------------- pairs
-def _fit_pairs(rows, data: Dataset, train: np.ndarray):
+def _fit_pairs(rows, data: Dataset, train: np.ndarray, target):
     sources, targets = (views.vocabulary([pair[side] for pair in rows], train, 256)[0] for side in range(2))
     # symbols of several characters are words
     words = [any(len(symbol) > 1 for pair in rows for symbol in pair[side]) for side in range(2)]

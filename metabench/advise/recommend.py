@@ -4,6 +4,7 @@ are like it."""
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,32 +79,52 @@ class Recommendation:
 
 def recommend(
     data: Any, target: Any = None, *, workload: str = "mlp", k: int = 5, model: str | Pretrained | None = None,
-    kind: str | None = None, encoding: str = "utf-8",
+    kind: str | None = None, encoding: str = "utf-8", decimal: str | None = None, missing: Sequence[str] = (),
 ) -> Recommendation:  # fmt: skip
     """The k configurations to train on a person's data; nothing is trained.
 
-    ``data`` and ``target`` are what :func:`metabench.advise.data.read` takes, or ``data`` is a :class:`metabench.tasks.Task`,
-    which names its workload. ``model`` is a fitted meta-model, its name or
-    its folder (default: the newest that ships for the workload). Raises UsageError, in one line, when the data is no
-    task of the workload or no meta-model is there for it.
+    Their order is the same for all data: they are the meta-model's portfolio. What depends on the data is what they are
+    expected to score.
+
+    Args:
+        data: What :func:`metabench.advise.data.read` takes, or a :class:`metabench.tasks.Task`, which names its workload.
+        target: The target column, or the targets.
+        workload: What is to be trained.
+        k: How many configurations.
+        model: A fitted meta-model, its name or its folder; None for the newest that ships for the workload.
+        kind: classification or regression; None to find out.
+        encoding: Of a file of text.
+        decimal: "." or ","; None to find out.
+        missing: Words that are missing wherever they stand.
+
+    Returns:
+        The configurations, what they promise, known tasks that are similar, what was done to the data.
+
+    Raises:
+        UsageError: The data is no task of the workload, or no meta-model is there for it; one line says why.
     """
-    fitted, task, found = understood(data, target, workload, model, kind, encoding)
+    fitted, task, found = understood(data, target, workload, model, kind, encoding, decimal, missing)
     configs = fitted.top_configs(task, k)
     path = Path(data) if isinstance(data, str | Path) else None
-    notes = () if found is None else found.notes
-    return Recommendation(task, fitted, configs, tuple(fitted.nearest(task)), notes, found, path)
+    return Recommendation(task, fitted, configs, tuple(fitted.nearest(task)), all_notes(task, found), found, path)
+
+
+def all_notes(task: Task, found: Read | None) -> tuple[str, ...]:
+    """What was done to a person's data, in reading it and on its way to the network."""
+    return () if found is None else (*found.notes, *task.notes)
 
 
 def understood(
-    data: Any, target: Any, workload: str, model: str | Pretrained | None, kind: str | None, encoding: str
-) -> tuple[Pretrained, Task, Read | None]:
+    data: Any, target: Any, workload: str, model: str | Pretrained | None, kind: str | None, encoding: str,
+    decimal: str | None = None, missing: Sequence[str] = (),
+) -> tuple[Pretrained, Task, Read | None]:  # fmt: skip
     """The meta-model, the task, and the data that it is made of (None where ``data`` is a task)."""
     if isinstance(data, Task):
         if target is not None or kind is not None:
             raise UsageError(f"{data.task_id} is a task: it has its target")
         return opened(model, data.workload), data, None
     fitted = opened(model, workload)
-    found = read(data, target, workload, kind=kind, encoding=encoding)
+    found = read(data, target, workload, kind=kind, encoding=encoding, decimal=decimal, missing=missing)
     return fitted, task_of(found, workload), found
 
 

@@ -31,6 +31,7 @@ def page(tuning: Tuning) -> str:
         classes=classes(tuning.task), use=use(tuning.task),
         number=tuning.trials.index(best) + 1, trials=tuning.trials, others=tuning.others, kept=tuning.kept,
         comparison=tuning.comparison(), notes=tuning.notes, model=tuning.model.record, progress=progress_chart(tuning),
+        wall=tuning.wall, engine=tuning.engine, learned=tuning.learned, guess=tuning.guess, refitted=tuning.refitted,
         curves=curves_chart(tuning), config=tuning.counting(best), columns=list(tuning.model.space.for_task(tuning.task.kind)),
     )  # fmt: skip
 

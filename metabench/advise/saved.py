@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,19 @@ import numpy as np
 import pandas as pd
 
 from metabench import registry
+from metabench.advise.frames import as_pandas, is_frame
 from metabench.advise.inputs import Inputs, fit
 from metabench.advise.tables import Read
 from metabench.errors import MetabenchError, UsageError
 from metabench.metamodels.parts.common import write_bytes
 from metabench.plain import plain
 from metabench.tasks import Arrays, Task
-from metabench.tasks.prepare import training_part
+from metabench.tasks.prepare import Parts, training_part
+from metabench.tasks.prepare import whole as prepare_whole
+from metabench.training import choose, plain_loop, resident
+
+#: called with (epochs done, epochs)
+Progress = Callable[[int, int], None]
 
 #: format of model.json; another one is refused
 FORMAT = 1
@@ -28,49 +35,78 @@ BLOCK = 4096
 _MORE = ("system", "shots", "source_classes")
 
 
-def write(folder: Path, task: Task, found: Read | None, config: dict[str, Any], seed: int) -> dict[str, float]:
-    """Train a configuration by the plain torch loop, as the engine trained it, and write the network with what it needs to
-    predict from raw rows; ``model.json`` comes last. Returns its validation and test score. ``found`` is None for a task
-    that is not a person's data: then the network alone is kept."""
+def write(
+    folder: Path, task: Task, found: Read | None, config: dict[str, Any], seed: int, *, device: str = "cpu",
+    backend: str = "auto", whole: bool = False, progress: Progress | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Train a configuration and write the network with what it needs to predict from raw rows; ``model.json`` comes last.
+
+    Args:
+        folder: Where to write.
+        task: What it is trained on.
+        found: The data that the task is made of; None for a task that is not a person's data: the network alone is kept.
+        config: A configuration of the workload.
+        seed: Of weights, order and split.
+        device: Where trials were trained.
+        backend: What trained them; its weights are kept where it hands them over.
+        whole: Train on all rows, validation and test rows too. No score is measured.
+        progress: Called with (epochs done, epochs) where the plain loop trains.
+
+    Returns:
+        Its validation and test score; none of a network of all rows.
+
+    Raises:
+        MetabenchError: It diverged.
+    """
     from safetensors.numpy import save
 
     workload = registry.create("workloads", task.workload)
-    net, scores = _trained(workload, task, config, seed)
-    arrays = {f"net.{name}": value.detach().cpu().numpy() for name, value in net.state_dict().items()}
-    inputs, output = (None, _NUMBERS) if found is None else _around(workload, task, found, seed)
+    arrays, parts = task.arrays(seed), None
+    if whole:
+        arrays, parts = prepare_whole(found.dataset, workload, task.metric)
+    elif found is not None:
+        parts = training_part(found.dataset, workload, seed % task.n_splits)
+    net, scores, engine = trained(workload, arrays, config, seed, max(task.checkpoints), device, backend, progress)
+    tensors = {f"net.{name}": value.detach().cpu().numpy() for name, value in net.state_dict().items()}
+    inputs, output = (None, _NUMBERS) if found is None else _around(workload, task, found, parts, arrays)
     if inputs is not None:
-        arrays |= {f"inputs.{name}": value for name, value in inputs.arrays.items()}
-    sizes = task.arrays(seed)
+        tensors |= {f"inputs.{name}": value for name, value in inputs.arrays.items()}
+    if output["labels"] and task.metric == "balanced_accuracy" and task.kind == "classification":
+        output |= {"shares": _shares(parts.target[parts.train]), "trained_shares": _shares(arrays.y_train)}
     description = {
         "format": FORMAT, "workload": task.workload, "config": config, "seed": seed, "kind": task.kind,
-        "metric": task.metric, "scores": scores, "target": None if found is None else found.target,
+        "metric": task.metric, "scores": {} if whole else scores, "target": None if found is None else found.target,
         "inputs": None if inputs is None else {"form": inputs.form, "facts": inputs.facts}, "output": output,
-        "shape": list(sizes.shape), "n_outputs": sizes.n_outputs, "n_classes": sizes.n_classes,
-        "vocabulary": sizes.vocabulary, "epochs": max(task.checkpoints),
-        **{name: getattr(sizes, name) for name in _MORE},
+        "shape": list(arrays.shape), "n_outputs": arrays.n_outputs, "n_classes": arrays.n_classes,
+        "vocabulary": arrays.vocabulary, "epochs": max(task.checkpoints), "engine": engine, "rows": len(arrays.x_train),
+        **{name: getattr(arrays, name) for name in _MORE},
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FACTS).unlink(missing_ok=True)  # an older one must not stand beside new weights
-    write_bytes(folder / WEIGHTS, save({name: np.ascontiguousarray(value) for name, value in arrays.items()}))
+    write_bytes(folder / WEIGHTS, save({name: np.ascontiguousarray(value) for name, value in tensors.items()}))
     write_bytes(folder / FACTS, json.dumps(description, indent=1, allow_nan=False).encode())
-    return scores
+    return description["scores"]
+
+
+def _shares(y: np.ndarray) -> list[float]:
+    counts = np.bincount(y)
+    return (counts / counts.sum()).tolist()
 
 
 #: outputs that are numbers as they stand
 _NUMBERS: dict[str, Any] = {"labels": None, "mean": 0.0, "std": 1.0}
 
 
-def _around(workload, task: Task, found: Read, seed: int) -> tuple[Inputs | None, dict[str, Any]]:
+def _around(workload, task: Task, found: Read, parts: Parts, arrays: Arrays) -> tuple[Inputs | None, dict[str, Any]]:
     """What makes a network's inputs of raw rows, and what its outputs mean."""
-    rows, target, labels, train = training_part(found.dataset, workload, seed % task.n_splits)
-    inputs = fit(workload, task, found, train, rows, seed)
+    inputs = fit(workload, arrays, found, parts)
     if inputs is not None and inputs.form == "windows":
         return inputs, {"labels": None, "mean": inputs.facts["mean"][0], "std": inputs.facts["std"][0]}
     if inputs is not None and inputs.form in ("letters", "pairs"):
         return inputs, _NUMBERS | {"labels": _symbols(inputs, task.n_classes)}
-    y = None if labels or target is None else target[train]
+    y = None if parts.labels or parts.target is None else parts.target[parts.train]
     units = {} if y is None else {"mean": float(y.mean()), "std": float(y.std() or 1.0)}
-    return inputs, _NUMBERS | {"labels": plain(list(labels)) or None} | units
+    return inputs, _NUMBERS | {"labels": plain(list(parts.labels)) or None} | units
 
 
 def _symbols(inputs: Inputs, size: int) -> list[str]:
@@ -80,21 +116,44 @@ def _symbols(inputs: Inputs, size: int) -> list[str]:
     return [names.get(code, "") for code in range(size)]
 
 
-def _trained(workload, task: Task, config: dict[str, Any], seed: int):
+def trained(
+    workload, arrays: Arrays, config: dict[str, Any], seed: int, epochs: int, device: str = "cpu", backend: str = "auto",
+    progress: Progress | None = None,
+):  # fmt: skip
+    """A configuration's network, trained, in evaluation mode; its scores; and what trained it.
+
+    Where the compiled kernel trains the workload it hands its weights over, so that scores are those of the trial. Else the
+    plain torch loop trains it again: the same numbers in another order of sums.
+
+    Raises MetabenchError when it diverged.
+    """
+    full = workload.space.validate(config)
+    if device == "cpu" and choose(workload, device, backend) == "resident" and workload.name in resident.KEEPS:
+        weights: list[np.ndarray | None] = []
+        curves = resident.run(workload, arrays, workload.space.table([full]), [seed], (epochs,), weights=weights)
+        if weights[0] is None:
+            raise MetabenchError(f"the best trial {curves.status[0]} when it was trained again; tune with another seed")
+        net = workload.build(arrays, full, seed).float()
+        net.take(weights[0])
+        scores = {"valid": float(curves.valid_score[0, -1]), "test": float(curves.test_score[0, -1])}
+        return net.eval(), scores, "resident"
+    return *_by_plain_loop(workload, arrays, full, seed, epochs, progress), "plain loop"
+
+
+def _by_plain_loop(workload, arrays: Arrays, full: dict[str, Any], seed: int, epochs: int, progress: Progress | None):
     import torch
 
-    from metabench.training import plain_loop
     from metabench.training.data import Data
 
-    arrays = task.arrays(seed)
-    full = workload.space.validate(config)
     with plain_loop():
-        alone = workload.alone(arrays, full, seed, Data.of(arrays, "cpu", torch.float32), max(task.checkpoints))
-        for epoch in range(max(task.checkpoints)):
+        alone = workload.alone(arrays, full, seed, Data.of(arrays, "cpu", torch.float32), epochs)
+        for epoch in range(epochs):
             if not alone.epoch(epoch):
                 raise MetabenchError(
                     "the best trial diverged when it was trained again by the plain loop; tune with another seed"
                 )
+            if progress is not None:
+                progress(epoch + 1, epochs)
         found = alone.evaluate()
     return alone.net.eval(), {part: float(found[part][1]) for part in ("valid", "test")}
 
@@ -114,7 +173,8 @@ class Network:
 
     @property
     def scores(self) -> dict[str, float]:
-        """Its own validation and test score, in ``description["metric"]``."""
+        """Its own validation and test score, in ``description["metric"]``; empty of a network of all rows, which nothing
+        can measure."""
         return dict(self.description["scores"])
 
     @property
@@ -125,13 +185,16 @@ class Network:
     def predict(self, data: Any) -> pd.Series:
         """Classes (as they were called) or numbers (in the target's unit) for raw rows, indexed as these are.
 
-        Rows are what was trained on: a DataFrame (or the array [n, columns]), images [n, height, width(, colours)], a
+        Rows are what was trained on: a table of any library (or the array [n, columns] of all columns that training was
+        given, in their order), images [n, height, width(, colours)], a
         list of texts, series. A table has the columns that were trained on (others are ignored, the target too); a name
         that training did not see counts as "other", what is missing or no number is filled with the training rows'
-        median. Of one series ([T], [T, channels] or a DataFrame) its next moments, indexed by how far ahead; of texts the next
+        median. Where classes are rare (the metric is balanced accuracy) the class is chosen as if all were equally common:
+        one is predicted where its probability is above its share. Of one series ([T], [T, channels] or a DataFrame) its next moments, indexed by how far ahead; of texts the next
         character; of sources their targets. Raises UsageError when a column is absent or the network does not read such
         rows.
         """
+        data = as_pandas(data) if is_frame(data) else data
         index = data.index if isinstance(data, pd.DataFrame) else None
         form, unit, name = (
             None if self.inputs is None else self.inputs.form,
@@ -148,14 +211,25 @@ class Network:
                 "this network gives its inputs back: call outputs, or .net on inputs.transform of raw rows"
             )
         if self.labels is not None:
-            odds = self.probabilities(data)
+            odds = self._odds(data)
             chosen = odds.to_numpy().argmax(axis=1)
             return pd.Series([odds.columns[i] for i in chosen], index=odds.index, name=name)
         return pd.Series(self.outputs(data)[:, 0] * unit["std"] + unit["mean"], index=index, name=name)
 
     def probabilities(self, data: Any) -> pd.DataFrame:
-        """Probability of each class (of a text: each character that may come next) for raw rows, a softmax of the outputs.
+        """Probability of each class (of a text: each character that may come next) for raw rows: a softmax of the outputs,
+        and where rare classes were repeated in training, set right by their true shares.
         Raises UsageError for a regression."""
+        odds = self._odds(data)
+        if "shares" not in self.description["output"]:
+            return odds
+        true, seen = (np.array(self.description["output"][name]) for name in ("shares", "trained_shares"))
+        odds = odds * (true / seen)
+        return odds.div(odds.sum(axis=1), axis=0)
+
+    def _odds(self, data: Any) -> pd.DataFrame:
+        """A softmax of the outputs."""
+        data = as_pandas(data) if is_frame(data) else data
         if self.labels is None or self.inputs is None or self.inputs.form == "pairs":
             raise UsageError(f"a {self.description['kind']} has no classes here; call predict")
         outputs = self.outputs(data)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from metabench import direction
-from metabench.advise.data import Read
+from metabench.advise import keeping
 from metabench.advise.proposals import FIRST, propose
-from metabench.advise.recommend import configurations, facts, understood
+from metabench.advise.recommend import all_notes, configurations, facts, understood
 from metabench.errors import MetabenchError, UsageError
 from metabench.metamodels.parts.common import write_bytes
 from metabench.plain import plain
@@ -26,10 +27,11 @@ from metabench.pretrained import Pretrained
 from metabench.registry import create
 from metabench.search.continuous import Trials
 from metabench.tasks import Task
+from metabench.tasks.metrics import chance
 
 #: format of trials.json; another one is refused
 FORMAT = 1
-TRIALS, REPORT, MODEL = "trials.json", "report.html", "model"
+TRIALS = "trials.json"
 #: where a trial came from: what the meta-model chose, random search, the workload's default
 TUNED, RANDOM, DEFAULT = "tuned", "random", "default"
 
@@ -69,14 +71,31 @@ class Tuning:
     #: trials of random search and the default's, when they were asked for
     others: tuple[Trial, ...]
     notes: tuple[str, ...]
-    #: scores of the network that was kept: trained again by the plain torch loop, with the same seed
+    #: scores of the network that was kept
     kept: dict[str, float] | None = None
     out: Path | None = None
+    #: what trained the kept network: the engine that trained the trials (its scores are the trial's) or the plain loop
+    engine: str = ""
+    #: whether a network of all rows lies beside it
+    refitted: bool = False
+    #: seconds that went by in this call, by what they were spent on
+    wall: Mapping[str, float] = field(default_factory=dict)
+    #: the validation score of the best constant guess
+    guess: float = float("nan")
 
     @property
     def best(self) -> Trial:
         """The tuned trial with the best validation score."""
         return best_of(self.trials, self.task)
+
+    @property
+    def learned(self) -> bool:
+        """Whether the best trial beats a constant guess on the validation rows."""
+        return not self.sign * self.best.score <= self.sign * self.guess + 1e-9
+
+    @property
+    def sign(self) -> float:
+        return direction.sign(self.task.direction)
 
     def counting(self, trial: Trial) -> dict[str, Any]:
         """The hyperparameters of a trial that count on the task."""
@@ -90,9 +109,9 @@ class Tuning:
         random = tuple(t for t in self.others if t.arm == RANDOM)
         if not random:
             return None
-        sign = 1.0 if self.task.direction == "max" else -1.0
+        sign = self.sign
         out: dict[str, Any] = {"trials": len(random)}
-        for name, arm in ((TUNED, self.trials), (RANDOM, random)):
+        for name, arm in ((TUNED, self.trials[: len(random)]), (RANDOM, random)):
             best = best_of(arm, self.task)
             out[name] = {"valid": best.score, "test": best.test_score, "seconds": sum(t.seconds for t in arm)}
         out["gain"] = {k: sign * (out[TUNED][k] - out[RANDOM][k]) for k in ("valid", "test")}
@@ -108,7 +127,8 @@ class Tuning:
         }  # fmt: skip
         return {
             "task": facts(self.task), "notes": list(self.notes), "model": self.model.name, "best": chosen,
-            "kept": self.kept, "comparison": self.comparison(),
+            "kept": self.kept, "kept_by": self.engine, "refitted": self.refitted, "wall_seconds": dict(self.wall),
+            "constant_guess": self.guess, "beats_constant_guess": self.learned, "comparison": self.comparison(),
             "trials": [trial_to_json(t) for t in (*self.trials, *self.others)],
             "out": None if self.out is None else str(self.out),
         }  # fmt: skip
@@ -127,32 +147,66 @@ def best_of(trials: tuple[Trial, ...], task: Task) -> Trial:
 
 def tune(
     data: Any, target: Any = None, *, trials: int = 10, workload: str = "mlp", model: str | Pretrained | None = None,
-    compare: bool = False, out: str | Path | None = None, kind: str | None = None, encoding: str = "utf-8", seed: int = 0,
-    device: str = "cpu", backend: str = "auto", progress: Callable[[Trial, int, int], None] | None = None,
+    compare: bool = False, refit: bool = False, out: str | Path | None = None, kind: str | None = None,
+    encoding: str = "utf-8", decimal: str | None = None, missing: Sequence[str] = (), seed: int = 0, device: str = "cpu",
+    backend: str = "auto", progress: Callable[[Trial, int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Tuning:  # fmt: skip
     """Train on a person's data with the hyperparameters that a meta-model chooses, and keep the best network.
 
     The first FIRST trials are a portfolio and are trained together; each later one learns from all before it. Every
     trial trains on 60 % of the rows and is chosen by another 20 %; the test score is of the last 20 %, which choose nothing.
-    With ``compare`` as many random configurations and the workload's default are trained, too.
 
-    ``out`` is a folder for ``model/`` (:func:`metabench.load_model` opens it), ``report.html`` and ``trials.json``; a call
-    with the same data and settings goes on where an earlier one stopped. ``progress(trial, made, of)`` is called after each
-    training. ``data`` and ``target`` are those of :func:`metabench.recommend`.
+    Args:
+        data: As of :func:`metabench.recommend`.
+        target: As of :func:`metabench.recommend`.
+        trials: Networks to train. A folder that holds more of the same tuning already keeps them all.
+        workload: What to train.
+        model: Fitted meta-model, its name or its folder; None for the newest that ships for the workload.
+        compare: Also train as many random configurations, and the workload's default.
+        refit: Also train the best configuration on all rows and write it to ``refit/``; nothing measures its score.
+        out: A folder for ``model/`` (:func:`metabench.load_model` opens it), ``report.html`` and ``trials.json``; a call
+            with the same data and settings goes on where an earlier one stopped.
+        kind: classification or regression; None to find out.
+        encoding: Of a file of text.
+        decimal: "." or ","; None to find out.
+        missing: Words that are missing wherever they stand.
+        seed: Of weights, order and, under 2,000 rows, the split.
+        device: cpu or cuda.
+        backend: What trains; auto for the fastest there is.
+        progress: Called with (trial, made, of) after each training.
+        say: Called with a line for everything that is done to the data, before the first training, and for what happens
+            after the last.
 
-    Raises UsageError, in one line, when the data is no task or the folder holds another tuning, MetabenchError when every
-    training diverged.
+    Returns:
+        All trials, the network that was kept, the folder.
+
+    Raises:
+        UsageError: The data is no task, or the folder holds another tuning; one line says why.
+        MetabenchError: Every training diverged.
     """
     if trials < 1:
         raise UsageError(f"{trials} trials are none; at least 1 is needed")
-    fitted, task, found = understood(data, target, workload, model, kind, encoding)
+    if refit and (out is None or isinstance(data, Task)):
+        raise UsageError("to refit, give a person's own data and a folder (out) for the network")
+    say, clock = say or (lambda line: None), _Clock()
+    fitted, task, found = understood(data, target, workload, model, kind, encoding, decimal, missing)
+    notes = all_notes(task, found)
+    for note in notes:
+        say(note)
     folder = None if out is None else Path(out)
     key = _key(task, fitted, seed, device, backend)
     made = {} if folder is None else _stored(folder, key)
+    stored = len(made.get(TUNED, []))
+    if stored > trials:
+        say(f"{folder} holds {stored} trials of this tuning already: none is trained, all of them count")
+        trials = stored
     train = _Trainer(task, fitted, seed, device, backend)
     wanted = trials + (trials + 1) * compare
+    clock.spent("reading")
 
     def keep(arm: str, fresh: list[Trial]) -> None:
+        clock.spent("training")
         made[arm] = [*made.get(arm, []), *fresh]
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -168,7 +222,9 @@ def tune(
         past = Trials(
             fitted.space.table([t.config for t in made.get(TUNED, [])]), [t.score for t in made.get(TUNED, [])]
         )
-        keep(TUNED, train(TUNED, configurations(fitted, propose(fitted, task, past, together, seed=seed))))
+        configs = configurations(fitted, propose(fitted, task, past, together, seed=seed))
+        clock.spent("choosing")
+        keep(TUNED, train(TUNED, configs))
     if compare:
         if (done := len(made.get(RANDOM, []))) < trials:
             drawn = configurations(fitted, fitted.space.sample(trials, _random_seed(seed), method="random"))
@@ -176,22 +232,36 @@ def tune(
         if not made.get(DEFAULT):
             keep(DEFAULT, train(DEFAULT, [fitted.space.default()]))
     others = (*made.get(RANDOM, [])[:trials], *made.get(DEFAULT, [])) if compare else ()
-    notes = () if found is None else found.notes
-    result = Tuning(task, fitted, tuple(made[TUNED][:trials]), tuple(others), notes, None, folder)
-    best = result.best
+    arrays = task.arrays(seed)
+    guess = float("nan") if task.kind == "episodes" else chance(task.metric, arrays.y_train, arrays.y_valid)
+    result = Tuning(
+        task, fitted, tuple(made[TUNED]), tuple(others), notes, None, folder, wall=clock.seconds, guess=guess
+    )
+    if not result.learned:
+        say(f"nothing learned: no trial beats a constant guess ({guess:.4f} on the validation rows)")
     if folder is None:
+        _ = result.best  # raises when all diverged
         return result
-    return _kept(result, best, found, folder, seed)
-
-
-def _kept(result: Tuning, best: Trial, found: Read | None, folder: Path, seed: int) -> Tuning:
-    """The best network trained again and written, and the report."""
-    from metabench.advise import report, saved
-
-    kept = saved.write(folder / MODEL, result.task, found, best.config, seed)
-    result = replace(result, kept=kept)
-    write_bytes(folder / REPORT, report.page(result).encode())
+    result = keeping.kept(result, found, seed, device, backend, key, say)
+    if refit:
+        result = keeping.refitted(result, found, seed, device, backend, say)
+    clock.spent("keeping")
+    keeping.reported(result)
     return result
+
+
+class _Clock:
+    """Seconds that went by, by what they were spent on."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self.last = time.perf_counter()
+
+    def spent(self, what: str) -> None:
+        """Everything since the last call."""
+        now = time.perf_counter()
+        self.seconds[what] = self.seconds.get(what, 0.0) + now - self.last
+        self.last = now
 
 
 class _Trainer:

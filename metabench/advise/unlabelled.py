@@ -12,20 +12,10 @@ import pandas as pd
 
 from metabench.advise import files
 from metabench.advise.arrays import LARGEST
-from metabench.advise.tables import (
-    FEW,
-    FEWEST,
-    NUMERIC,
-    ROWS,
-    Notes,
-    Read,
-    check_count,
-    chosen,
-    known_column,
-    latest,
-    listed,
-    table_alone,
-)  # fmt: skip
+from metabench.advise.delimited import suffix
+from metabench.advise.notes import Notes, listed
+from metabench.advise.tables import NUMERIC, ROWS, Read, chosen, known_column, latest, plain_table, table_alone
+from metabench.advise.targets import FEW, FEWEST, check_count
 from metabench.errors import UsageError
 from metabench.sources.base import Dataset
 from metabench.tasks.views import CONTEXT, HORIZON, LAG, SOURCE, TARGET
@@ -42,8 +32,9 @@ def given_back(data: Any, target, encoding: str, notes: Notes) -> Read:
     if isinstance(data, Path):
         if data.is_dir():
             return _images(files.images(data, notes, labelled=False)[0], kind, notes)
-        if data.suffix.lower() != ".npz":
-            data, rows = files.frame(data, encoding)
+        if suffix(data) != ".npz":
+            data, rows, layout = files.frame(data, encoding)
+            notes.laid_out(layout)
             if rows > len(data):
                 notes(f"{rows:,} rows: an even random sample of {len(data):,} of them is read")
         else:
@@ -55,7 +46,9 @@ def given_back(data: Any, target, encoding: str, notes: Notes) -> Read:
     if isinstance(data, list):
         raise UsageError("rows of several shapes; rows of a table are of one length, images of one size")
     x = np.asarray(data)
-    if x.dtype.kind not in "fiub":
+    if x.dtype.kind in "OUS" and x.ndim == 2:
+        x = x.astype(object)
+    elif x.dtype.kind not in "fiub":
         raise UsageError(f"an array of {x.dtype} has no numbers; give a DataFrame where columns are names")
     if x.ndim == 2:
         return table_alone(pd.DataFrame(x, columns=[f"x{i}" for i in range(x.shape[1])]), None, kind, notes)
@@ -82,9 +75,12 @@ def series(data: Any, target, encoding: str, notes: Notes) -> Read:
     if isinstance(data, Path):
         if data.is_dir():
             raise UsageError(f"{data} is a folder; a series is a table in time order, or .npz with x")
-        data, rows = (
-            (files.npz(data, ("x",))[0], None) if data.suffix.lower() == ".npz" else files.frame(data, encoding, latest)
-        )
+        layout = None
+        if suffix(data) == ".npz":
+            data = files.npz(data, ("x",))[0]
+        else:
+            data, rows, layout = files.frame(data, encoding, latest)
+        notes.laid_out(layout)
         if rows is not None and rows > len(data):
             notes(f"{rows:,} moments: the last {len(data):,} of them are read")
     if isinstance(data, pd.Series):
@@ -101,7 +97,8 @@ def series(data: Any, target, encoding: str, notes: Notes) -> Read:
     if len(data) > ROWS:
         notes(f"{len(data):,} moments: the last {ROWS:,} of them are read")
         data = data.iloc[-ROWS:]
-    values, order = _channels(data.rename(columns=str), target, notes)
+    known = plain_table(data, target, notes)
+    values, order = _channels(known.frame, None if target is None else str(target).strip(), notes)
     needed = LAG + HORIZON * FEWEST
     if len(values) < needed:
         raise UsageError(
@@ -118,10 +115,6 @@ def _channels(frame: pd.DataFrame, target, notes: Notes) -> tuple[pd.DataFrame, 
     """The columns of numbers, the forecast one first, without gaps, in order of time; and the column of that order, if the
     rows did not stand in it."""
     columns, ordered = list(frame.columns), ""
-    if not len(frame):
-        raise UsageError("there are no rows")
-    if twice := sorted({c for c in columns if columns.count(c) > 1}):
-        raise UsageError(f"two columns are called {twice[0]!r}")
     numbers = {c: found for c in columns if (found := _numbers(frame[c])) is not None}
     others = [c for c in columns if c not in numbers]
     for column in list(others):

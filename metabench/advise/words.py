@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from metabench.advise.recommend import Recommendation
     from metabench.advise.tune import Trial, Tuning
+    from metabench.pretrained.record import Record
     from metabench.tasks import Task
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -16,12 +17,10 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 def recommended(found: Recommendation) -> Iterator[str]:
     """What to train with, a column per configuration, and the known tasks that are like this one."""
-    from metabench.pretrained.record import ONE_BY_ONE
-
     record = found.model.record
     yield of_task(found.task)
     yield f"{record.name}: {record.method}, learned from {record.runs:,} runs on {record.tasks} tasks of table {record.table}"
-    if record.tasks <= ONE_BY_ONE and "random_5" in record.measured:
+    if _few(record):
         left, drawn = (f"{record.measured[name]:.2f}" for name in ("regret_5", "random_5"))
         yield f"so few say little: learned from the others, its first 5 left a regret of {left} on each, 5 random ones {drawn}"
     yield ""
@@ -39,11 +38,54 @@ def recommended(found: Recommendation) -> Iterator[str]:
     ]
     yield from aligned(rows)
     yield ""
-    rows = [["nearest known task", "distance", "alike in (here, there)", "best there"]]
+    rows = [["nearest known task", "distance", "similar in (here, there)", "best there"]]
     for n in found.neighbours:
         why = ", ".join(f"{name} ({number(mine)}, {number(theirs)})" for name, mine, theirs in n.why)
         rows.append([n.task_id, f"{n.distance:.2f}", why, f"{n.metric.replace('_', ' ')} {n.score:.3f}"])
     yield from aligned(rows)
+    yield ""
+    yield "The order of the configurations is the same for all data; their expected scores depend on yours."
+    yield from explained(found)
+
+
+def _few(record: Record) -> bool:
+    """Whether a meta-model learned from so few tasks that it says how it did on each, left out in turn."""
+    from metabench.pretrained.record import ONE_BY_ONE
+
+    return record.tasks <= ONE_BY_ONE and "random_5" in record.measured
+
+
+#: word → what it means; printed where it is used
+WORDS = {
+    "beats": "expected share of all configurations of the space that one beats; brackets hold 90 % of cases",
+    "distance": "root mean squared difference of standardised task features; 0 is the same data, unrelated tasks have about 1.4",
+    "regret": "0 is the best known score of a task, 1 the median of random configurations",
+    "linear_gap": "score of a decision tree less that of a linear model",
+    "landmark_1nn": "score of the nearest neighbour on 250 rows, learned from 250 others (5nn: of five neighbours)",
+    "landmark_stump": "score of a tree of one split, learned likewise",
+    "landmark_tree": "score of a whole tree, learned likewise",
+    "landmark_linear": "score of a linear model, learned likewise",
+    "landmark_bayes": "score of naive Bayes, learned likewise",
+    "rmse": "root mean squared error in standard deviations of the training rows; the lower the better",
+    "bits": "mean bits a character costs; the lower the better",
+    "nats": "negative log-likelihood an input, in nats; the lower the better",
+    "mmd": "squared maximum mean discrepancy of made and true rows; the lower the better",
+    "balanced accuracy": "mean of the classes' accuracies; 1 is perfect, a constant guess has 1 / classes",
+}
+
+
+def explained(found: Recommendation) -> Iterator[str]:
+    """The words of a recommendation that a reader may not know, a line each."""
+    used = {"beats", "distance", found.task.metric.replace("_", " ")}
+    used |= {name for n in found.neighbours for name, *_ in n.why} | {
+        n.metric.replace("_", " ") for n in found.neighbours
+    }
+    used |= {"landmark_1nn"} if "landmark_5nn" in used else set()
+    used |= {"regret"} if _few(found.model.record) else set()
+    for word, meaning in WORDS.items():
+        if word in used:
+            yield f"{word}: {meaning}"
+    yield "other names after 'similar in' are task features: docs/practitioner.md explains them"
 
 
 def tuned(found: Tuning) -> Iterator[str]:
@@ -51,7 +93,7 @@ def tuned(found: Tuning) -> Iterator[str]:
     yield of_task(found.task)
     yield ""
     metric, best = found.task.metric.replace("_", " "), found.best
-    rows = [["trial", "from", f"valid {metric}", "curve", "seconds", ""]]
+    rows = [["trial", "from", f"valid {metric}", "curve", "training s", ""]]
     for i, t in enumerate((*found.trials, *found.others), 1):
         said = f"{t.score:.4f}" if t.status == "ok" else t.status
         rows.append([str(i), t.arm, said, sparkline(t), f"{t.seconds:.2f}", "best" if t is best else ""])
@@ -60,6 +102,10 @@ def tuned(found: Tuning) -> Iterator[str]:
     scores = found.kept or {"valid": best.score, "test": best.test_score}
     head = f"{'kept' if found.kept else 'best'}: trial {found.trials.index(best) + 1}"
     yield f"{head}, valid {metric} {scores['valid']:.4f}, test {scores['test']:.4f}"
+    if not found.learned:
+        yield f"nothing learned: no trial beats a constant guess ({found.guess:.4f} on the validation rows)"
+    if found.refitted:
+        yield f"refitted on all rows: {found.out}/refit; its score is unmeasured, the one above is of 60 % of the rows"
     if comparison := found.comparison():
         spent = f"tuned: {comparison['tuned']['seconds']:.1f} s"
         others = {"random": f"random search, {comparison['trials']} trials", "default": "the workload's default, once"}
@@ -71,6 +117,9 @@ def tuned(found: Tuning) -> Iterator[str]:
             f"{abs(gain[k]):.4f} {'ahead' if gain[k] >= 0 else 'behind'} on the {k} rows" for k in ("valid", "test")
         )
         yield f"tuned is {', '.join(sides)}; one search each, on one split of {found.task.n_valid} and {found.task.n_test} rows"
+    if found.wall:
+        parts = ", ".join(f"{seconds:.1f} {what}" for what, seconds in found.wall.items())
+        yield f"{sum(found.wall.values()):.1f} s went by: {parts}"
     if found.out:
         yield f"written: {found.out}/report.html, {found.out}/model (mb.load_model), {found.out}/trials.json"
 

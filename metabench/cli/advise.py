@@ -15,7 +15,7 @@ from metabench.plain import plain
 someone_data = options(
     click.option(
         "--data", type=click.Path(path_type=Path), metavar="PATH",
-        help="CSV, TSV or Parquet; a folder with a folder of images per class; .npz with x and y; lines label<TAB>text; what "
+        help="CSV, TSV, JSON lines (also .gz, .zst), Parquet or Feather; a folder with a folder of images per class; .npz with x and y; lines label<TAB>text; what "
         "else a workload takes: docs/tutorials.",
     ),
     click.option(
@@ -29,6 +29,11 @@ someone_data = options(
         help="What the target is.  [default: numbers of over 20 values are a regression]",
     ),
     click.option("--encoding", default="utf-8", show_default=True, metavar="NAME", help="Of a file of text."),
+    click.option("--decimal", type=click.Choice([".", ","]), help="Decimal mark of numbers in text.  [default: found out]"),
+    click.option(
+        "--missing", multiple=True, metavar="WORD",
+        help="Word that stands for a missing value, also in a column of names; may be repeated.",
+    ),
 )  # fmt: skip
 
 
@@ -79,12 +84,12 @@ def pretrain(
 @as_json
 def recommend(
     data: Path | None, task_id: str | None, target: str | None, workload: str, model: str | None, kind: str | None,
-    encoding: str, k: int, snippet: str | None, rank: int, as_json: bool,
+    encoding: str, decimal: str | None, missing: tuple[str, ...], k: int, snippet: str | None, rank: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Say which hyperparameters to train with on one's own data; nothing is trained.
 
-    Configurations are to be tried in their order: together they served the known tasks best. `beats` is the expected share of
-    all configurations that one beats, `score` its expected score on validation rows; brackets hold 90 % of cases.
+    Try the configurations in their order: together they served the known tasks best. The order is the same for all data; the
+    expected scores are not.
     """
     from metabench.advise.recommend import recommend as advise
 
@@ -98,8 +103,11 @@ def recommend(
         model=model,
         kind=kind,
         encoding=encoding,
+        decimal=decimal,
+        missing=missing,
     )
-    _tell(found.notes)
+    for note in found.notes:
+        _tell(note)
     if snippet:
         click.echo(found.snippet(rank), nl=False)
     elif as_json:
@@ -114,6 +122,9 @@ def recommend(
 @click.option("--trials", default=10, show_default=True, type=click.IntRange(1), help="Networks to train.")
 @click.option("--compare", is_flag=True, help="Train as many random configurations, and the default, beside it.")
 @click.option(
+    "--refit", is_flag=True, help="Train the best configuration on all rows, too; nothing measures its score."
+)
+@click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("tuned"), show_default=True,
     help="Folder for the best network, the report and all trials; the same command goes on there.",
 )  # fmt: skip
@@ -126,7 +137,8 @@ def recommend(
 @as_json
 def tune(
     data: Path | None, task_id: str | None, target: str | None, workload: str, model: str | None, kind: str | None,
-    encoding: str, trials: int, compare: bool, out: Path, seed: int, device: str, as_json: bool,
+    encoding: str, decimal: str | None, missing: tuple[str, ...], trials: int, compare: bool, refit: bool, out: Path,
+    seed: int, device: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Train on one's own data with the hyperparameters that a meta-model chooses, and keep the best network."""
     from metabench.advise.progress import Progress
@@ -135,10 +147,10 @@ def tune(
     given = _given(data, task_id)
     with Progress(trials + (trials + 1) * compare) as progress:
         found = search(
-            given, target, trials=trials, workload=workload, model=model, compare=compare, out=out, kind=kind,
-            encoding=encoding, seed=seed, device=device, progress=progress.told,
+            given, target, trials=trials, workload=workload, model=model, compare=compare, refit=refit, out=out, kind=kind,
+            encoding=encoding, decimal=decimal, missing=missing, seed=seed, device=device, progress=progress.told,
+            say=_tell,
         )  # fmt: skip
-    _tell(found.notes)
     if as_json:
         click.echo(json.dumps(plain({"schema": SCHEMA, **found.to_dict()}), ensure_ascii=False, allow_nan=False))
     else:
@@ -157,9 +169,8 @@ def _given(data: Path | None, task_id: str | None):
     return tasks.get(task_id)
 
 
-def _tell(notes: tuple[str, ...]) -> None:
-    for note in notes:
-        click.echo(f"data: {note}", err=True)
+def _tell(note: str) -> None:
+    click.echo(f"note: {note}", err=True)
 
 
 COMMANDS = (pretrain, recommend, tune)

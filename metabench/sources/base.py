@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+#: source of a person's own data
+OWN = "user"
+
+
 @dataclass(frozen=True)
 class Listing:
     """What is known of a data set before its data is read."""
@@ -65,6 +69,12 @@ class Dataset:
     licence: str = ""
     url: str = ""
     notes: str = ""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a person's own data. Its rows' places in a split do not follow from its name, its wide tables keep
+        their most telling columns, its rare classes are repeated in training."""
+        return self.source == OWN
 
 
 @runtime_checkable

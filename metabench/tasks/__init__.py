@@ -160,7 +160,9 @@ def _sweep(folder: Path) -> None:
 
 def _task(workload: str, facts: dict[str, Any], load) -> Task:
     known = {**facts, "split_hashes": tuple(facts["split_hashes"]), "shape": tuple(facts["shape"])}
-    epochs = checkpoints(facts["n_train"], registry.load("workloads", workload).epochs)
+    trained = known.pop("trained_rows", facts["n_train"])  # rare classes may be repeated
+    known["notes"] = tuple(known.get("notes", ()))
+    epochs = checkpoints(trained, registry.load("workloads", workload).epochs)
     return Task(task_id=f"{workload}-{facts['dataset']}", workload=workload, load=load, checkpoints=epochs, **known)
 
 

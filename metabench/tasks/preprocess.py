@@ -2,8 +2,9 @@
 
 Numbers: the median fills gaps (a 0/1 column says where there were any), then standardised and clipped to ±5. Names:
 one-hot over the values of at least MIN_COUNT training rows, the rest share a column "other". Constant columns are
-dropped. Over MAX_FEATURES inputs are reduced to that many principal components. Images: flattened pixels, scaled by the
-training rows' mean and standard deviation over all pixels. Regression targets are standardised.
+dropped. Over MAX_FEATURES inputs are reduced to that many principal components; of a person's own data to the inputs that
+tell most of the target, where a linear model predicts better from them (:mod:`metabench.tasks.wide`). Images: flattened
+pixels, scaled by the training rows' mean and standard deviation over all pixels. Regression targets are standardised.
 """
 
 from __future__ import annotations
@@ -16,32 +17,52 @@ import numpy as np
 import pandas as pd
 
 from metabench.errors import UsageError
+from metabench.tasks import wide
 
 MAX_FEATURES, MAX_VALUES, MIN_COUNT, CLIP = 256, 32, 3, 5.0
 #: part of the key of cached arrays: raise it when anything here changes
 VERSION = "1"
 
 
-def inputs(X, categorical, train: np.ndarray) -> np.ndarray:
+def inputs(X, categorical, train: np.ndarray, target: np.ndarray | None = None) -> np.ndarray:
     """float32 [rows, features] for all rows of a data set; statistics come from the rows ``train`` (positions)."""
-    return fitted(X, categorical, train)[1]
+    return fitted(X, categorical, train, target)[1]
 
 
-def fitted(X, categorical, train: np.ndarray) -> tuple[Encoder, np.ndarray]:
-    """What was learned from the rows ``train``, and what it makes of all rows: float32 [rows, features]."""
+def fitted(X, categorical, train: np.ndarray, target: np.ndarray | None = None) -> tuple[Encoder, np.ndarray]:
+    """What was learned from the rows ``train``, and what it makes of all rows: float32 [rows, features]. With the targets
+    of all rows (class indices or standardised numbers) wide tables keep columns, else principal components."""
     if isinstance(X, np.ndarray):
         flat = X.reshape(len(X), -1).astype(np.float64)
         encoder = Encoder(pixels=(float(flat[train].mean()), float(flat[train].std() or 1.0)))
         return encoder, encoder.transform(X)
+    columns, out, kept = _columns(X, categorical, train)
+    out, axes = out[:, kept], None
+    if out.shape[1] > MAX_FEATURES:
+        chosen = None if target is None else wide.choose(out[train], np.asarray(target)[train])
+        if chosen is not None and chosen.columns is not None:
+            kept[np.delete(np.flatnonzero(kept), chosen.columns)] = False
+            out = out[:, chosen.columns]
+        else:
+            axes = Principal.fit(out, train)
+            out = axes.transform(out)
+    return Encoder(columns, kept, axes), np.clip(out, -CLIP, CLIP).astype(np.float32)
+
+
+def reduced(X, categorical, train: np.ndarray, target: np.ndarray | None) -> list[str]:
+    """What :func:`fitted` does to a table of too many inputs, a line or none; ``target`` are those of the rows ``train``."""
+    _, out, kept = _columns(X, categorical, train)
+    if (wide_by := int(kept.sum())) <= MAX_FEATURES:
+        return []
+    chosen = None if target is None else wide.choose(out[train][:, kept], target)
+    return [wide.told(wide_by, chosen)]
+
+
+def _columns(X, categorical, train: np.ndarray):
     named = set(categorical)
     columns = tuple((Names if c in named else Numbers).fit(str(c), X[c], train) for c in X.columns)
     out = Encoder(columns).blocks(X)
-    kept = out[train].std(axis=0) > 1e-12
-    out, axes = out[:, kept], None
-    if out.shape[1] > MAX_FEATURES:
-        axes = Principal.fit(out, train)
-        out = axes.transform(out)
-    return Encoder(columns, kept, axes), np.clip(out, -CLIP, CLIP).astype(np.float32)
+    return columns, out, out[train].std(axis=0) > 1e-12
 
 
 @dataclass(frozen=True)

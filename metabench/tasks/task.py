@@ -103,6 +103,8 @@ class Task:
     system: str = ""
     shots: int = 0
     source_classes: int = 0
+    #: of a person's own data: what was done to it on its way to the network, a line each
+    notes: tuple[str, ...] = ()
 
     def arrays(self, seed: int) -> Arrays:
         """The arrays that runs with this seed train on (data sets under 2,000 rows have five splits)."""

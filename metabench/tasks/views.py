@@ -76,6 +76,8 @@ class View:
     kind: str | None = None
     #: whole classes stand in a part, so that what is judged is how those are told apart that were never seen
     by_class: bool = False
+    #: inputs are columns of numbers, standardised
+    table: bool = False
 
     def examples(self, data: Dataset) -> Any:
         """Rows, anything of a length; where the data set has targets, one for each."""
@@ -91,10 +93,12 @@ class View:
 
 
 class Flat(View):
+    table = True
+
     def see(self, rows, y, train, data):
         if isinstance(rows, np.ndarray):
             rows = shrunk(rows, FLAT_SIDE).mean(axis=3)
-        return Seen(preprocess.inputs(rows, data.categorical, train), y)
+        return Seen(preprocess.inputs(rows, data.categorical, train, y if data.own else None), y)
 
 
 class Reconstruction(Flat):

@@ -60,7 +60,10 @@ def test_no_rows_no_columns_twice():
     refused("there are no rows", pd.DataFrame({"a": [], "y": []}), "y")
     twice = frame()
     twice.columns = ["a", "a", "y"]
-    refused("two columns are called 'a'", twice, "y")
+    found = read(twice, "y")
+    assert list(found.dataset.X) == ["a", "a.1"] and said(found, "another column has the same name").startswith("a.1:")
+    twice.columns = ["a", "y", "y"]
+    refused("two columns are called 'y'; the target needs a name of its own", twice, "y")
 
 
 def test_an_unknown_kind_and_a_regression_without_numbers():

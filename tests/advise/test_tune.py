@@ -71,7 +71,8 @@ def test_its_scores_come_again_from_the_raw_rows_of_the_test_part(done, wine):
     from metabench.advise.data import read
 
     data = read(wine, "target").dataset
-    rows, target, labels, _ = training_part(data, registry.create("workloads", "mlp"), 0)
+    parts = training_part(data, registry.create("workloads", "mlp"), 0)
+    rows, target, labels = parts.rows, parts.target, parts.labels
     assigned = splits.assign(data.name, 0, target, "classification")
     said = mb.load_model(found.out).predict(rows)[assigned == splits.TEST]
     truth = np.array(labels)[target[assigned == splits.TEST]]

@@ -101,7 +101,7 @@ def test_columns_of_a_series_that_are_no_plain_numbers():
     whole = pd.DataFrame({"load": WAVE, "open": np.arange(400) % 2 == 0, "list": [[i] for i in range(400)]})
     found = read(whole, "load", workload="forecast")
     assert found.columns == ("load", "open") and found.dataset.X[0][1, :3].tolist() == [1, 0, 1]
-    assert found.notes == ("list: no numbers, left out",)
+    assert found.notes == ("list: its cells are lists, arrays or records, left out",)
     dated = read(whole[["load"]].assign(when=pd.date_range("2024", periods=400, tz="UTC")), "load", workload="forecast")
     assert dated.notes == ("when: moments in time, in whose order the rows stand",)
 
@@ -181,7 +181,7 @@ def kept(data, target, workload, out, monkeypatch, epochs):
     monkeypatch.setattr(registry.load("workloads", workload), "epochs", epochs)
     found = mb.tune(data, target, trials=1, workload=workload, out=out)
     raw = read(data, target, workload).dataset
-    rows, *_ = training_part(raw, registry.create("workloads", workload), 0)
+    rows = training_part(raw, registry.create("workloads", workload), 0).rows
     parts = splits.assign(raw.name, 0, np.zeros(len(rows)), raw.kind, None, raw.temporal)
     return mb.load_model(out), found, [rows[i] for i in np.flatnonzero(parts == splits.TEST)]
 

@@ -35,6 +35,8 @@ _HERE = Path(__file__).parent
 _FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-shared", "-fPIC")
 
 METRICS = ("accuracy", "balanced_accuracy", "r2")
+#: workloads whose kernel hands over the weights that a run ends with
+KEEPS = ("mlp",)
 
 
 class _Split(ctypes.Structure):
@@ -136,8 +138,14 @@ def _pack(x: np.ndarray, y: np.ndarray, keep: list) -> _Split:
     return _Split(padded.ctypes.data, label.ctypes.data, target.ctypes.data, rows)
 
 
-def run(workload, arrays: Arrays, configs: pd.DataFrame, seeds, checkpoints, *, library=None) -> Curves:
-    """Train run after run on the calling thread; the rest as :func:`metabench.training.run_cohort`."""
+def run(
+    workload, arrays: Arrays, configs: pd.DataFrame, seeds, checkpoints, *, library=None, weights: list | None = None
+) -> Curves:
+    """Train run after run on the calling thread; the rest as :func:`metabench.training.run_cohort`.
+
+    Into ``weights`` go the parameters that each run ends with, float32 [params] (None for a run that diverged); of a
+    workload of KEEPS alone. Layer by layer: weights [in, out], biases, gamma and beta of a layer norm.
+    """
     library, kind = library or load(workload=workload.name), CONFIGS[workload.name]
     keep: list[np.ndarray] = []
     classes = arrays.n_classes if arrays.kind == "classification" else 0
@@ -157,10 +165,16 @@ def run(workload, arrays: Arrays, configs: pd.DataFrame, seeds, checkpoints, *, 
         config = kind.of(arrays, row, int(seed), epochs)
         lr = np.ascontiguousarray(learning_rates(row, epochs * (n // min(config.batch, n))), dtype=np.float64)
         out = np.full((len(at), 5), np.nan, dtype=np.float32)
-        reached = library.train(
+        given = [
             ctypes.byref(data), ctypes.byref(config), ctypes.c_void_p(lr.ctypes.data),
             ctypes.c_void_p(at.ctypes.data), ctypes.c_int32(len(at)), ctypes.c_void_p(out.ctypes.data),
-        )  # fmt: skip
+        ]  # fmt: skip
+        if weights is None:
+            reached = library.train(*given)
+        else:
+            last = np.zeros(workload.params(arrays, row), dtype=np.float32)
+            reached = library.train_keeping(*given, ctypes.c_void_p(last.ctypes.data))
+            weights.append(last if reached == len(at) else None)
         if reached < 0:
             curves.status[i], curves.error[i] = "failed", "out of memory"
             reached = 0

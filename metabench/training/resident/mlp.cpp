@@ -279,6 +279,17 @@ struct Run {
     return true;
   }
 
+  // Parameters without padding, layer by layer: weights [in, out], biases, and of a layer norm gamma and beta.
+  void hand_over(float* out) const {
+    for (int l = 0; l < layers; l++) {
+      const Layer& y = layer[l];
+      for (int i = 0; i < y.in; i++, out += y.out) memcpy(out, y.w + (size_t)i * y.outp, y.out * sizeof(float));
+      const bool normed = c.norm && l < c.depth;
+      for (const float* part : {y.b, normed ? y.gamma : nullptr, normed ? y.beta : nullptr})
+        if (part) memcpy(out, part, y.out * sizeof(float)), out += y.out;
+    }
+  }
+
   bool evaluate(const Split& t, float& mean, float* score) {
     const auto outputs = [this, &t](int at, int rows) {
       forward(t.x + (size_t)at * inp, up(rows, 8), false, 0);
@@ -295,5 +306,12 @@ extern "C" {
 int train(const Data* data, const Config* config, const double* lr, const int32_t* checkpoints, int32_t n_checkpoints,
           float* curve) {
   return train_run<Run>(data, config, lr, checkpoints, n_checkpoints, curve);
+}
+
+// The same training; the weights that it ends with are written to `weights`, see Run::hand_over.
+int train_keeping(const Data* data, const Config* config, const double* lr, const int32_t* checkpoints,
+                  int32_t n_checkpoints, float* curve, float* weights) {
+  return train_run<Run>(data, config, lr, checkpoints, n_checkpoints, curve,
+                        [weights](const Run& run) { run.hand_over(weights); });
 }
 }

@@ -151,10 +151,10 @@ inline float clipping(const float* g, size_t n, double norm) {
 // Trains one run: R is made of (data, config) and has `batch`, learn(rows of the batch, step, learning rate), false when
 // the loss is not finite, and evaluate(split, loss, score), false when one of them is not. lr: learning rate of every
 // step. curve: [checkpoints, 5] = train, valid, test loss, valid, test score. Returns the number of checkpoints reached
-// (fewer than asked for: diverged), or -1 when memory ran out.
-template <class R, class Config>
+// (fewer than asked for: diverged), or -1 when memory ran out. `trained` is called with a run that reached its last epoch.
+template <class R, class Config, class Trained>
 int train_run(const Data* data, const Config* config, const double* lr, const int32_t* checkpoints,
-              int32_t n_checkpoints, float* curve) {
+              int32_t n_checkpoints, float* curve, const Trained& trained) {
 #if defined(__x86_64__)
   struct Flush {  // subnormal numbers count as zero: they would slow training down a hundredfold
     unsigned saved = _mm_getcsr();
@@ -184,8 +184,15 @@ int train_run(const Data* data, const Config* config, const double* lr, const in
         reached++;
       }
     }
+    trained(run);
     return reached;
   } catch (const std::bad_alloc&) {
     return -1;
   }
+}
+
+template <class R, class Config>
+int train_run(const Data* data, const Config* config, const double* lr, const int32_t* checkpoints,
+              int32_t n_checkpoints, float* curve) {
+  return train_run<R>(data, config, lr, checkpoints, n_checkpoints, curve, [](const R&) {});
 }

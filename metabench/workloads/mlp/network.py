@@ -47,3 +47,19 @@ class Network(nn.Module):
             if self.training:
                 x = dropped(x, self.dropout, self.seed, hashing.DROPOUT + i, self.step)
         return self.linear[-1](x)
+
+    def take(self, weights: np.ndarray) -> None:
+        """Parameters from one row of numbers, as the compiled kernel hands them over: layer by layer weights [in, out],
+        biases, gamma and beta of a layer norm."""
+        parts, rest = [], weights
+        for i, layer in enumerate(self.linear):
+            parts += [(layer.weight, True), (layer.bias, False)]
+            if i < len(self.norm) and isinstance(self.norm[i], nn.LayerNorm):
+                parts += [(self.norm[i].weight, False), (self.norm[i].bias, False)]
+        for parameter, turned in parts:
+            size, shape = parameter.numel(), parameter.shape
+            values = torch.from_numpy(rest[:size].copy()).to(parameter.dtype)
+            parameter.data = values.reshape(shape[::-1]).T.contiguous() if turned else values.reshape(shape)
+            rest = rest[size:]
+        if len(rest):
+            raise ValueError(f"{len(rest)} numbers are left over")
