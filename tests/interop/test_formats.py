@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import time
 
 import numpy as np
 import pandas as pd
@@ -308,3 +309,17 @@ def test_names_become_identifiers_that_differ():
     assert identifier("adult") == "adult" and identifier("KDDCup09 appetency") == "kddcup09_appetency"
     assert identifier("a/b") != identifier("a.b") and identifier("x" * 80) != identifier("x" * 81)
     assert all(len(identifier(t)) <= 60 for t in ("x" * 200, "é" * 90)) and identifier("../..")
+
+
+def test_many_tasks_are_read_in_one_pass(tmp_path):
+    n = 8000
+    frame = pd.DataFrame(
+        {"task": [f"t{i % n}" for i in range(2 * n)], "hp_a": [i // n for i in range(2 * n)], "dataset_rows": range(2 * n),
+         "metric_error": 0.5}
+    )  # fmt: skip
+    frame.to_csv(tmp_path / "e.csv", index=False)
+    began = time.process_time()
+    (rows,) = registry.create("formats", "icml2020").read(tmp_path / "e.csv")
+    assert time.process_time() - began < 5  # 8,000 scans of the frame took over a minute
+    assert len(rows.tasks) == n and rows.tasks[1].dataset == "t1" and rows.tasks[1].features == {"rows": 1.0}
+    assert rows.tasks[2].dataset == "t10" and rows.tasks[2].features == {"rows": 10.0}

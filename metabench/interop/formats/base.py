@@ -13,6 +13,7 @@ import math
 import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -252,7 +253,7 @@ def _task_row(workload: str, facts: TaskFacts, origin: str) -> dict[str, Any]:
 
 def _tasks(tasks: list[dict[str, Any]]) -> bytes:
     ids = [row["task_id"] for row in tasks]
-    if twice := sorted({t for t in ids if ids.count(t) > 1}):
+    if twice := sorted(t for t, count in Counter(ids).items() if count > 1):
         raise MetabenchError(f"task {twice[0]} stands there twice")
     features = sorted({k.removeprefix("feature_") for row in tasks for k in row if k.startswith("feature_")})
     whole = schema.tasks_schema(features)

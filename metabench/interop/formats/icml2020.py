@@ -50,17 +50,20 @@ def _workload(name: str, frame: pd.DataFrame, metric: str, names: list[str]) -> 
     hyperparameters = frame[names].rename(columns=lambda c: c.removeprefix("hp_")).dropna(axis=1, how="all")
     if hyperparameters.empty:
         raise MetabenchError(f"blackbox {name} has no hyperparameters")
-    tasks = sorted(frame["task"].astype(str).unique())
+    tasks, first, task = np.unique(frame["task"].astype(str).to_numpy(object), return_index=True, return_inverse=True)
     direction = "max" if any(word in metric.lower() for word in _LARGER) else "min"
     described = [c for c in frame if c.startswith("dataset_") and pd.api.types.is_numeric_dtype(frame[c])]
-    facts = []
-    for task in tasks:
-        row = frame[frame["task"].astype(str) == task].iloc[0]
-        features = {c.removeprefix("dataset_"): float(row[c]) for c in described}
-        facts.append(TaskFacts(identifier(task), metric.removeprefix("metric_"), direction, features=features))
+    feature_names = [c.removeprefix("dataset_") for c in described]
+    features = [
+        dict(zip(feature_names, row, strict=True)) for row in frame[described].iloc[first].to_numpy(float).tolist()
+    ]
+    metric_name = metric.removeprefix("metric_")
+    facts = [
+        TaskFacts(identifier(task_name), metric_name, direction, features=row)
+        for task_name, row in zip(tasks, features, strict=True)
+    ]
     keys = pd.MultiIndex.from_frame(hyperparameters.astype(object).where(hyperparameters.notna(), None))
     config, _ = pd.factorize(keys)
-    task = np.searchsorted(tasks, frame["task"].astype(str).to_numpy())
     first = np.unique(config, return_index=True)[1]
     configs = hyperparameters.iloc[first].reset_index(drop=True)
     return Rows(
