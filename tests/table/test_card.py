@@ -18,7 +18,7 @@ from table_samples import SPACE, runs_of, task, write_table
 from metabench.errors import MetabenchError
 from metabench.table import TableWriter, card, files, load_table, manifest, rows, verify
 from metabench.table import write as write_module
-from metabench.table.card import pictures
+from metabench.table.card import pages, pictures
 from metabench.table.describe import describe, reached, spearman
 from metabench.training.curves import Curves
 
@@ -361,3 +361,32 @@ def test_a_task_that_failed_altogether(tmp_path):
     text = (tmp_path / "README.md").read_text()
     assert "0.0 % of the runs\ndiverged, 57.1 % failed" in text
     assert "1 tasks (mlp-wine)" in text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a`<img src=x onerror=alert(1)>`b",
+        "``x",
+        "a|b",
+        "<b>",
+        "\x1b[31mred",
+        "a\nb",
+        "[x](javascript:y)",
+        "x" * 9000,
+        "`",
+    ],
+)
+def test_a_hyperparameters_name_is_text_on_the_card(name):
+    span, plain = pages.code(name), pages.name(name)
+    fence = re.match("`+", span)[0]
+    inside = span[len(fence) : -len(fence)]
+    assert span.endswith(fence) and fence not in re.findall("`+", inside)  # so the span ends where it should
+    for text in (span, plain):
+        assert text.isprintable() and len(text) < 1100
+        assert not re.search(r"(?<!\\)\|", text)
+    assert not re.search(r"(?<!\\)[<>`\[]", plain)
+
+
+def test_names_of_our_own_stay_as_they_are():
+    assert pages.code("learning_rate") == "`learning_rate`" and pages.name("core_seeds v1") == "core_seeds v1"

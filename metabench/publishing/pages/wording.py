@@ -73,9 +73,13 @@ def value(setting: Any) -> str:
     return f"{setting:.4g}" if isinstance(setting, float) else str(setting)
 
 
+#: control characters and marks of direction, which no text of ours holds
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
 def md(text: Any) -> str:
     """Text inside Markdown: HTML and what would end a table's cell or start markup is escaped."""
-    return re.sub(r"([\\`*_\[\]<>|&#])", r"\\\1", str(text))
+    return re.sub(r"([\\`*_\[\]<>|&#])", r"\\\1", _UNSEEN.sub("", str(text)))
 
 
 FILTERS = {

@@ -15,7 +15,10 @@ from metabench.table import splits
 from metabench.table.card.facts import Facts, columns, size_category
 from metabench.table.describe import AGREEMENT_BAR, NEAR, NOISE_BAR, at_bounds
 from metabench.tasks.splits import EVALUATION_CAP, MIN_CLASS, SMALL, SPLITS, TRAIN_CAP
+from metabench.untrusted import printable
 
+#: characters of a text of strangers
+LONGEST = 500
 #: tasks below which shares of them are left out
 FEW = 20
 _PLAIN = re.compile(r"[a-z][a-z0-9_-]*")
@@ -44,7 +47,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("metabench.table.card"), undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
-    env.filters.update(anchor=anchor, cell=cell, link=link, number=number, plural=plural)
+    env.filters.update(anchor=anchor, cell=cell, code=code, link=link, name=name, number=number, plural=plural)
     env.globals.update(
         NOISE_BAR=NOISE_BAR, AGREEMENT_BAR=AGREEMENT_BAR, NEAR=NEAR, TRAIN_CAP=TRAIN_CAP, EVALUATION_CAP=EVALUATION_CAP,
         SMALL=SMALL, SPLITS=SPLITS, MIN_CLASS=MIN_CLASS, NUMERICS=schema.NUMERICS_VERSION, NONE=splits.NONE,
@@ -68,8 +71,21 @@ def anchor(heading: str) -> str:
 
 def cell(text: Any) -> str:
     """Text as it may stand in a Markdown table: one line, nothing of it markup. Data sets are named by strangers."""
-    line = " ".join(str(text).split())
+    line = printable(" ".join(str(text).split()), LONGEST)
     return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", line)
+
+
+def name(text: Any) -> str:
+    """A name as it may stand in a Markdown table: what is made of letters, digits, _ . and - stays as it is."""
+    return str(text) if re.fullmatch(r"[A-Za-z0-9_. -]{1,100}", str(text)) else cell(text)
+
+
+def code(text: Any) -> str:
+    """Text as a code span of a Markdown table: fenced by more backticks than it holds, its pipes escaped."""
+    line = printable(" ".join(str(text).split()), LONGEST).replace("|", "\\|") or " "
+    fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
+    pad = " " if "`" in line else ""
+    return f"{fence}{pad}{line}{pad}{fence}"
 
 
 def link(text: Any, url: str) -> str:
