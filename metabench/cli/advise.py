@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from metabench.advise.words import recommended, tuned
-from metabench.cli.output import SCHEMA, as_json, completes, options, show, table_names
+from metabench.cli.output import SCHEMA, as_json, completes, options, say, show, table_names
 from metabench.errors import UsageError
 from metabench.plain import plain
 
@@ -114,7 +114,7 @@ def recommend(
         click.echo(json.dumps(plain({"schema": SCHEMA, **found.to_dict()}), ensure_ascii=False, allow_nan=False))
     else:
         for line in recommended(found):
-            click.echo(line)
+            say(line)
 
 
 @click.command()
@@ -155,7 +155,7 @@ def tune(
         click.echo(json.dumps(plain({"schema": SCHEMA, **found.to_dict()}), ensure_ascii=False, allow_nan=False))
     else:
         for line in tuned(found):
-            click.echo(line)
+            say(line)
 
 
 def _given(data: Path | None, task_id: str | None):
@@ -170,7 +170,7 @@ def _given(data: Path | None, task_id: str | None):
 
 
 def _tell(note: str) -> None:
-    click.echo(f"note: {note}", err=True)
+    say(f"note: {note}", err=True)
 
 
 COMMANDS = (pretrain, recommend, tune)

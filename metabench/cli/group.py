@@ -8,15 +8,24 @@ import warnings
 
 import click
 
+from metabench.cli.termination import Terminated, graceful
 from metabench.errors import MetabenchError
+from metabench.untrusted import one_line
 
+#: characters of a message
+LONGEST = 4000
 INTERRUPTED = "interrupted; the same command resumes"
 
 
 class Interrupted(MetabenchError):
-    """Ctrl-C."""
+    """Ctrl-C, or SIGTERM."""
 
     exit_status = 130
+
+    def __init__(self, cause: BaseException | None = None):
+        super().__init__(INTERRUPTED)
+        if isinstance(cause, Terminated):
+            self.exit_status = 143
 
 
 class Commands(click.Group):
@@ -32,8 +41,8 @@ class Commands(click.Group):
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:  # before click turns it into a blank line and an Abort
-            raise Interrupted(INTERRUPTED) from None
+        except KeyboardInterrupt as error:  # before click turns it into a blank line and an Abort
+            raise Interrupted(error) from None
 
     def main(self, *args, standalone_mode: bool = True, **kwargs):
         """Run a command and exit with its status; ``standalone_mode=False`` returns or raises instead."""
@@ -41,7 +50,8 @@ class Commands(click.Group):
             return super().main(*args, standalone_mode=False, **kwargs)
         warnings.showwarning = _one_line
         try:
-            status = super().main(*args, standalone_mode=False, **kwargs)
+            with graceful():
+                status = super().main(*args, standalone_mode=False, **kwargs)
         except Exception as error:
             if os.environ.get("METABENCH_DEBUG") == "1":
                 raise
@@ -66,12 +76,12 @@ def _told(error: Exception) -> tuple[str, int]:
         text, status = "out of memory; fewer --workers need less", 1
     else:
         text, status = f"unexpected {type(error).__name__}: {error}; METABENCH_DEBUG=1 shows where", 1
-    return f"metabench: {' '.join(text.split())}", status
+    return f"metabench: {one_line(text, LONGEST)}", status
 
 
 def _one_line(message, category, filename, lineno, file=None, line=None) -> None:
     """A warning as one line: our own notices as they are, others with their kind and place."""
-    text = " ".join(str(message).split())
+    text = one_line(message, LONGEST)
     if not issubclass(category, UserWarning):
         text = f"{category.__name__}: {text} ({os.path.basename(filename)}, line {lineno})"
     click.echo(f"metabench: {text}", err=True)

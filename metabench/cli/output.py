@@ -95,13 +95,26 @@ def show(rows: Sequence[Mapping[str, Any]], as_json: bool, **more: Any) -> None:
     """Rows on stdout: one JSON object {"schema", …, "rows"}, or aligned columns."""
     if as_json:
         answer = plain({"schema": SCHEMA, **more, "rows": list(rows)})
-        click.echo(json.dumps(answer, ensure_ascii=False, allow_nan=False))
+        click.echo(_UNSEEN.sub(_escaped, json.dumps(answer, ensure_ascii=False, allow_nan=False)))
     elif rows:
         columns = list(rows[0])
         cells = [columns, *([_cell(row[c]) for c in columns] for row in rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
         for row in cells:
-            click.echo("  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip())
+            say("  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip())
+
+
+#: what a terminal acts on instead of showing it: control characters but line feed and tab, and marks of direction
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print text in which names of strangers may stand: control characters are shown as \\uXXXX and do nothing."""
+    click.echo(_UNSEEN.sub(_escaped, text), err=err)
+
+
+def _escaped(match: re.Match) -> str:
+    return f"\\u{ord(match[0]):04x}"
 
 
 def _cell(value: Any) -> str:
