@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -22,6 +21,7 @@ from metabench.registry import suggest
 from metabench.search.starts import STARTS, USUAL
 from metabench.table.splits import members
 from metabench.tasks.variants import is_variant
+from metabench.untrusted import read_toml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -352,23 +352,27 @@ def board_names() -> list[str]:
 def find_board(name_or_path: str | Path, version: int | None = None) -> Path:
     """The board.toml of a board: by path (file or folder), or by name (the newest version unless one is asked for).
 
+    Text without a slash is a name, and never means a folder of the working directory.
+
     Raises UsageError naming the nearest board, or the versions that exist.
     """
+    named = isinstance(name_or_path, str) and re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name_or_path)
     direct = Path(name_or_path)
-    if direct.is_file():
+    if not named and direct.is_file():
         return direct
-    if version is None and (direct / "board.toml").is_file():
+    if not named and version is None and (direct / "board.toml").is_file():
         return direct / "board.toml"
-    named = re.fullmatch(r"[a-z0-9][a-z0-9_-]*", str(name_or_path))
-    for folder in [direct, *(root / direct for root in board_folders() if named)]:
+    for folder in [root / direct for root in board_folders()] if named else [direct]:
         if found := _versions(folder):
             wanted = max(found) if version is None else version
             if wanted not in found:
                 known = ", ".join(map(str, sorted(found)))
                 raise UsageError(f"board {name_or_path} has no version {version}; it has {known}")
             return found[wanted]
-    if direct.is_dir() or not named:
+    if not named:
         raise UsageError(f"{name_or_path} is no board: it has no board.toml")
+    if direct.exists():
+        raise UsageError(f"unknown board {name_or_path!r}; the folder of that name is ./{name_or_path}")
     if not (names := board_names()):
         places = ", ".join(map(str, board_folders()))
         raise UsageError(f"unknown board {str(name_or_path)!r}; there is none in {places}")
@@ -379,9 +383,9 @@ def load_board(name_or_path: str | Path, version: int | None = None) -> Board:
     """The board of this name or in this folder. Raises UsageError when there is none or its rules are malformed."""
     path = find_board(name_or_path, version)
     try:
-        rules = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: {error}") from None
+        rules = read_toml(path, error=UsageError)
+    except FileNotFoundError:
+        raise UsageError(f"{path} is absent") from None
     return parse_board(rules, str(path), path.parent)
 
 

@@ -350,26 +350,41 @@ def table_names() -> list[str]:
 def find_table(name_or_path: str | Place, version: int | None = None) -> Place:
     """Where a table lies: by path, by URI (``s3://bucket/…``), or by name (the newest version unless one is asked for).
 
+    Text without a slash is a name, and never means a folder of the working directory.
+
     Raises UsageError naming the nearest table, or the versions that exist.
     """
+    if isinstance(name_or_path, str) and _NAME.fullmatch(name_or_path):
+        return _find_named(name_or_path, version)
     direct = place(name_or_path)
     if version is None and any((direct / name).exists() for name in (manifest.SUMS, manifest.NEXT)):
         return direct
-    named = re.fullmatch(r"[A-Za-z0-9_.-]+", str(name_or_path))
-    for folder in [direct, *(root / direct for root in dataset_folders() if named)]:
-        found = _versions(folder)
-        if found and version is not None and version not in found:
-            known = ", ".join(map(str, sorted(found)))
-            raise UsageError(f"table {name_or_path} has no version {version}; it has {known}")
-        if found:
-            return found[max(found) if version is None else version]
-    if not named or direct.exists():
-        raise UsageError(f"{direct} is no table: it has no {manifest.SUMS}")
+    if found := _versions(direct):
+        return _version(direct, found, version)
+    raise UsageError(f"{direct} is no table: it has no {manifest.SUMS}")
+
+
+#: what looks like no path: a folder of the working directory is ./name
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+
+
+def _find_named(name: str, version: int | None) -> Place:
+    for root in dataset_folders():
+        if found := _versions(root / name):
+            return _version(name, found, version)
+    if Path(name).exists():
+        raise UsageError(f"unknown table {name!r}; the folder of that name is ./{name}")
     names = table_names()
     if not names:
         places = ", ".join(map(str, dataset_folders()))
-        raise UsageError(f"unknown table {str(name_or_path)!r}; there is none in {places}")
-    raise suggest(str(name_or_path), names, "table")
+        raise UsageError(f"unknown table {name!r}; there is none in {places}")
+    raise suggest(name, names, "table")
+
+
+def _version(table: object, found: dict[int, Place], version: int | None) -> Place:
+    if version is not None and version not in found:
+        raise UsageError(f"table {table} has no version {version}; it has {', '.join(map(str, sorted(found)))}")
+    return found[max(found) if version is None else version]
 
 
 def load_table(name_or_path: str | Place, version: int | None = None) -> Table:
