@@ -213,13 +213,20 @@ def sweep(folder: str | os.PathLike) -> None:
     A part's name says which process of which machine writes it. It is removed once that process has ended, one of another
     machine after a day. Links are removed, not followed; what cannot be removed stays.
     """
+    for path in abandoned(folder):
+        _remove(path)
+
+
+def abandoned(folder: str | os.PathLike) -> list[Path]:
+    """What :func:`sweep` removes from a folder."""
+    found = []
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(folder)):
             match = _PART.fullmatch(entry.name)
-            if _EARLIER.fullmatch(entry.name) and time.time() - entry.stat(follow_symlinks=False).st_mtime > 86_400:
-                _remove(Path(entry.path))
-            if match and not _writing(entry, match["host"], int(match["process"])):
-                _remove(Path(entry.path))
+            if _writing(entry, match["host"], int(match["process"])) if match else not _left_earlier(entry):
+                continue
+            found.append(Path(entry.path))
+    return found
 
 
 def beside(path: Path) -> Path:
@@ -235,6 +242,11 @@ _EARLIER = re.compile(r"\.(build|incoming)-.+|\..+\.\d+\.part", re.DOTALL)
 @cache
 def _host() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _left_earlier(entry: os.DirEntry) -> bool:
+    is_named = _EARLIER.fullmatch(entry.name) is not None
+    return is_named and time.time() - entry.stat(follow_symlinks=False).st_mtime > 86_400
 
 
 def _writing(entry: os.DirEntry, host: str, process: int) -> bool:

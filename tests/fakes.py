@@ -9,8 +9,10 @@ import pandas as pd
 import pyarrow as pa
 
 from metabench.boards.board import Board
+from metabench.errors import MetabenchError
 from metabench.search.base import MetaTrain, Searcher
 from metabench.testing.planted import SPACE, PlantedFamily
+from metabench.untrusted.parquet import as_arrow
 
 
 class FakeTable:
@@ -94,6 +96,24 @@ def board_for(table, *, budget=8, seeds=2, train=4, valid=2, **rules):
         name="fake", version=1, dataset="fake", dataset_version=1, digest=table.digest_of(["planted"]), workload="planted",
         budget=budget, seeds=seeds, split=split, **rules,
     )  # fmt: skip
+
+
+def signed(folder):
+    """A drafted submission with what its author has to say."""
+    path = folder / "submission.toml"
+    text = (
+        path.read_text().replace('"your name"', '"Ada Lovelace"').replace("TODO: what the method does", "It searches.")
+    )
+    path.write_text(text)
+    return folder
+
+
+def read_here(path, *, rows, values, most, error, **limits):
+    """:func:`metabench.untrusted.parquet` without its child process, which takes a second; for tests of other things."""
+    try:
+        return pa.ipc.open_stream(as_arrow(str(path), None, rows, values, most)).read_all()
+    except MetabenchError as problem:
+        raise error(str(problem)) from None
 
 
 class First(Searcher):

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fakes import FakeTable, First, Raises, board_for
+from fakes import FakeTable, First, Raises, board_for, signed
 
 from metabench import schema
 from metabench.boards import submissions
@@ -257,7 +257,7 @@ def test_a_rehearsal_carries_its_error_and_stands_on_no_board(board, table):
 # ---------------------------------------------------------------- submissions
 @pytest.fixture
 def folder(board, table, formula, tmp_path):
-    return draft(tmp_path / "mine", evaluate(Suggests, board, table), Suggests(), board, table)
+    return signed(draft(tmp_path / "mine", evaluate(Suggests, board, table), Suggests(), board, table))
 
 
 def rewrite(folder, change):
@@ -270,8 +270,8 @@ def test_a_live_submission_is_trained_again_and_kept(folder, board, table):
     Formula.asked.clear()
     checked = check(folder, board, table)
     assert sum(map(len, Formula.asked)) == checked.traces.num_rows * board.budget
-    place = submissions.accept(checked, folder, board)
-    ((again, traces),) = submissions.accepted(board)
+    place = submissions.accept(checked, board, table)
+    ((again, traces),) = submissions.accepted(board, table)
     assert again.status == "recomputed" and traces.equals(checked.traces) and place.name == "suggests"
 
 

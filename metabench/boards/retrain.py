@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +17,10 @@ from metabench.search.live import Live
 if TYPE_CHECKING:
     from metabench.boards.board import Board
     from metabench.table import Table
+
+
+#: trials of an accepted submission that every build trains again
+SAMPLE = 4
 
 
 class Differs(MetabenchError):
@@ -46,6 +52,27 @@ def retrain(traces: pa.Table, board: Board, table: Table) -> pa.Table:
         row |= again | {"seconds": [o.seconds for o in found]}
         row |= {"engine": found[0].engine, "device": found[0].device}
     return pa.Table.from_pylist(rows, schema.LIVE).replace_schema_metadata(traces.schema.metadata)
+
+
+def retrain_some(traces: pa.Table, board: Board, table: Table, n: int = SAMPLE) -> None:
+    """Train ``n`` stored trials again, drawn anew each time, and compare them as :func:`retrain` does.
+
+    A forged share p of all trials is found with probability 1 − (1 − p)ⁿ. Where a task's data cannot be had, a warning
+    says that nothing was trained. Raises Differs.
+    """
+    rows = traces.to_pylist()
+    lists = [field.name for field in schema.LIVE if pa.types.is_list(field.type)]
+    drawn = []
+    for _ in range(n if rows else 0):
+        row = secrets.choice(rows)
+        trial = secrets.randbelow(len(row["configs"]))
+        drawn.append(row | {name: row[name][trial : trial + 1] for name in lists})
+    try:
+        retrain(pa.Table.from_pylist(drawn, schema.LIVE), board, table)
+    except Differs:
+        raise
+    except MetabenchError as error:
+        warnings.warn(f"stored trials were not trained again: {error}", stacklevel=2)
 
 
 def _same(row: dict[str, Any], name: str, trial: int, stored: Any, again: Any) -> None:

@@ -173,12 +173,17 @@ def settings(methods: tuple[str, ...], board: str, trials: int, workers: int, ou
     shell_complete=completes(board_names),
 )
 @click.option("--check", "only_check", is_flag=True, help="Check and score it; keep nothing.")
+@click.option(
+    "--replace", "replaces", is_flag=True, help="Take the place of a submission of that name by other authors."
+)
 @click.option("--reproduce", is_flag=True, help="Run its code, which must be installed, and compare every proposal.")
 @click.option(
     "--workers", default=1, show_default=True, type=click.IntRange(1), help="Worker processes of --reproduce."
 )
 @as_json
-def submit(folder: Path, board: str | None, only_check: bool, reproduce: bool, workers: int, as_json: bool) -> None:
+def submit(
+    folder: Path, board: str | None, only_check: bool, replaces: bool, reproduce: bool, workers: int, as_json: bool
+) -> None:
     """Check a submission, recompute its scores from its traces, and keep it on its board.
 
     Nothing in FOLDER is executed unless --reproduce is given. Status 1, and the first rule that it breaks, when it is
@@ -189,13 +194,16 @@ def submit(folder: Path, board: str | None, only_check: bool, reproduce: bool, w
 
     if reproduce:
         _find_here(("here:",))
-    checked, status, place = workflows.submit(folder, board, keep=not only_check, reproduce=reproduce, workers=workers)
+    done = workflows.submit(folder, board, keep=not only_check, reproduce=reproduce, workers=workers, replaces=replaces)
+    checked, place = done.checked, done.place
     start = checked.scores.summary["start"].iloc[0]
-    told = {"method": checked.submission.method, "status": status, "start": start, "kept": place}
-    show(workflows.ranking(checked.scores, start), as_json, **told)
+    told = {"method": checked.submission.method, "status": done.status, "start": start, "kept": place}
+    where = {"board": done.board, "table": done.table}
+    show(workflows.ranking(checked.scores, start), as_json, **told, **where)
     if not as_json:
         kept = f"kept in {place}; `metabench leaderboard build` shows it" if place else "nothing was kept"
-        click.echo(f"{checked.submission.method}: {status}; {kept}", err=True)
+        click.echo(f"checked against board {done.board} and table {done.table}", err=True)
+        click.echo(f"{checked.submission.method}: {done.status}; {kept}", err=True)
 
 
 @click.group(cls=Commands)

@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from metabench import registry
 from metabench.boards.board import Board, board_folders, find_board, load_board
 from metabench.boards.plan import TRACES
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluation.store import TWINS, read_traces
 from metabench.publishing.boards import archive
+from metabench.untrusted import printable
 from metabench.workflows.evaluation import together
 
 if TYPE_CHECKING:
@@ -97,20 +99,39 @@ def _published(name: str, profile: str, out: Path | None):
 
     board = load_board(name)
     folder = out or board.path
-    if not (folder / TRACES).exists():
-        raise MetabenchError(f"{folder} holds no {TRACES}; run `metabench evaluate --board {name}` first")
     table = load_table(board.dataset, board.dataset_version)
     board = board.on(table)
     narrowed = board.profile(profile)
-    traces = _read(folder / TRACES, board)
-    submitted = list(submissions.accepted(board)) if profile == "full" else []
+    submitted = list(submissions.accepted(board, table)) if profile == "full" else []
+    if not (folder / TRACES).exists() and not submitted:
+        raise MetabenchError(f"{folder} holds no {TRACES}; run `metabench evaluate --board {name}` first")
+    traces = _own(folder, board, {s.method for s, _ in submitted}, name)
     for submission, rows in submitted:
-        others = traces.filter(pc.not_equal(traces["method"], submission.method))
         twins = {TWINS: json.dumps({submission.method: submission.twin} if submission.twin else {}).encode()}
-        traces = together(rows.replace_schema_metadata(twins), others)
+        traces = together(rows.replace_schema_metadata(twins), traces)
     command = f"metabench evaluate --board {name}" + ("" if profile == "full" else f" --profile {profile}")
     scores, accepted = score(traces, table, narrowed), [s for s, _ in submitted]
     return narrowed, traces, scores, table, folder, command, accepted, _home(board, folder, table)
+
+
+def _own(folder: Path, board: Board, submitted: set[str], name: str) -> pa.Table:
+    """The suite's own traces in a folder. Raises MetabenchError when the board's own hold any other method's."""
+    if not (folder / TRACES).exists():
+        return board.traces_schema.empty_table()
+    traces = _read(folder / TRACES, board)
+    found = set(pc.unique(traces["method"]).to_pylist())
+    if twice := sorted(found & submitted):
+        raise MetabenchError(f"{folder / TRACES} holds method {twice[0]!r}, which is a submission; {_anew(name)}")
+    known = {*registry.names("baselines"), *registry.names("metamodels")}
+    is_live = board.path and folder.resolve() == board.path.resolve() and not archive.is_superseded(board.path)
+    if is_live and (strange := sorted(found - known)):
+        what = f"{folder / TRACES} holds method {printable(strange[0])!r}, which is neither installed nor submitted"
+        raise MetabenchError(f"{what}; submit it, or {_anew(name)}")
+    return traces
+
+
+def _anew(name: str) -> str:
+    return f"run `metabench evaluate --board {name}` to write the suite's own traces anew"
 
 
 def _read(path: Path, board: Board) -> pa.Table:
@@ -159,6 +180,7 @@ def _evaluated(whole: Path) -> list[str]:
     from metabench.publishing.boards.predictions import PREDICTIONS
 
     folders = sorted(path.parent for path in whole.glob("*/v*/board.toml"))
-    made = [folder for folder in folders if any((folder / name).exists() for name in (TRACES, PREDICTIONS))]
+    sources = (TRACES, PREDICTIONS, "submissions")
+    made = [folder for folder in folders if any((folder / name).exists() for name in sources)]
     newest = {folder: find_board(folder.parent.name).parent.resolve() for folder in made}
     return [folder.parent.name if newest[folder] == folder.resolve() else str(folder) for folder in made]

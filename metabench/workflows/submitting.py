@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,18 +37,57 @@ def _takes_submissions(board: Board) -> Board:
     return board
 
 
-def submit(
-    folder: Path, name: str | None = None, *, keep: bool = True, reproduce: bool = False, workers: int = 1
-) -> tuple[Checked, str, Path | None]:
-    """Check a submission and keep it on its board: what was checked, its status, and where it is kept.
+@dataclass(frozen=True)
+class Submitted:
+    """A submission that keeps the rules, and what it was checked against."""
 
-    Raises Refused at the first rule that it breaks; UsageError for an unknown board.
+    checked: Checked
+    status: str
+    #: the folder that keeps it; None if it was only checked
+    place: Path | None
+    #: where the board's rules and the table's rows were read from, with the reason in brackets where it is not the usual one
+    board: str
+    table: str
+
+
+def submit(
+    folder: Path, name: str | None = None, *, keep: bool = True, reproduce: bool = False, workers: int = 1,
+    replaces: bool = False,
+) -> Submitted:  # fmt: skip
+    """Check a submission and keep it on its board.
+
+    Args:
+        folder: The submission; it is read once.
+        name: The board, by name or folder. None: the one that the submission names.
+        keep: Whether to keep it on the board.
+        reproduce: Whether to run its code and compare.
+        workers: Processes that run the code.
+        replaces: Whether it may take the place of a submission of other authors.
+
+    Returns:
+        What was checked, the status it earned, and where board and table lie.
+
+    Raises:
+        Refused: The first rule that it breaks.
+        UsageError: An unknown board.
     """
     from metabench.boards import submissions
     from metabench.table import load_table
 
-    board = _takes_submissions(load_board(name or submissions.read(folder)[0].board))
+    packet = submissions.read(folder)
+    board = _takes_submissions(load_board(name or packet.submission.board))
     table = load_table(board.dataset, board.dataset_version)
-    checked = submissions.check(folder, board, table)
+    checked = submissions.check_packet(packet, board, table)
     status = submissions.reproduce(checked, board, table, workers) if reproduce else submissions.STATUSES[0]
-    return checked, status, submissions.accept(checked, folder, board, status) if keep else None
+    place = submissions.accept(checked, board, table, status, replaces=replaces) if keep else None
+    return Submitted(
+        checked, status, place, _from(board.path, "METABENCH_LEADERBOARDS"), _from(table.path, "METABENCH_DATASETS")
+    )
+
+
+def _from(place: object, variable: str) -> str:
+    """A place, and the environment variable that led there."""
+    listed = [Path(part).resolve() for part in os.environ.get(variable, "").split(os.pathsep) if part]
+    if isinstance(place, Path) and any(folder in place.resolve().parents for folder in listed):
+        return f"{place} ({variable})"
+    return str(place)

@@ -6,7 +6,7 @@ import re
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fakes import CurveTable, board_for
+from fakes import CurveTable, board_for, signed
 
 from metabench import notebook, schema
 from metabench.boards.board import load_board, parse_board
@@ -72,7 +72,7 @@ def folder(table, board, tmp_path):
     (method,) = resolve("asha")
     method.searcher.name = "mine"
     traces = evaluate(method.searcher, board, table)
-    return draft(tmp_path / "mine", traces, method.searcher, board, table)
+    return signed(draft(tmp_path / "mine", traces, method.searcher, board, table))
 
 
 def rewrite(folder, change):
@@ -87,8 +87,8 @@ def rewrite(folder, change):
 def test_a_search_in_epochs_is_recomputed_kept_and_read_again(folder, board, table):
     checked = check(folder, board, table)
     assert set(checked.scores.summary["method"]) == {"mine"} and not checked.scores.seconds.empty
-    accept(checked, folder, board)
-    ((again, traces),) = accepted(board)
+    accept(checked, board, table)
+    ((again, traces),) = accepted(board, table)
     assert again == checked.submission and traces.equals(checked.traces)
     assert len(set(traces["cell"].to_pylist())) == len(traces)
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fakes import First, board_for
+from fakes import First, board_for, read_here
 from published import planted_table
 
 from metabench import registry, schema
@@ -38,6 +38,11 @@ class Seeded(First):
         return int(self.rng.choice(history.untried(len(self.problem.candidates))))
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr("metabench.boards.submissions.columns.parquet", read_here)
+
+
 @pytest.fixture(scope="module")
 def table():
     table = planted_table(tasks=12, configs=64)
@@ -52,7 +57,9 @@ def board(table, tmp_path):
 
 @pytest.fixture
 def folder(table, board, tmp_path):
-    return draft(tmp_path / "mine", evaluate(Mine, board, table), Mine(), board, table)
+    folder = draft(tmp_path / "mine", evaluate(Mine, board, table), Mine(), board, table)
+    edit(folder, "your name", "Ada Lovelace")
+    return folder
 
 
 def rewrite(folder, change):
@@ -80,19 +87,19 @@ def test_a_draft_keeps_the_rules(folder, board, table):
 
 def test_accepted_submissions_come_back(folder, board, table):
     checked = check(folder, board, table)
-    place = accept(checked, folder, board)
+    place = accept(checked, board, table)
     assert sorted(p.name for p in place.iterdir()) == ["status.json", "submission.toml", "traces.parquet"]
-    ((again, traces),) = accepted(board)
+    ((again, traces),) = accepted(board, table)
     assert again == checked.submission and traces.equals(checked.traces)
-    assert accept(check(folder, board, table), folder, board, "confirmed") == place  # in place of the first
-    assert [s.status for s, _ in accepted(board)] == ["confirmed"]
+    assert accept(check(folder, board, table), board, table, "confirmed") == place  # in place of the first
+    assert [s.status for s, _ in accepted(board, table)] == ["confirmed"]
 
 
 def test_what_changed_after_it_was_accepted_is_noticed(folder, board, table):
-    place = accept(check(folder, board, table), folder, board)
+    place = accept(check(folder, board, table), board, table)
     rewrite(place, lambda rows: rows[0]["config_ids"].reverse())
     with pytest.raises(MetabenchError, match="changed since it was accepted"):
-        list(accepted(board))
+        list(accepted(board, table))
 
 
 def test_true_claims_are_taken(folder, board, table):
@@ -224,10 +231,10 @@ def test_a_family_that_shares_rows_with_a_held_out_one_is_held_out():
         ('method = "mine"', 'method = "Random"', "built-in's name"),
         ('method = "mine"', 'method = ".hidden"', "only letters, digits"),
         ('method = "mine"', "method = 3", "method is no str"),
-        ('authors = ["your name"]', "authors = []", "authors is empty"),
-        ('authors = ["your name"]', "authors = [1]", "which is no text"),
-        ('authors = ["your name"]', 'authors = ["<img src=x onerror=alert(1)>"]', "plain text is taken"),
-        ('authors = ["your name"]', 'authors = ["a\\u202eb"]', "cannot be printed"),
+        ('authors = ["Ada Lovelace"]', "authors = []", "authors is empty"),
+        ('authors = ["Ada Lovelace"]', "authors = [1]", "which is no text"),
+        ('authors = ["Ada Lovelace"]', 'authors = ["<img src=x onerror=alert(1)>"]', "plain text is taken"),
+        ('authors = ["Ada Lovelace"]', 'authors = ["a\\u202eb"]', "cannot be printed"),
         ("tuned_on = []", 'code = "javascript:alert(1)"', "no plain http or https"),
         ("tuned_on = []", 'code = "https://a.org/\\"onclick=x"', "no plain http or https"),
         ("tuned_on = []", 'paper = "https://user:pw@a.org/"', "no plain http or https"),
@@ -246,7 +253,7 @@ def test_a_family_that_shares_rows_with_a_held_out_one_is_held_out():
         ("tuned_on = []", "[claims]\n\"rank\" = 1", "not of the form"),
         ('board = "fake"', 'board = "other"', "this is board 'fake'"),
         ('board = "fake"', "", "key 'board' is absent"),
-        ('board = "fake"', "board = ", "submission.toml: "),
+        ('board = "fake"', "board = ", "submission.toml is no TOML"),
     ],
 )  # fmt: skip
 def test_words_that_lie_are_refused(folder, board, table, old, new, message):
@@ -315,15 +322,15 @@ def lacking_column(folder):
     [
         (link, "is a symbolic link"),
         (archive, "'more.zip' does not belong here"),
-        (huge, "submission.toml has 1,048,576 bytes"),
-        (enormous, "traces.parquet has 41,943,040 bytes"),
+        (huge, "submission.toml has 1 MB"),
+        (enormous, "traces.parquet has 40 MB"),
         (nested, "'traces' does not belong here"),
-        (garbage, "cannot be read"),
-        (torn, "cannot be read"),
+        (garbage, "is no readable Parquet file"),
+        (torn, "is no readable Parquet file"),
         (extra_column, "unknown column 'regret'"),
         (lacking_column, "column 'overhead' is absent"),
         (lambda folder: (folder / "traces.parquet").unlink(), "traces.parquet is absent"),
-        (lambda folder: (folder / "submission.toml").write_bytes(b"\xff\xfe"), "submission.toml: "),
+        (lambda folder: (folder / "submission.toml").write_bytes(b"\xff\xfe"), "submission.toml is no TOML"),
     ],
 )  # fmt: skip
 def test_folders_that_are_none_are_refused(folder, board, table, harm, message):
@@ -342,7 +349,7 @@ def test_archives_and_absent_folders_are_refused(folder, board, table, tmp_path)
 
 
 def test_a_name_that_differs_by_case_alone_is_refused(folder, board, table):
-    accept(check(folder, board, table), folder, board)
+    accept(check(folder, board, table), board, table)
     edit(folder, 'method = "mine"', 'method = "MINE"')
     with pytest.raises(Refused, match="by case alone"):
         check(folder, board, table)

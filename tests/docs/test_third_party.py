@@ -64,6 +64,10 @@ def test_from_a_package_to_a_row_on_the_board(run):
     board = run.folder / "leaderboards/few-shot/v1"
     run("evaluate", "--board", "few-shot", "--method", "random", "--out", str(board))
     run("evaluate", "--board", "few-shot", "--method", "nearest_task", "--submission", "mine")
+    refused = run("submit", "mine", "--check", status=1)
+    assert "the placeholder 'your name'" in refused.stderr and len(refused.stderr.splitlines()) == 1
+    words = run.folder / "mine/submission.toml"
+    words.write_text(words.read_text().replace("your name", "Ada Lovelace"))
     assert run("submit", "mine", "--check").stdout.split()[:2] == ["method", "regret@1"]
     assert not (board / "submissions").exists()
     run("submit", "mine", "--reproduce")

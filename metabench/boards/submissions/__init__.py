@@ -1,9 +1,10 @@
 """Submissions: a folder with ``submission.toml`` and ``traces.parquet`` becomes rows of a board.
 
 A trace holds which configurations were tried, in order; every score is looked up in the board's table, or (on a live
-board) every configuration is trained again, so a forged one cannot enter. Everything in the folder is untrusted:
-sizes are bounded before a file is read, no name reaches a path before it is checked, nothing in it is executed. Its
-status says how far it was checked:
+board) every configuration is trained again, so a forged one cannot enter. Everything in the folder is untrusted: it is
+read once, within bounds, what is kept are the bytes that were checked, no name reaches a path before it is checked, and
+nothing in it is executed. A board keeps its submissions apart from the suite's own traces and checks them again at every
+build, so one whose folder is removed is gone. Its status says how far it was checked:
 
 ``recomputed``
     its traces are searches that keep the board's rules, and its scores were computed here, from stored rows or by training;
@@ -14,12 +15,13 @@ status says how far it was checked:
     live board: the table measures its own seeds alone).
 """
 
-from metabench.boards.submissions.folder import STATUSES, accept, accepted, draft, read
+from metabench.boards.submissions.folder import Packet, draft, read
 from metabench.boards.submissions.form import Refused, Submission, parse
+from metabench.boards.submissions.kept import STATUSES, accept, accepted
 from metabench.boards.submissions.reproduction import reproduce
-from metabench.boards.submissions.rules import Checked, check, check_sources
+from metabench.boards.submissions.rules import Checked, check, check_packet, check_sources
 
 __all__ = [
-    "STATUSES", "Checked", "Refused", "Submission", "accept", "accepted", "check", "check_sources", "draft", "parse",
-    "read", "reproduce",
+    "STATUSES", "Checked", "Packet", "Refused", "Submission", "accept", "accepted", "check", "check_packet",
+    "check_sources", "draft", "parse", "read", "reproduce",
 ]  # fmt: skip

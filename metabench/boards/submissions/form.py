@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-
 from metabench.errors import MetabenchError
 from metabench.registry import suggest
+from metabench.untrusted import one_line, printable
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_BOARD = re.compile(r"[a-z0-9][a-z0-9_-]*")
 SPEC = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 #: key → (type, longest text or list)
 _KEYS: dict[str, tuple[type, int]] = {
@@ -24,8 +24,23 @@ _KEYS: dict[str, tuple[type, int]] = {
 _REQUIRED = ("method", "board", "digest", "summary", "authors", "trained_on")
 
 
+#: what a draft says where only the author knows; refused until it is replaced
+NO_AUTHOR, NO_SUMMARY = "your name", "TODO: what the method does"
+_PLACEHOLDER = re.compile(
+    r"(todo|fixme|tbd|tba|xxx+|lorem ipsum|fill (me )?in|to be (done|added|announced|written))\b.*"
+    r"|((your|my|the|an?|some|first|last|full)[\s_-]*)*(names?|authors?|summary|title|description)"
+    r"|your\b.*\bnames?\b.*|n/?a|none|unknown|\W*",
+    re.IGNORECASE | re.DOTALL,
+)
+#: characters of an error line
+LINE = 400
+
+
 class Refused(MetabenchError):
-    """A submission that cannot stand on the board; the message says why, in one line."""
+    """A submission that cannot stand on the board; the message says why, in one line of bounded length."""
+
+    def __init__(self, message: object):
+        super().__init__(one_line(message, LINE))
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ def parse(facts: Mapping[str, Any]) -> Submission:
     """A Submission from the parsed submission.toml. Raises Refused naming the first key that is wrong."""
     for key in facts:
         if key not in _KEYS:
-            raise Refused(f"submission.toml: {suggest(key, list(_KEYS), 'key')}")
+            raise Refused(f"submission.toml: {suggest(printable(key), list(_KEYS), 'key')}")
     for key in _REQUIRED:
         if key not in facts:
             raise Refused(f"submission.toml: key {key!r} is absent")
@@ -70,6 +85,8 @@ def parse(facts: Mapping[str, Any]) -> Submission:
             _check_text(key, text)
     if not _NAME.fullmatch(facts["method"]):
         raise Refused(f"submission.toml: method {facts['method']!r} may hold only letters, digits, _ . and -")
+    if not _BOARD.fullmatch(facts["board"]):
+        raise Refused(f"submission.toml: board {facts['board']!r} is no board's name")
     if not re.fullmatch(r"[0-9a-f]{64}", facts["digest"]):
         raise Refused("submission.toml: digest is not 64 hexadecimal digits")
     for key in ("code", "paper"):
@@ -80,17 +97,21 @@ def parse(facts: Mapping[str, Any]) -> Submission:
         raise Refused(f"submission.toml: twin {twin!r} is no method's name")
     if not facts["authors"] or not all(facts["authors"]):
         raise Refused("submission.toml: authors is empty")
+    for key, text in (*(("authors", author) for author in facts["authors"]), ("summary", facts["summary"])):
+        if _PLACEHOLDER.fullmatch(text.strip()):
+            what = "say who made the method" if key == "authors" else "say what the method does"
+            raise Refused(f"submission.toml: {key} still has the placeholder {text!r}; {what}")
     for name, value in facts.get("claims", {}).items():
-        number = isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and -1e6 < value < 1e6
         if not re.fullmatch(r"regret@[1-9]\d{0,4}", name) or not number:
-            raise Refused(f"submission.toml: claims.{name} is not of the form regret@10 = 0.05")
+            raise Refused(f"submission.toml: claims.{printable(name)} is not of the form regret@10 = 0.05")
     lists = {key: tuple(facts.get(key, ())) for key in ("authors", "trained_on", "tuned_on")}
     return Submission(**{**facts, **lists})
 
 
 def _check_text(key: str, text: Any) -> None:
     if not isinstance(text, str):
-        raise Refused(f"submission.toml: {key} holds {text!r}, which is no text")
+        raise Refused(f"submission.toml: {key} holds {printable(repr(text))}, which is no text")
     if len(text) > 300:
         raise Refused(f"submission.toml: {key} holds a text longer than 300 characters")
     if not text.isprintable():
@@ -107,6 +128,7 @@ def _check_url(key: str, url: str) -> None:
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
         parts, port_is_valid = urlsplit(""), False
-    plain = re.fullmatch(r"[A-Za-z0-9:/?#@!$&()*+,;=._~%\[\]-]+", url)
+    example = re.fullmatch(r"(.+\.)?example(\.(com|org|net))?", parts.hostname or "")
+    plain = not example and re.fullmatch(r"[A-Za-z0-9:/?#@!$&()*+,;=._~%\[\]-]+", url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or not plain or not port_is_valid:
         raise Refused(f"submission.toml: {key} {url!r} is no plain http or https address")

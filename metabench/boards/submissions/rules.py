@@ -15,12 +15,15 @@ import pyarrow as pa
 
 from metabench import registry
 from metabench.boards.board import Board
-from metabench.boards.retrain import retrain
-from metabench.boards.submissions.folder import longest, read, read_traces
+from metabench.boards.retrain import retrain, retrain_some
+from metabench.boards.submissions.columns import longest, read_traces
+from metabench.boards.submissions.folder import Packet, read
 from metabench.boards.submissions.form import Refused, Submission
 from metabench.errors import MetabenchError
+from metabench.evaluation.store import read_traces as read_own
 from metabench.registry import suggest
 from metabench.table.splits import members
+from metabench.untrusted import printable
 
 if TYPE_CHECKING:
     from metabench.scores import Scores
@@ -36,11 +39,12 @@ _ELSEWHERE = re.compile(r"elsewhere:[A-Za-z0-9][\w ./-]{0,199}")
 
 @dataclass(frozen=True)
 class Checked:
-    """A submission that keeps the rules: its traces (schema TRACES) and their scores."""
+    """A submission that keeps the rules: its traces (schema TRACES), their scores, and the submission.toml it came with."""
 
     submission: Submission
     traces: pa.Table
     scores: Scores
+    toml: bytes = b""
 
 
 def check(folder: str | os.PathLike, board: Board, table: Table) -> Checked:
@@ -48,10 +52,29 @@ def check(folder: str | os.PathLike, board: Board, table: Table) -> Checked:
 
     Raises Refused at the first rule that is broken, MetabenchError when the table is not the board's.
     """
+    return check_packet(read(folder), board, table)
+
+
+def check_packet(packet: Packet, board: Board, table: Table, *, is_kept: bool = False) -> Checked:
+    """What :func:`check` does, of bytes that are at hand.
+
+    Args:
+        packet: What :func:`metabench.boards.submissions.read` returned.
+        board: The board to check it against.
+        table: The board's table.
+        is_kept: Whether it was accepted already: the trials of a live board are then not trained again, but for a sample.
+
+    Returns:
+        The submission, its traces in canonical order, and their scores.
+
+    Raises:
+        Refused: A rule is broken.
+        MetabenchError: The table is not the board's.
+    """
     from metabench.scores import score
 
     board.check(table)
-    submission, path = read(folder)
+    submission = packet.submission
     if submission.board != board.name:
         raise Refused(f"submission.toml: board is {submission.board!r}, this is board {board.name!r}")
     if submission.digest != board.digest:
@@ -62,17 +85,19 @@ def check(folder: str | os.PathLike, board: Board, table: Table) -> Checked:
     check_sources(submission, board, table)
     task_ids = board.tasks(table, "test")
     cells = len(board.starts) * len(task_ids) * board.seeds
-    traces, claimed = read_traces(path, submission, cells, longest(board), board.traces_schema)
+    traces, claimed = read_traces(packet.traces, submission, cells, longest(board), board.traces_schema)
     if traces.num_rows == 0:
         raise Refused("traces.parquet holds no cell")
     if strange := sorted(set(traces["start"].to_pylist()) - set(board.starts)):
-        raise Refused(f"traces.parquet: {suggest(strange[0], list(board.starts), 'start')}")
+        raise Refused(f"traces.parquet: {suggest(printable(strange[0]), list(board.starts), 'start')}")
     overhead = traces["overhead"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     if not (np.isfinite(overhead) & (overhead >= 0) & (overhead <= THOUGHT)).all():
         raise Refused("traces.parquet: overhead holds something that is no time in seconds")
     try:
         scores = score(traces, table, board)
-        if board.made_to_order:
+        if board.made_to_order and is_kept:
+            retrain_some(traces, board, table)
+        elif board.made_to_order:
             traces = retrain(traces, board, table)
             scores = score(traces, table, board)
     except MetabenchError as error:
@@ -82,17 +107,27 @@ def check(folder: str | os.PathLike, board: Board, table: Table) -> Checked:
     if not board.made_to_order:  # there methods choose alone
         _check_starts(traces, board, table)
     _check_claims(submission, scores)
-    return Checked(submission, _with_cells(traces, board), scores)
+    return Checked(submission, _with_cells(traces, board), scores, packet.toml)
 
 
 def _check_name(submission: Submission, board: Board) -> None:
     taken = [*registry.builtin("baselines"), *registry.builtin("metamodels")]
     if submission.method.lower() in (name.lower() for name in taken):
         raise Refused(f"method {submission.method!r} is a built-in's name; choose another")
+    if submission.method.lower() in (name.lower() for name in own_methods(board)):
+        raise Refused(f"method {submission.method!r} is among the board's own traces; choose another name")
     if board.path and (board.path / "submissions").is_dir():
         for other in (board.path / "submissions").iterdir():
             if other.name != submission.method and other.name.lower() == submission.method.lower():
                 raise Refused(f"method {submission.method!r} differs from {other.name!r} by case alone")
+
+
+def own_methods(board: Board) -> set[str]:
+    """Methods of the traces that lie in the board's folder, which are the suite's own."""
+    path = board.path / "traces.parquet" if board.path else None
+    if path is None or not path.exists():
+        return set()
+    return set(read_own(path, board.traces_schema)["method"].to_pylist())
 
 
 def check_sources(submission: Submission, board: Board, table: Table) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 import pandas as pd
 
 from metabench.errors import MetabenchError
+from metabench.files import replace_file, sweep
 from metabench.publishing.boards.build import PUBLISHED, published, same, to_parquet
 
 #: the published file that an earlier version keeps
@@ -38,10 +38,10 @@ def build(summary: pd.DataFrame, folder: Path) -> list[Path]:
     Raises:
         MetabenchError: The folder cannot be written.
     """
-    path, new = folder / SCORES, folder / f".build-{SCORES}"
+    path = folder / SCORES
     try:
-        new.write_bytes(to_parquet(published(summary)))
-        os.replace(new, path)
+        sweep(folder)
+        replace_file(path, to_parquet(published(summary)))
         for name in PAGES:
             if (folder / name).is_dir():
                 shutil.rmtree(folder / name)

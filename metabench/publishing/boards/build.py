@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from metabench import schema
@@ -121,8 +122,11 @@ def contents(view: View) -> dict[str, bytes]:
             | {name: records(frame) for name, frame in frames.items() if name not in ("curves", "seconds")}
         ),
         "scores.parquet": to_parquet(frames["summary"]),
-        "traces.parquet": traces_parquet(view.traces),
     }
+    # what was submitted stays in its own folder, so that it goes with it
+    own = view.traces.filter(pc.invert(pc.is_in(view.traces["method"], pa.array(list(view.submissions), pa.string()))))
+    if own.num_rows or not view.submissions:
+        files["traces.parquet"] = traces_parquet(own)
     files |= {f"site/{path}": text.encode() for path, text in board_pages.site(view)}
     for name, frame in frames.items():
         # pairs are many: of those at other marks scores.json has the figures
