@@ -15,6 +15,7 @@ from fakes import FakeTable, First, Raises, board_for, signed
 from metabench import schema
 from metabench.boards import submissions
 from metabench.boards.board import load_board
+from metabench.boards.retrain import SAMPLE
 from metabench.boards.submissions import Refused, check, draft, reproduce
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluation import MethodsFailed, evaluate
@@ -271,7 +272,9 @@ def test_a_live_submission_is_trained_again_and_kept(folder, board, table):
     checked = check(folder, board, table)
     assert sum(map(len, Formula.asked)) == checked.traces.num_rows * board.budget
     place = submissions.accept(checked, board, table)
+    Formula.asked.clear()
     ((again, traces),) = submissions.accepted(board, table)
+    assert sum(map(len, Formula.asked)) == SAMPLE  # every build trains a few again
     assert again.status == "recomputed" and traces.equals(checked.traces) and place.name == "suggests"
 
 
@@ -314,7 +317,7 @@ def wrong_length(row):
         (outside, "hyperparameter width: 5700 lies outside"),
         (deep, "is no configuration in JSON"),
         (wrong_length, "configs has 4 values, the budget is 5"),
-        (lambda row: row["configs"].__setitem__(0, "x" * 30_000), "is no configuration in JSON"),
+        (lambda row: row["configs"].__setitem__(0, "x" * 30_000), "holds a text of 30,000 bytes"),
         (lambda row: row["configs"].__setitem__(0, '{"width": 1e999}'), "hyperparameter"),
         (lambda row: row["status"].__setitem__(0, "lucky"), "status 'lucky' is none of ok, diverged"),
         (lambda row: row["valid_score"].__setitem__(0, float("inf")), "a score exactly if its status is ok"),
