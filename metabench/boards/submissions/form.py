@@ -28,8 +28,8 @@ _REQUIRED = ("method", "board", "digest", "summary", "authors", "trained_on")
 NO_AUTHOR, NO_SUMMARY = "your name", "TODO: what the method does"
 _PLACEHOLDER = re.compile(
     r"(todo|fixme|tbd|tba|xxx+|lorem ipsum|fill (me )?in|to be (done|added|announced|written))\b.*"
-    r"|((your|my|the|an?|some|first|last|full)[\s_-]*)*(names?|authors?|summary|title|description)"
-    r"|your\b.*\bnames?\b.*|n/?a|none|unknown|\W*",
+    r"|(((your|my|the|an?|some|first|last|full)[\s_-]*)*(names?|authors?|summary|title|description)[\s,_-]*)+"
+    r"|your\b.*\bnames?\b.*|names? of (your|the)\b.*|n/?a|none|unknown|\W*",
     re.IGNORECASE | re.DOTALL,
 )
 #: characters of an error line
