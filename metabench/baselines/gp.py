@@ -14,6 +14,10 @@ from scipy.optimize import minimize
 
 from metabench.baselines.parts.common import refit_due, utilities
 from metabench.search.base import History, Prediction, Surrogate
+from metabench.search.kept import kept
+
+#: trials that the process is conditioned on, at most
+MOST = 256
 
 
 class GP(Surrogate):
@@ -21,6 +25,7 @@ class GP(Surrogate):
 
     The first ``design`` trials are random unless the search was given a start. The marginal likelihood is maximised
     anew on a schedule (:func:`~metabench.baselines.parts.common.refit_due`); in between only the factorisation is renewed.
+    At most MOST trials count (:func:`~metabench.search.kept.kept`).
     """
 
     name = "gp"
@@ -60,7 +65,9 @@ class GP(Surrogate):
             scales = Matern(np.ones(x.shape[1]), (0.1, 10.0), nu=2.5)
             self._kernel = ConstantKernel(1.0, (0.1, 10.0)) * scales + WhiteKernel(0.05, (1e-4, 1.0))
         refit = refit_due(len(history), self._fitted_at)
-        tried, y = x[history.candidates], targets(utilities(self.problem, history))
+        chosen = kept(utilities(self.problem, history), MOST)
+        some = History([history.candidates[i] for i in chosen], [history.scores[i] for i in chosen])
+        tried, y = x[some.candidates], targets(utilities(self.problem, some))
 
         def maximise(_, theta: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, float]:
             """L-BFGS-B from the last optimum; some 30 steps are plenty there."""

@@ -15,7 +15,7 @@ import sys
 import textwrap
 import token
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+from scipy import stats
 
 from metabench import direction
-from metabench.interop.mapping import Mapping, range_of
+from metabench.interop.mapping import Mapping
+from metabench.interop.ranges import range_of
 from metabench.metatrain import row_keys
-from metabench.pretrained.model import FIRST
-from metabench.search.continuous import Trials
+from metabench.pretrained.session import FIRST, Session
 
 if TYPE_CHECKING:
     from metabench.pretrained import Pretrained
@@ -27,8 +28,11 @@ TOLERANCE = 0.1
 
 
 class Guide:
-    """Proposes values of a user's parameters for one search. It keeps nothing of the search itself: the same trials and the
-    same seed give the same proposal, so a search can be resumed by anyone who knows its trials."""
+    """Proposes values of a user's parameters for one search.
+
+    What it keeps of the search only saves time: the same trials and the same seed give the same proposal, so a search can be
+    resumed by anyone who knows its trials.
+    """
 
     def __init__(self, model: Pretrained, task, mapping: Mapping, maximize: bool = True, seed: int = 0):
         """``task`` as for :meth:`metabench.pretrained.Pretrained.ask`; its direction is that of the user's objective."""
@@ -36,94 +40,85 @@ class Guide:
         self.task = dataclasses.replace(model.info(task), direction="max" if maximize else "min")
 
     @cached_property
-    def _pool(self) -> tuple[list[dict[str, Any]], pd.DataFrame, dict[tuple, int]]:
-        """The candidates: the user's values, the configurations that they are, and the place of each of these."""
+    def _pool(self) -> tuple[list[dict[str, Any]], Session]:
+        """The candidates in the user's values, and the search over the configurations that they are, in the same order."""
         params = self.mapping.pool(POOL, self.seed, self.model.configs)
-        table = self._table(params)
+        table = self.mapping.table([self.mapping.config(p) for p in params])
         keys = row_keys(table, list(table))
-        return params, table, {key: i for i, key in reversed(list(enumerate(keys)))}
+        first = sorted({key: i for i, key in reversed(list(enumerate(keys)))}.values())
+        pool = table.iloc[first].reset_index(drop=True)
+        params = [params[i] for i in first]
+        near = self.mapping.params(self.model.space.default())
+        default = next((i for i, p in enumerate(params) if repr(p) == repr(near)), None)
+        session = self.model.session(self.task, pool, self.seed, self.mapping.extended, default)
+        return params, session
 
     @cached_property
     def _opening(self) -> list[int]:
         """Candidates to begin with, in order: those nearest to the meta-model's opening. One that had to be changed to fit the
         user's parameters must still be expected to rank within TOLERANCE of the best of them."""
-        params, pool, _ = self._pool
-        at = {repr(p): i for i, p in reversed(list(enumerate(params)))}
         rows = self.model.configs.iloc[list(self.model.record.opening)]
         near = [self.mapping.params(row) for row in rows.astype(object).where(rows.notna(), None).to_dict("records")]
-        found = [(at[repr(p)], key) for p, key in zip(near, row_keys(rows, list(pool)), strict=True) if p is not None]
-        if not found:
+        fit = [i for i, p in enumerate(near) if p is not None]
+        if not fit:
             return []
-        chosen = pool.iloc[[i for i, _ in found]]
-        expected = self.model.predict(self.task, chosen)["percentile"].to_numpy()
-        same = [key == theirs for (_, key), theirs in zip(found, row_keys(chosen, list(pool)), strict=True)]
+        _, session = self._pool
+        places = [self.place(near[i]) for i in fit]
+        expected = self._percentile(places)
+        theirs = row_keys(rows, list(session.space))
+        ours = row_keys(session.pool.iloc[places], list(session.space))
+        same = [key == theirs[i] for i, key in zip(fit, ours, strict=True)]
         good = (expected >= expected.max() - TOLERANCE) | np.array(same)
-        order = list(dict.fromkeys(i for (i, _), ok in zip(found, good, strict=True) if ok))
-        if self._default is None or self._default in order[:FIRST]:
+        order = [p for p in dict.fromkeys(p for p, ok in zip(places, good, strict=True) if ok) if p < session.size]
+        default = session.default
+        if default is None or default in order[:FIRST]:
             return order
-        order = [i for i in order if i != self._default]
-        return [*order[: FIRST - 1], self._default, *order[FIRST - 1 :]]
+        order = [p for p in order if p != default]
+        return [*order[: FIRST - 1], default, *order[FIRST - 1 :]]
 
-    @cached_property
-    def _default(self) -> int | None:
-        """The candidate nearest to the default configuration; None where the user's options leave it out."""
-        params, *_ = self._pool
-        space = self.model.space
-        (row,) = space.table([space.default()]).astype(object).to_dict("records")
-        near = self.mapping.params({n: None if pd.isna(v) else v for n, v in row.items()})
-        return next((i for i, p in enumerate(params) if repr(p) == repr(near)), None)
+    def _percentile(self, places: Sequence[int]) -> np.ndarray:
+        """The expected share of configurations that are worse, while nothing was tried, float64 [places]."""
+        prediction = self._pool[1].predict(places)
+        std = prediction.std * self.model.record.spread
+        return stats.norm.cdf(prediction.mean / np.sqrt(1.0 + std**2))
 
-    def _table(self, params: Sequence[MappingABC[str, Any]]) -> pd.DataFrame:
-        return self.mapping.table([self.mapping.config(p) for p in params])
+    def place(self, params: MappingABC[str, Any]) -> int:
+        """The position of a user's values in the search, for :meth:`propose`."""
+        return self._pool[1].place(self.mapping.config(params).values())
 
-    def propose(
-        self,
-        finished: Sequence[tuple[MappingABC[str, Any], float]],
-        pending: Sequence[MappingABC[str, Any]] = (),
-        skip: int = 0,
-    ) -> dict[str, Any] | None:
-        """The values to try next, None when every candidate was tried.
+    def propose(self, trials: Sequence[tuple[int, float | None]], skip: int = 0) -> dict[str, Any]:
+        """The values to try next.
 
-        ``finished`` holds (values, score), NaN where a trial failed, ``pending`` the values of trials that run; ``skip``
-        counts trials that run with values that nobody knows yet. While nothing is finished proposals follow the
-        meta-model's opening, and what is nearest to the default configuration is among the first FIRST trials; later, pending trials count as if they had scored the median ("constant liar", Ginsbourger et
-        al., 2010), or, where nothing has a score, as the meta-model expects.
+        ``trials`` holds (:meth:`place` of the values, score) in the order in which trials began: the score is NaN where a
+        trial failed and None where it runs. ``skip`` counts trials that run with values that nobody knows yet. While nothing
+        is finished, proposals follow the meta-model's opening, and what is nearest to the default configuration is among the
+        first FIRST trials. Later, trials that run count as if they had scored the median
+        ("constant liar", Ginsbourger et al., 2010), or, where nothing has a score, as the meta-model expects. Once all
+        candidates were tried they may be proposed again.
         """
-        params, _, place = self._pool
-        tried = [*(p for p, _ in finished), *pending]
-        if not finished:
-            known = [dict(p) for p in pending]
-            left = [params[i] for i in self._opening if params[i] not in known]
+        params, session = self._pool
+        places, scores = [p for p, _ in trials], [s for _, s in trials]
+        if all(s is None for s in scores):
+            begun = set(places)
+            left = [p for p in self._opening if p not in begun]
             if len(left) > skip:
-                return left[skip]
-        default = None if self._default is None else params[self._default]
-        if default is not None and len(tried) + skip == FIRST - 1 and default not in [dict(p) for p in tried]:
-            return default
-        table, scores = self._table(tried), np.array([float(s) for _, s in finished])
-        finite = scores[np.isfinite(scores)]
-        if len(finite):
-            lies = np.full(len(pending), np.median(finite))
+                return params[left[skip]]
+        finite = [s for s in scores if s is not None and math.isfinite(s)]
+        if finite:
+            lies = np.full(len(places), np.median(finite))
         else:  # percentiles are a score of their own until there are others
-            expected = self.model.predict(self.task, table)["percentile"].to_numpy()
-            lies = expected[len(finished) :] * direction.sign(self.task.direction)
-        keys = set(row_keys(table, list(table)))
-        if len(set(place) - keys) <= skip:
-            return None
-        return self._pick(Trials(table, [*scores, *lies]), skip + 1)
-
-    def _pick(self, history: Trials, n: int) -> dict[str, Any]:
-        params, pool, place = self._pool
-        chosen = self.model.ask(
-            self.task, history, min(n, len(place)), seed=self.seed, pool=pool.iloc[sorted(place.values())]
-        )
-        (key,) = row_keys(chosen.tail(1), list(pool))
-        return params[place[key]]
+            lies = self._percentile(places) * direction.sign(self.task.direction)
+        filled = [lie if s is None else float(s) for s, lie in zip(scores, lies, strict=True)]
+        return params[session.ask(places, filled, skip + 1)[-1]]
 
     def first(self, k: int) -> list[dict[str, Any]]:
         """The first k proposals of a search of which nothing is known."""
         out: list[dict[str, Any]] = []
-        while len(out) < k and (found := self.propose([], out)) is not None:
-            out.append(found)
+        places: list[int] = []
+        params, _ = self._pool
+        while len(out) < min(k, len(params)):
+            out.append(self.propose([(p, None) for p in places]))
+            places.append(self.place(out[-1]))
         return out
 
 

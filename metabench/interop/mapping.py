@@ -6,130 +6,20 @@ the same is left alone and reported.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from metabench.errors import UsageError
+from metabench.interop.ranges import ABSENT, Listed, Numeric, Range, is_number
+from metabench.interop.words import UNITS, option_of, recognised
 from metabench.registry import suggest
 from metabench.space import Choice, Int, Ordinal, Parameter, Space
-
-#: hyperparameter → what else it is called; compared without case, underscores and dashes
-ALIASES = {
-    "learning_rate": "lr init_lr base_lr initial_lr lr0 eta step_size learning_rate_init",
-    "batch_size": "bs batch minibatch_size train_batch_size per_device_train_batch_size",
-    "optimizer": "opt optim optimiser optimizer_name optimizer_type",
-    "weight_decay": "wd l2 l2_reg l2_penalty weight_decay_rate",
-    "momentum": "mom sgd_momentum",
-    "beta1": "b1 beta_1 adam_beta1",
-    "beta2": "b2 beta_2 adam_beta2",
-    "schedule": "scheduler lr_schedule lr_scheduler lr_scheduler_type",
-    "warmup": "warmup_ratio warmup_fraction warmup_share",
-    "clip_norm": "max_grad_norm grad_clip gradient_clip gradient_clip_val grad_clip_norm clip_grad_norm max_norm",
-    "width": "hidden hidden_size hidden_dim hidden_units n_hidden n_units num_units units n_neurons layer_size",
-    "depth": "n_layers num_layers layers hidden_layers n_hidden_layers num_hidden_layers",
-    "activation": "act act_fn activation_fn activation_function nonlinearity",
-    "dropout": "dropout_rate dropout_p dropout_prob p_dropout drop drop_rate",
-    "norm": "normalization normalisation norm_layer norm_type",
-    "init_scale": "init_gain gain weight_scale",
-    "label_smoothing": "smoothing",
-    "input_noise": "noise noise_std gaussian_noise",
-}
-#: option → what else it is called
-OPTIONS = {
-    "momentum": "sgd_momentum sgdm",
-    "nesterov": "sgd_nesterov nag",
-    "silu": "swish",
-    "layer": "layer_norm ln",
-    "none": "off no false identity",
-    "norm": "on yes true clip_norm",
-    "constant": "constant_lr none fixed",
-    "step": "step_lr",
-    "exponential": "exponential_lr exp",
-    "cosine": "cosine_annealing cosine_annealing_lr",
-    "one_cycle": "one_cycle_lr",
-}
-#: a parameter in another unit: prefix or suffix of its name → unit
-PREFIXES = {"log10": "log10", "log2": "log2", "ln": "ln", "oneminus": "one_minus", "1minus": "one_minus"}
-SUFFIXES = {"percent": "percent", "pct": "percent"}
-#: unit → (to the hyperparameter's own, back)
-UNITS = {
-    "same": (lambda x: x, lambda x: x),
-    "log10": (lambda x: 10.0**x, np.log10),
-    "log2": (lambda x: 2.0**x, np.log2),
-    "ln": (np.exp, np.log),
-    "percent": (lambda x: x / 100.0, lambda x: x * 100.0),
-    "one_minus": (lambda x: 1.0 - x, lambda x: 1.0 - x),
-}
-
-
-@dataclass(frozen=True)
-class Numeric:
-    """Numbers in [low, high], in steps from ``low`` where ``step`` says so; ``whole`` ones are int."""
-
-    low: float
-    high: float
-    log: bool = False
-    whole: bool = False
-    step: float | None = None
-
-    def nearest(self, value: float) -> float | int:
-        value = min(max(float(value), self.low), self.high)
-        if self.step:
-            value = min(self.low + round((value - self.low) / self.step) * self.step, self.high)
-        return round(value) if self.whole else float(value)
-
-
-@dataclass(frozen=True)
-class Listed:
-    """One of several values."""
-
-    options: tuple[Any, ...]
-
-    @property
-    def numeric(self) -> bool:
-        return all(isinstance(o, Real) and not isinstance(o, bool) for o in self.options)
-
-
-Range = Numeric | Listed
-
-
-def packed(given: Range, value: Any) -> Any:
-    """A value as JSON has it: options by their place."""
-    return given.options.index(value) if isinstance(given, Listed) else value
-
-
-def unpacked(given: Range, value: Any) -> Any:
-    """The value again; None where the range has changed so much that it is none of it."""
-    if isinstance(given, Numeric):
-        return given.nearest(value)
-    return given.options[value] if isinstance(value, int) and 0 <= value < len(given.options) else None
-
-
-def range_of(name: str, spec: Any) -> Range:
-    """A range written plainly: ``(low, high)``, ``(low, high, "log")`` (integers where both ends are), or a list of options."""
-    if isinstance(spec, Numeric | Listed):
-        return spec
-    if isinstance(spec, list) and spec:
-        return Listed(tuple(spec))
-    if isinstance(spec, tuple) and spec[2:] in ((), ("log",)):
-        ends = len(spec) >= 2 and all(isinstance(v, Real) for v in spec[:2])
-        if ends and spec[0] < spec[1]:
-            return Numeric(*map(float, spec[:2]), log=len(spec) == 3, whole=all(isinstance(v, int) for v in spec[:2]))
-    raise UsageError(
-        f"parameter {name}: {spec!r} is no range; write (low, high), (low, high, 'log') or a list of options"
-    )
-
-
-def plain(name: Any) -> str:
-    return re.sub(r"[^a-z0-9]+", "", str(name).lower())
 
 
 @dataclass(frozen=True)
@@ -141,29 +31,59 @@ class Link:
     range: Range
     parameter: Parameter
     unit: str = "same"
-    #: user's option → the hyperparameter's, where this is a choice
-    options: MappingABC[Any, str] | None = None
+    #: for each of the user's options the hyperparameter's, or a new one (:attr:`novel`), where this is a choice
+    options: tuple[str, ...] | None = None
+
+    @property
+    def novel(self) -> dict[str, Any]:
+        """Levels that the hyperparameter does not have → the user's option: nothing is known of them."""
+        if self.options is None:
+            return {}
+        return {level: o for level, o in zip(self.options, self.range.options) if level not in self.parameter.options}
 
     def known(self, value: Any) -> Any:
-        """The user's value as the meta-model has it; an option that it does not know stays as it is."""
+        """The user's value as the meta-model has it.
+
+        An option that it does not know is a new level. Where a hyperparameter is a number and the value is none, None and
+        False are 0 if the hyperparameter may be 0; all else is NaN, a value of which nothing is known.
+        """
         if self.options is not None:
-            return self.options.get(value, str(value))
-        value = float(UNITS[self.unit][0](float(value)))
+            place = self.range.place(value)
+            if place is not None:
+                return self.options[place]
+            return option_of(self.parameter, value) or str(value)
+        if not is_number(value):
+            return self._off if value is None or value is False else np.nan
+        with np.errstate(over="ignore"):
+            value = float(UNITS[self.unit][0](float(value)))
+        if not np.isfinite(value):
+            return np.nan
         return round(value) if isinstance(self.parameter, Int | Ordinal) else value
 
+    @property
+    def _off(self) -> float:
+        """What None and False are where the hyperparameter is a number."""
+        low = self.parameter.options[0] if isinstance(self.parameter, Ordinal) else self.parameter.low
+        whole = isinstance(self.parameter, Int | Ordinal)
+        return np.nan if low != 0 else (0 if whole else 0.0)
+
     def own(self, value: Any) -> Any:
-        """The user's value nearest to a hyperparameter's, None where the user has no such option."""
+        """The user's value nearest to a hyperparameter's, ABSENT where the user has no such option."""
         if self.options is not None:
-            return next((mine for mine, theirs in self.options.items() if theirs == value), None)
+            found = (o for o, level in zip(self.range.options, self.options, strict=True) if level == value)
+            return next(found, ABSENT)
         if isinstance(self.range, Numeric):
             return self.range.nearest(float(UNITS[self.unit][1](float(value))))
-        places = self._place([self.known(o) for o in self.range.options])
-        return self.range.options[int(np.argmin(np.abs(places - self._place([value]))))]
+        known = [self.known(o) for o in self.range.options]
+        finite = [i for i, v in enumerate(known) if np.isfinite(v)]
+        places = self._place([known[i] for i in finite])
+        return self.range.options[finite[int(np.argmin(np.abs(places - self._place([value]))))]]
 
     def draw(self, u: np.ndarray) -> list[Any]:
-        """Points of [0, 1] → values of the user's, even on the hyperparameter's scale, where both ranges overlap."""
+        """Points of [0, 1] → values of the user's: all options, or numbers that are even on the hyperparameter's scale where
+        both ranges overlap."""
         if isinstance(self.range, Listed):
-            options = [o for o in self.range.options if self.options is None or o in self.options]
+            options = self.range.options
             return [options[min(int(x * len(options)), len(options) - 1)] for x in u]
         low, high = self.overlap
         a, b = self._place([low, high])
@@ -174,7 +94,7 @@ class Link:
         """Where the user's numbers and the hyperparameter's overlap, in the latter's unit; empty when the first is larger."""
         p = self.parameter
         mine = (p.options[0], p.options[-1]) if isinstance(p, Ordinal) else (p.low, p.high)
-        ends = [self.range.low, self.range.high] if isinstance(self.range, Numeric) else list(self.range.options)
+        ends = [self.range.low, self.range.high] if isinstance(self.range, Numeric) else self.range.numbers
         theirs = sorted(float(UNITS[self.unit][0](float(v))) for v in ends)
         return max(mine[0], theirs[0]), min(mine[1], theirs[-1])
 
@@ -194,7 +114,7 @@ class Link:
 class Mapping:
     """The way between a user's parameters and the space of a meta-model.
 
-    ``unmapped``: parameter, or option of one → why the meta-model does not guide it. ``untuned``: hyperparameters that the user
+    ``unmapped``: parameter → why the meta-model does not guide it. ``untuned``: hyperparameters that the user
     does not tune → the value that is taken for them.
     """
 
@@ -236,14 +156,22 @@ class Mapping:
                 continue
             taken.add(link.hyperparameter)
             links.append(link)
-            for option in given.options if link.options is not None else ():
-                if option not in link.options:
-                    unmapped[f"{name}={option}"] = f"no option of {link.hyperparameter}"
         return cls(space, tuple(links), unmapped, _untuned(space, links, fixed))
 
     @cached_property
     def _default(self) -> dict[str, Any]:
         return self.space.default()
+
+    @cached_property
+    def extended(self) -> Space:
+        """The meta-model's space with the user's options that it does not know."""
+        novel = {link.hyperparameter: list(link.novel) for link in self.links if link.novel}
+        if not novel:
+            return self.space
+        return Space({
+            n: Choice(*p.options, *novel[n], default=p.default, when=p.when) if n in novel else p
+            for n, p in self.space.items()
+        })  # fmt: skip
 
     def config(self, params: MappingABC[str, Any]) -> dict[str, Any]:
         """A user's values → a configuration of the space: what is not among them is untuned or inactive."""
@@ -265,9 +193,9 @@ class Mapping:
             if value is None:
                 value = _middle(link.parameter)
             own = link.own(value)
-            if own is None and config.get(link.hyperparameter) is not None:
+            if own is ABSENT and config.get(link.hyperparameter) is not None:
                 return None
-            out[link.name] = link.draw(np.array([0.5]))[0] if own is None else own
+            out[link.name] = link.draw(np.array([0.5]))[0] if own is ABSENT else own
         return out
 
     def table(self, configs: Sequence[MappingABC[str, Any]]) -> pd.DataFrame:
@@ -293,6 +221,11 @@ class Mapping:
     def report(self) -> str:
         """What is guided, what is not and why, and what is assumed of the rest, a line each."""
         lines = [f"{k.name} is {k.hyperparameter}" + f" ({k.unit})" * (k.unit != "same") for k in self.links]
+        lines += [
+            f"{k.name}={option!r} is no option of {k.hyperparameter}: tried as one of which nothing is known"
+            for k in self.links
+            for option in k.novel.values()
+        ]
         lines += [f"{name} is not guided: {reason}" for name, reason in self.unmapped.items()]
         assumed = ", ".join(f"{name} = {_shown(value)}" for name, value in self.untuned.items() if value is not None)
         return "\n".join([*lines, *([f"not tuned, taken as: {assumed}"] if assumed else [])])
@@ -305,7 +238,7 @@ def _link(space: Space, name: str, given: Range, names: MappingABC[str, Any]) ->
         if target is None:
             return None, "left alone"
     else:
-        target, unit = _recognised(space, name)
+        target, unit = recognised(space, name)
         if target is None:
             return None, unit
     p = space[target]
@@ -313,47 +246,28 @@ def _link(space: Space, name: str, given: Range, names: MappingABC[str, Any]) ->
     if isinstance(p, Choice):
         if isinstance(given, Numeric):
             return None, f"{target} is one of {', '.join(p.options)}, this is a number"
-        found = {o: match for o in given.options if (match := _option(p, o)) is not None}
-        return (
-            (Link(name, target, given, p, unit, found), "")
-            if found
-            else (None, f"none of its options is one of {target}")
-        )
-    if isinstance(given, Listed) and not given.numeric:
-        return None, f"{target} is a number, this has options that are none"
+        if not any(option_of(p, o) for o in given.options):
+            return None, f"none of its options is one of {target}"
+        return Link(name, target, given, p, unit, _levels(p, given.options)), ""
+    if isinstance(given, Listed) and not given.numbers:
+        return None, f"{target} is a number, none of the options is"
     low, high = link.overlap
     if not (low <= high and np.isfinite([low, high]).all()):
         return None, f"its range lies outside that of {target}"
     return link, ""
 
 
-def _recognised(space: Space, name: str) -> tuple[str | None, str]:
-    """(hyperparameter, unit) that a name plainly says, or (None, why not)."""
-    known = {plain(n): n for n in space}
-    for target, others in ALIASES.items():
-        if target in space:
-            known |= {plain(other): target for other in others.split() if plain(other) not in known}
-    last = plain(re.split(r"[./:]|__", name)[-1])
-    if last in known:
-        return known[last], "same"
-    for prefix, unit in PREFIXES.items():
-        if last.startswith(prefix) and last.removeprefix(prefix) in known:
-            return known[last.removeprefix(prefix)], unit
-    for suffix, unit in SUFFIXES.items():
-        if last.endswith(suffix) and last.removesuffix(suffix) in known:
-            return known[last.removesuffix(suffix)], unit
-    if last.startswith("log") and last.removeprefix("log") in known:
-        target = known[last.removeprefix("log")]
-        return None, f"the logarithm's base is unclear; say names={{{name!r}: ({target!r}, 'log10')}} or 'ln'"
-    return None, "no hyperparameter of that name"
-
-
-def _option(p: Choice, option: Any) -> str | None:
-    said = "none" if option is None else plain(option)
-    direct = {plain(o): o for o in p.options}
-    for o in p.options:
-        direct |= {plain(other): o for other in OPTIONS.get(o, "").split() if plain(other) not in direct}
-    return direct.get(said)
+def _levels(p: Choice, options: Sequence[Any]) -> tuple[str, ...]:
+    """For each of a user's options the option of ``p`` that it is, or a new name, of its own."""
+    out: list[str] = []
+    for option in options:
+        level = option_of(p, option)
+        if level is None:
+            level = str(option)
+            while level in out or level in p.options:  # 1 and "1" read alike
+                level += "'"
+        out.append(level)
+    return tuple(out)
 
 
 def _untuned(space: Space, links: Sequence[Link], fixed: MappingABC[str, Any]) -> dict[str, Any]:

@@ -21,16 +21,18 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from metabench.errors import UsageError
 from metabench.interop.guide import Guide
-from metabench.interop.mapping import Link, Mapping, Range, packed, unpacked
+from metabench.interop.mapping import Link, Mapping
 from metabench.interop.optuna_ranges import own_range
-from metabench.plain import plain
+from metabench.interop.optuna_trials import KEY, QUEUED, Followed
+from metabench.interop.ranges import ABSENT, Listed, Range, packed, unpacked
 
 if TYPE_CHECKING:
     from metabench.pretrained import Pretrained
 
-#: where a trial's proposal is kept, so that other processes see what runs and a study can be resumed
-KEY = "metabench:params"
+#: studies of which one sampler keeps what saves time
+STUDIES = 4
 
 
 class MetaSampler(BaseSampler):
@@ -45,19 +47,25 @@ class MetaSampler(BaseSampler):
     All state is the study's: any storage, resumed studies, ``n_jobs`` and several processes work, and trials of other
     samplers count. A failed trial counts as the worst; a pruned one by its last reported value, but never as better than
     the median. One objective only (ValueError otherwise).
+
+    A trial that runs is not proposed again. One that has run for longer than ``pending_for`` seconds is taken for dead, and so
+    is one whose heartbeat (of Optuna's storage) is overdue. The default is ten times the longest finished trial, but at least
+    an hour; while no trial has finished none is dead.
     """
 
     def __init__(
         self, model: Pretrained, task=None, *, space: MappingABC[str, Any] | None = None,
         names: MappingABC[str, Any] | None = None, fixed: MappingABC[str, Any] | None = None,
-        fallback: BaseSampler | None = None, seed: int = 0,
+        fallback: BaseSampler | None = None, seed: int = 0, pending_for: float | None = None,
     ):  # fmt: skip
-        self.model, self.task, self.seed = model, task, seed
+        if pending_for is not None and not pending_for > 0:
+            raise UsageError(f"MetaSampler: pending_for is {pending_for}; give seconds above 0, or None")
+        self.model, self.task, self.seed, self._pending_for = model, task, seed, pending_for
         self._names, self._fixed = names, fixed
         self._space = None if space is None else {n: own_range(n, d) for n, d in space.items()}
         self._fallback = TPESampler(seed=seed) if fallback is None else fallback
         self._lock = threading.Lock()
-        self._guides: dict[Any, Guide] = {}
+        self._followed: list[Followed] = []
         self._told = False
         model.info(task)
         Mapping.build(model.space, self._space or {}, names, fixed)  # mistakes are told at once
@@ -71,10 +79,10 @@ class MetaSampler(BaseSampler):
         return cls(load_metamodel(name), task, **settings)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_guides")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_followed")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock(), _guides={})
+        self.__dict__.update(state, _lock=threading.Lock(), _followed=[])
 
     def report(self, study: optuna.Study | None = None) -> str:
         """What is guided, what is not and why, and what is assumed of hyperparameters that are not tuned."""
@@ -91,15 +99,14 @@ class MetaSampler(BaseSampler):
         self._raise_error_if_multi_objective(study)
         self._fallback.before_trial(study, trial)
         with self._lock:
-            ranges = self._ranges(study)
-            kept = self._first(study) if not ranges else self._proposal(study, trial, ranges)
+            kept = self._proposal(study, trial) if self._ranges(study) else self._first(study)
             study._storage.set_trial_system_attr(trial._trial_id, KEY, json.dumps(kept))
 
     def sample_independent(
         self, study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         kept = json.loads(trial.system_attrs.get(KEY) or study._storage.get_trial_system_attrs(trial._trial_id)[KEY])
-        value = None
+        value: Any = ABSENT
         given = own_range(param_name, param_distribution)
         if kept is not None and "params" in kept:
             if param_name in kept["params"]:
@@ -109,7 +116,7 @@ class MetaSampler(BaseSampler):
             config = kept["config"]
             if link is not None and config.get(link.hyperparameter) is not None:
                 value = link.own(config[link.hyperparameter])
-        if value is None or not param_distribution._contains(param_distribution.to_internal_repr(value)):
+        if value is ABSENT or not _holds(param_distribution, value):
             return self._fallback.sample_independent(study, trial, param_name, param_distribution)
         return value
 
@@ -124,51 +131,44 @@ class MetaSampler(BaseSampler):
         self._fallback.reseed_rng()
 
     # ---------------------------------------------------------------- proposals
+    def _follow(self, study: optuna.Study) -> Followed:
+        """What is kept of a study; of the last STUDIES."""
+        found = next((f for f in self._followed if f.storage is study._storage and f.study_id == study._study_id), None)
+        found = Followed(study._storage, study._study_id) if found is None else found
+        self._followed = [found, *(f for f in self._followed if f is not found)][:STUDIES]
+        return found
+
     def _ranges(self, study: optuna.Study | None) -> dict[str, Range]:
         """The study's parameters: as they were given, or as the trials have them."""
         if self._space is not None:
             return self._space
-        trials = [] if study is None else study.get_trials(deepcopy=False)
-        return {n: own_range(n, d) for trial in trials for n, d in trial.distributions.items()}
+        return {} if study is None else self._follow(study).ranges(study.get_trials(deepcopy=False), own_range)
 
     def _mapping(self, ranges: MappingABC[str, Range]) -> Mapping:
         return Mapping.build(self.model.space, ranges, self._names, self._fixed)
-
-    def _guide(self, study: optuna.Study, ranges: MappingABC[str, Range]) -> Guide:
-        maximize = study.direction == StudyDirection.MAXIMIZE
-        key = maximize, tuple(sorted((n, repr(r)) for n, r in ranges.items()))
-        if key not in self._guides:
-            self._guides[key] = Guide(self.model, self.task, self._mapping(ranges), maximize, self.seed)
-        return self._guides[key]
 
     def _first(self, study: optuna.Study) -> dict[str, Any]:
         """A trial of which nothing is known, its parameters neither: the configuration itself is kept."""
         running = sum(t.state == TrialState.RUNNING for t in study.get_trials(deepcopy=False))
         row = self.model.ask(self.task, None, max(running, 1), seed=self.seed).iloc[-1]
-        return {"config": {n: plain(v) for n, v in row.items()}}
+        return {"config": {n: _plain(v) for n, v in row.items()}}
 
-    def _proposal(
-        self, study: optuna.Study, trial: FrozenTrial, ranges: MappingABC[str, Range]
-    ) -> dict[str, Any] | None:
-        guide = self._guide(study, ranges)
-        if not guide.mapping.links:
+    def _proposal(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any] | None:
+        """The values that a trial is to have: those that it was enqueued with, and proposals that go with them."""
+        ranges, maximize = self._ranges(study), study.direction == StudyDirection.MAXIMIZE
+        queued = {n: v for n, v in trial.system_attrs.get(QUEUED, {}).items() if n in ranges}
+        narrowed = ranges | {n: Listed((v,)) for n, v in queued.items()}
+        followed = self._follow(study)
+        guide = followed.guide(
+            narrowed, lambda: Guide(self.model, self.task, self._mapping(narrowed), maximize, self.seed)
+        )
+        names = {link.name for link in guide.mapping.links}
+        if not names:
             return None
-        finished, pending, unknown = [], [], 0
-        for t in study.get_trials(deepcopy=False):
-            if t.state.is_finished():
-                finished.append((t.params, t))
-            elif t.state == TrialState.RUNNING and t.number != trial.number:
-                kept = json.loads(t.system_attrs[KEY]) if KEY in t.system_attrs else None
-                if kept is not None and "params" in kept:
-                    own = {n: unpacked(ranges[n], v) for n, v in kept["params"].items() if n in ranges}
-                    pending.append(own | t.params)
-                elif t.params:
-                    pending.append(t.params)
-                elif t.number < trial.number:
-                    unknown += 1
-        scores = _scores([t for _, t in finished], study.direction == StudyDirection.MAXIMIZE)
-        params = guide.propose([(p, s) for (p, _), s in zip(finished, scores, strict=True)], pending, unknown)
-        return None if params is None else {"params": {n: packed(ranges[n], v) for n, v in params.items()}}
+        trials, unknown = followed.trials(study, trial.number, guide, names, ranges, self._pending_for)
+        params = queued if names <= set(queued) else guide.propose(trials, unknown) | queued
+        kept = {n: packed(ranges[n], v) for n, v in params.items()}
+        return {"params": {n: v for n, v in kept.items() if v is not None}}
 
     def _link(self, name: str, given: Range) -> Link | None:
         return next(iter(self._mapping({name: given}).links), None)
@@ -204,22 +204,16 @@ def enqueue(
     return found
 
 
-# ---------------------------------------------------------------- Optuna's words
-def _scores(trials: Sequence[FrozenTrial], maximize: bool) -> list[float]:
-    """A number for each finished trial: NaN for failed ones; pruned ones as they stood, but no better than the median."""
-    done = [t.value for t in trials if t.state == TrialState.COMPLETE]
-    middle = float(np.median(done)) if done else np.nan
-    out = []
-    for t in trials:
-        if t.state == TrialState.COMPLETE:
-            out.append(float(t.value))
-        elif t.state == TrialState.PRUNED and t.intermediate_values:
-            last = float(t.intermediate_values[max(t.intermediate_values)])
-            worse = np.fmin if maximize else np.fmax
-            out.append(float(worse(last, middle)) if np.isfinite(last) else np.nan)
-        else:
-            out.append(np.nan)
-    return out
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if value is None or value != value else value
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except (TypeError, ValueError):
+        return False
 
 
 def __getattr__(name: str) -> Any:

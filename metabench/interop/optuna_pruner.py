@@ -19,8 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
 from metabench.errors import UsageError
-from metabench.interop.mapping import Mapping, Range
+from metabench.interop.mapping import Mapping
 from metabench.interop.optuna_ranges import own_range
+from metabench.interop.ranges import Range
 from metabench.metatrain import TaskInfo
 from metabench.search.fidelity import Curves, FidelityProblem
 

@@ -1,4 +1,4 @@
-"""What Optuna's distributions are in the words of :mod:`metabench.interop.mapping`."""
+"""What Optuna's distributions are in the words of :mod:`metabench.interop.ranges`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from metabench.errors import UsageError
-from metabench.interop.mapping import Listed, Numeric, Range, range_of
+from metabench.interop.ranges import Listed, Numeric, Range, range_of
 
 
 def own_range(name: str, d: Any) -> Range:

@@ -107,7 +107,7 @@ class Auto(MetaModel):
         if len(y) > 1:
             for i, (gp, mean, _) in enumerate(self._parts):
                 gp.observe(tried)
-                log[i] += evidence(gp, tried, mean, y)
+                log[i] += gp.evidence(mean, y)
         return special.softmax(log)
 
     def _posterior(self, history: History) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
@@ -140,15 +140,6 @@ class Auto(MetaModel):
         untried = history.untried(len(mean))
         prediction = Prediction(mean[untried], np.sqrt(variance[untried]))
         return int(untried[np.argmax(regret_improvement(prediction, best, self.regrets_))])
-
-
-def evidence(gp: PoolGP, tried: np.ndarray, mean: np.ndarray, y: np.ndarray) -> float:
-    """log p(y) of the trials that ``gp`` has observed, at the affine map of its posterior (Rasmussen & Williams, 2006,
-    Eq. 2.30), up to a constant that depends on their number alone."""
-    _, _, a, b = gp.posterior(mean, y)
-    n = len(y)
-    white = gp.whiten((y - a) / b - mean[tried])
-    return float(-np.log(gp._factor.diagonal()[:n]).sum() - n * np.log(b) - 0.5 * white @ white)
 
 
 # ---------------------------------------------------------------------------------------------- regret of normal scores

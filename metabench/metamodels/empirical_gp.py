@@ -7,6 +7,7 @@ a Matérn residual covers what S tasks cannot span, and the target's scale is pr
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from metabench.errors import UsageError
 from metabench.metamodels.parts.common import MetaModel, SourceSpace, check_source, utilities
 from metabench.metamodels.parts.gp import PoolGP
 from metabench.metamodels.parts.matern import distances, matern
-from metabench.search.base import History, MetaTrain, Prediction, expected_improvement
+from metabench.search.base import History, MetaTrain, Prediction, Problem, expected_improvement
 
 
 class EmpiricalGP(MetaModel):
@@ -63,17 +64,34 @@ class EmpiricalGP(MetaModel):
 
     def begin(self) -> None:
         super().begin()
-        alignment = self.source_.align(self.problem)
-        self._mean = alignment.carry(self.mean_)
+        self._mean, self._factors, self._scale, self._x = self._prior(self.problem)
+        self._gp = PoolGP(self._row, (self._factors**2).sum(0) + self._scale**2, self.noise)
+
+    def _prior(self, problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Of a pool: the mean [pool], the factors [rank, pool], the residual's standard deviation [pool], and its coordinates."""
+        alignment = self.source_.align(problem)
+        mean = alignment.carry(self.mean_)
         factors = np.sqrt(1.0 - self.alpha_) * alignment.carry(self.factors_)
         # what the interpolation to other configurations leaves open goes to the residual, too
         scale = np.sqrt(self.variance_ * (self.alpha_ + (1.0 - self.alpha_) * alignment.gap))
-        x = self.source_.pool_coordinates(self.problem)
+        return mean, factors, scale, self.source_.pool_coordinates(problem)
 
-        def row(i: int) -> np.ndarray:
-            return factors[:, i] @ factors + scale[i] * scale * matern(distances(x[i : i + 1], x)[0])
+    def _row(self, i: int) -> np.ndarray:
+        """The prior covariance of position ``i`` with the pool, float64 [pool]."""
+        factors, scale, x = self._factors, self._scale, self._x
+        return factors[:, i] @ factors + scale[i] * scale * matern(distances(x[i : i + 1], x)[0])
 
-        self._gp = PoolGP(row, (factors**2).sum(0) + scale**2, self.noise)
+    def extend(self, problem: Problem) -> None:
+        """Go on with a pool that begins with the present one: what was computed for that stays."""
+        old, tried = len(self._mean), self._gp.tried
+        rest = replace(problem, candidates=problem.candidates.iloc[old:].reset_index(drop=True))
+        mean, factors, scale, x = self._prior(rest)
+        covariance = self._factors[:, tried].T @ factors
+        covariance += self._scale[tried][:, None] * scale * matern(distances(self._x[tried], x))
+        self._gp.grow(covariance, (factors**2).sum(0) + scale**2)
+        self.problem = problem
+        self._mean, self._scale = np.append(self._mean, mean), np.append(self._scale, scale)
+        self._factors, self._x = np.hstack([self._factors, factors]), np.vstack([self._x, x])
 
     def predict(self, history: History, candidates: np.ndarray) -> Prediction:
         """Mean and standard deviation of the normal score on the target, float64 [candidates]."""

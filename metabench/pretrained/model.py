@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from metabench import direction
 from metabench.errors import UsageError
 from metabench.metatrain import TaskInfo, row_keys
 from metabench.pretrained.known import KnownTask
 from metabench.pretrained.record import Record
 from metabench.pretrained.scale import LEVELS, LIKE_LANDMARKS, Scale
+from metabench.pretrained.session import FIRST, Session
 from metabench.search.base import History, Problem
 from metabench.search.continuous import Trials
 from metabench.space import Space
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
 
 #: scrambled Sobol configurations that stand beside the source's own in the pool of a search
 POOL = 2048
-#: the workload's default configuration is among so many first trials, so that tuning never ends below it
-FIRST = 5
+#: searches whose computations are kept, each for a task and a seed
+SESSIONS = 4
+#: searches that are kept are used by one thread at a time
+_ASKING = threading.Lock()
 #: what is said of a configuration: the share of configurations that it beats, and its score, each with a 90 % interval
 SAID = ("percentile", "percentile_low", "percentile_high", "score", "score_low", "score_high")
 #: quantile of the normal distribution that a 90 % interval reaches to
@@ -125,22 +128,57 @@ class Pretrained:
         the ones before it (Ginsbourger et al., 2010: the kriging believer). The default configuration is among the first
         FIRST trials where the pool has it. Raises UsageError when n is out of range.
         """
-        tried = 0 if history is None else len(history)
-        given = self._pool(seed) if pool is None else self._typed(pool)
-        if not 1 <= n <= len(given) - tried:
-            raise UsageError(
-                f"{n} configurations cannot be had of a pool of {len(given)} with {tried} tried; ask for 1 or more"
-            )
-        if not tried:
+        given = None if pool is None else self._typed(pool)
+        if history is None or not len(history):
+            opening = self.record.opening
+            if given is None and 1 <= n < FIRST and n <= len(opening):  # the pool has all of them, and need not be made
+                return self._typed(self.configs.iloc[list(opening[:n])]).reset_index(drop=True)
+            given = self._pool(seed) if given is None else given
+            if not 1 <= n <= len(given):
+                raise UsageError(f"{n} configurations cannot be had of a pool of {len(given)}; ask for 1 or more")
             return given.iloc[self._opening(task, given)[:n]].reset_index(drop=True)
-        problem, past = self._problem(task, given, history)
-        searcher = self.model.start(problem, seed)
-        default = self._default(problem.candidates)
-        for _ in range(n):
-            due = default is not None and len(past) == FIRST - 1 and default not in past
-            position = default if due else searcher.ask(past)
-            past.add(position, _believed(searcher, past, position))
-        return problem.candidates.iloc[past.candidates[-n:]].reset_index(drop=True)
+        self._check(history)
+        with _ASKING:
+            if given is None:
+                session = self._session(task, seed)
+            else:
+                unique = self._unique(given)
+                session = self.session(task, unique, seed, default=self._default(unique))
+            positions = session.places(history.configs, self._typed)
+            if not 1 <= n <= (left := session.left(positions)):
+                raise UsageError(
+                    f"{n} configurations cannot be had of a pool of {session.size} with {session.size - left} tried; "
+                    "ask for 1 or more"
+                )
+            return session.pool.iloc[session.ask(positions, history.scores, n)].reset_index(drop=True)
+
+    def session(
+        self, task: Task | TaskInfo | None, pool: pd.DataFrame, seed: int = 0, space: Space | None = None,
+        default: int | None = None,
+    ) -> Session:  # fmt: skip
+        """A search on ``task`` over ``pool``, which keeps what its proposals share; ``space`` may have more options, and
+        ``default`` is the position that has to be among the first FIRST trials."""
+        return Session(self.model, self.info(task), pool, seed, space, default)
+
+    def _session(self, task: Task | TaskInfo | None, seed: int) -> Session:
+        """The search over the pool of ``seed``; the last SESSIONS are kept."""
+        info = self.info(task)
+        key = repr(info), seed
+        found = self._sessions.pop(key, None)
+        if found is None:
+            pool = self._pool(seed)
+            found = self.session(info, pool, seed, default=self._default(pool))
+        self._sessions[key] = found
+        while len(self._sessions) > SESSIONS:
+            self._sessions.pop(next(iter(self._sessions)), None)
+        return found
+
+    @cached_property
+    def _sessions(self) -> dict[tuple, Session]:
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {n: v for n, v in self.__dict__.items() if n != "_sessions"}
 
     def predict(
         self, task: Task | TaskInfo | None, configs: pd.DataFrame, history: Trials | None = None
@@ -292,15 +330,19 @@ class Pretrained:
 
     def _problem(self, task: Task | TaskInfo | None, given: pd.DataFrame, history: Trials) -> tuple[Problem, History]:
         """A search whose pool begins with what was tried."""
-        if len(history.scores) != len(history.configs):
-            raise UsageError(
-                f"{len(history.configs)} configurations were tried, but {len(history.scores)} scores are given"
-            )
+        self._check(history)
         tried = self._typed(history.configs)
         pool = self._unique(pd.concat([tried, given], ignore_index=True))
         keys = {key: i for i, key in enumerate(row_keys(pool, list(self.space)))}
         where = [keys[key] for key in row_keys(tried, list(self.space))]
         return Problem(self.space, self.info(task), pool, len(pool)), History(where, [float(s) for s in history.scores])
+
+    def _check(self, history: Trials) -> None:
+        """Raises UsageError unless there is a score for each configuration."""
+        if len(history.scores) != len(history.configs):
+            raise UsageError(
+                f"{len(history.configs)} configurations were tried, but {len(history.scores)} scores are given"
+            )
 
     # ---------------------------------------------------------------- scores
     def _scores(self, info: TaskInfo, share: np.ndarray, past: History) -> np.ndarray:
@@ -308,7 +350,7 @@ class Pretrained:
         found = self.record.scales.get(info.metric)
         if found is None or not any(np.isfinite(v) for v in info.features.values()):
             return np.full(share.shape, np.nan)
-        sign = direction.sign(info.direction)
+        sign = 1.0 if info.direction == "max" else -1.0
         at = sign * Scale.from_json(info.metric, found).scores(info.features)
         at = at if sign > 0 else at[[0, 2, 1]]
         rising = np.maximum.accumulate(at[0])
@@ -328,18 +370,3 @@ class Pretrained:
             scores = np.stack([middle, *(middle + np.sqrt(keep) * (end - scores[0]) for end in scores[1:])])
         scores = np.minimum(scores, 1.0) if info.metric in LIKE_LANDMARKS else scores
         return scores if sign > 0 else -scores[[0, 2, 1]]
-
-
-def _believed(searcher, past: History, position: int) -> float:
-    """The raw score that a surrogate's prediction for an untried position amounts to: its predicted utilities are mapped
-    to raw scores by the least-squares line through the trials (their mean where these are too few for a line)."""
-    y = np.asarray(past.scores, dtype=float)
-    ok = np.isfinite(y)
-    if not ok.any():
-        return float("nan")
-    mean = searcher.predict(past, np.array([*past.candidates, position])).mean
-    x, new = mean[:-1][ok], mean[-1]
-    if ok.sum() < 2 or np.ptp(x) < 1e-9:
-        return float(y[ok].mean())
-    slope = ((x - x.mean()) @ (y[ok] - y[ok].mean())) / ((x - x.mean()) @ (x - x.mean()))
-    return float(y[ok].mean() + slope * (new - x.mean()))

@@ -13,11 +13,14 @@ from typing import ClassVar, Self
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from metabench import direction
 from metabench.metatrain import MetaTrain, TaskInfo
 from metabench.space import Space
+
+#: √(2π)
+_ROOT = np.sqrt(2 * np.pi)
 
 
 @dataclass(frozen=True)
@@ -148,4 +151,5 @@ def expected_improvement(prediction: Prediction, best: float) -> np.ndarray:
     """E[max(0, f − best)] under a normal prediction (Jones et al., 1998), float64 [candidates]."""
     std = np.maximum(prediction.std, 1e-12)
     z = (prediction.mean - best) / std
-    return std * (z * stats.norm.cdf(z) + stats.norm.pdf(z))
+    # what scipy.stats.norm does, to the last bit, at a fraction of its cost
+    return std * (z * special.ndtr(z) + np.exp(-(z**2) / 2.0) / _ROOT)

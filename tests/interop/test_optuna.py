@@ -10,7 +10,8 @@ import pytest
 import metabench as mb
 from metabench.errors import UsageError
 from metabench.interop import guide
-from metabench.interop.mapping import Listed, Mapping, Numeric
+from metabench.interop.mapping import Mapping
+from metabench.interop.ranges import Listed, Numeric
 from metabench.metamodels.empirical_gp import EmpiricalGP
 from metabench.metamodels.portfolio import Portfolio
 from metabench.pretrained.model import KnownTask, Pretrained
@@ -180,7 +181,7 @@ def test_at_once_without_a_space(model, info):
 
 
 def test_pruned_and_failed_trials(model, info):
-    from metabench.interop.optuna import _scores
+    from metabench.interop.optuna_trials import Followed
 
     def pruned(trial):
         score = truth(trial)
@@ -199,7 +200,7 @@ def test_pruned_and_failed_trials(model, info):
     states = [t.state.name for t in study.trials]
     assert states[3] == "FAIL" or states[3] == "PRUNED"
     assert "PRUNED" in states and len(study.trials) == 10
-    known = _scores(study.trials, True)
+    known = Followed(None, 0).scores(study.trials, True)
     done = [t.value for t in study.trials if t.state.name == "COMPLETE"]
     for t, score in zip(study.trials, known):
         if t.state.name == "PRUNED":
@@ -239,8 +240,9 @@ def test_what_is_not_guided_is_told_once(model, info):
     (told,) = [str(w.message) for w in caught if "does not guide" in str(w.message)]
     assert told == (
         "planted-v1 does not guide temperature (no hyperparameter of that name); log_wd (the logarithm's base is unclear; say "
-        "names={'log_wd': ('weight_decay', 'log10')} or 'ln'); optimizer=lamb (no option of optimizer): left to RandomSampler"
+        "names={'log_wd': ('weight_decay', 'log10')} or 'ln'): left to RandomSampler"
     )
+    assert "optimizer='lamb' is no option of optimizer: tried as one of which nothing is known" in sampler.report(study)
     assert len({t.params["temperature"] for t in study.trials}) == 3
     assert "lr is learning_rate" in sampler.report(study) and "not tuned, taken as: " in sampler.report(study)
 
@@ -336,7 +338,7 @@ def test_what_makes_a_tuned_child_active_is_assumed():
 @pytest.mark.parametrize(
     ("name", "given", "reason"),
     [
-        ("lr", Listed(("high", "low")), "learning_rate is a number, this has options that are none"),
+        ("lr", Listed(("high", "low")), "learning_rate is a number, none of the options is"),
         (
             "optimizer",
             Numeric(0, 1),

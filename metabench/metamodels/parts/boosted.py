@@ -36,6 +36,10 @@ class Rows:
     history: np.ndarray
 
 
+#: trials up to which sums are those of published searches, to the last bit
+_FEW = 64
+
+
 class Boosted(MetaModel):
     """Base of the meta-models on XGBoost (Chen & Guestrin, KDD 2016).
 
@@ -120,7 +124,9 @@ class Boosted(MetaModel):
             return np.column_stack([zero, base, zero, zero, zero])
         typical = np.sqrt(mean[tried].var() + self.residual_**2)
         surprise = mean[tried].mean() + typical * history_scores(y) - mean[tried]
-        smooth = (similarity * surprise[:, None]).sum(0) / (similarity.sum(0) + 0.5)
+        # a product of matrices makes no copy of the similarities, which are many in a long search
+        explained = (similarity * surprise[:, None]).sum(0) if n <= _FEW else surprise @ similarity
+        smooth = explained / (similarity.sum(0) + 0.5)
         return np.column_stack(
             [np.full(len(chosen), n), base, smooth, similarity.max(0), np.full(len(chosen), surprise.mean())]
         )
@@ -144,10 +150,12 @@ class Boosted(MetaModel):
         """The pool's rows given the trials, float32 [pool, columns]."""
         tried, y = utilities(self.problem, history)
         if self._tried != tried[: len(self._tried)].tolist():
-            self._tried, self._known = [], self._known[:0]
-        fresh = tried[len(self._tried) :]
+            self._tried = []
+        fresh, n = tried[len(self._tried) :], len(tried)
         if len(fresh):
-            self._known = np.concatenate([self._known, matern(distances(self._x[fresh], self._x))])
+            if n > len(self._known):
+                self._known = np.concatenate([self._known, np.empty((n, len(self._mean)))])
+            self._known[len(self._tried) : n] = matern(distances(self._x[fresh], self._x))
         self._tried = tried.tolist()
-        state = self._state(y, self._mean, tried, self._known, np.arange(len(self._mean)))
+        state = self._state(y, self._mean, tried, self._known[:n], np.arange(len(self._mean)))
         return np.column_stack([self._fixed, state]).astype(np.float32)

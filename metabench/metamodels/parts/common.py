@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import stats
 
 from metabench.errors import MetabenchError, UsageError
-from metabench.metamodels.parts.matern import Matern
+from metabench.metamodels.parts.matern import Interpolator, Matern
 from metabench.metatrain import TaskInfo, row_keys
 from metabench.search.base import History, MetaTrain, Problem, Surrogate
 from metabench.space import Choice, Float, Int, Ordinal, Parameter, Space
@@ -146,6 +146,20 @@ class SourceSpace:
         """The source's configurations (:func:`blocks`), a block per hyperparameter."""
         return blocks(self.space, self.configs, list(self.space))
 
+    @cached_property
+    def _rows(self) -> dict[tuple, int]:
+        """Configuration → its row, the first where several are equal."""
+        return {key: i for i, key in reversed(list(enumerate(row_keys(self.configs, list(self.space)))))}
+
+    @cached_property
+    def _interpolators(self) -> dict[tuple[str, ...], Interpolator]:
+        """Hyperparameters → regression from the source's configurations by these."""
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # factors are large and quickly made again
+        return {n: v for n, v in self.__dict__.items() if n not in ("_rows", "_interpolators")}
+
     def kernel(self, names: list[str]) -> Matern:
         position = {n: i for i, n in enumerate(self.space)}
         return Matern(self.length_scales[[position[n] for n in names]])
@@ -202,8 +216,7 @@ class SourceSpace:
             )
             warnings.warn(text, stacklevel=2)
         pool = problem.candidates.assign(**dict.fromkeys(lost))
-        where = {key: i for i, key in reversed(list(enumerate(row_keys(self.configs, list(self.space)))))}
-        rows = np.array([where.get(key, -1) for key in row_keys(pool, list(self.space))], dtype=int)
+        rows = np.array([self._rows.get(key, -1) for key in row_keys(pool, list(self.space))], dtype=int)
         missing = rows < 0
         gap = np.zeros(len(rows))
         if not missing.any():
@@ -211,9 +224,12 @@ class SourceSpace:
         weights = np.zeros((len(rows), len(self.configs)))
         weights[np.flatnonzero(~missing), rows[~missing]] = 1.0
         # what a workload does not have is inactive there; of what else the pool lacks nothing is known
-        used = [n for n in self.space if n in names or n in self.partial]
-        theirs = [b for n, b in zip(self.space, self.encoded, strict=True) if n in used]
-        weights[missing], gap[missing] = self.kernel(used).interpolate(theirs, blocks(self.space, pool[missing], used))
+        used = tuple(n for n in self.space if n in names or n in self.partial)
+        if used not in self._interpolators:
+            theirs = [b for n, b in zip(self.space, self.encoded, strict=True) if n in used]
+            self._interpolators[used] = Interpolator.at(self.kernel(list(used)), theirs)
+        interpolate = self._interpolators[used]
+        weights[missing], gap[missing] = interpolate(blocks(self.space, pool[missing], list(used)))
         return Alignment(rows, weights, gap)
 
     def pool_columns(self, problem: Problem) -> np.ndarray:

@@ -7,6 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.linalg import solve_triangular
 
+#: trials that are appended at once, where so many are new
+_BLOCK = 64
+#: trials from which on triangular systems are solved without copying the factor
+_LARGE = 256
+
 
 class PoolGP:
     """The posterior of f ~ N(mean, K) over a pool, given noisy y = a + b (f + ε) at some positions.
@@ -29,17 +34,67 @@ class PoolGP:
         """Make ``positions`` the tried ones; those already tried in this order are not computed again."""
         positions = list(positions)
         if positions[: len(self._tried)] != self._tried:
-            self._reset()
-        for p in positions[len(self._tried) :]:
-            self._append(int(p))
+            same = (a == b for a, b in zip(positions, self._tried, strict=False))
+            self._forget(next((i for i, equal in enumerate(same) if not equal), len(positions)))
+        new = [int(p) for p in positions[len(self._tried) :]]
+        while len(new) >= _BLOCK and self._append_block(new[:_BLOCK]):
+            new = new[_BLOCK:]
+        for p in new:
+            self._append(p)
 
-    def _append(self, p: int) -> None:
+    def _forget(self, kept: int) -> None:
+        """Keep the first ``kept`` trials, to the last bit as if the others had not been made one by one."""
+        self._factor[kept : len(self._tried)] = 0.0
+        del self._tried[kept:]
+        self._variance = self._diagonal.copy()
+        for row in self._rows[: len(self._tried)]:
+            self._variance -= row**2
+
+    def grow(self, columns: np.ndarray, diagonal: np.ndarray) -> None:
+        """Append positions to the pool: K[tried, new] as ``columns`` [tried, new], and K's ``diagonal`` [new] there.
+
+        From now on ``row`` has to give rows of the whole pool.
+        """
         n = len(self._tried)
-        if n == len(self._factor):
-            capacity = max(16, 2 * n)
+        new = self.whiten(columns) if n else columns
+        rows = np.zeros((len(self._rows), len(self._diagonal) + len(diagonal)))
+        rows[:n, : len(self._diagonal)], rows[:n, len(self._diagonal) :] = self._rows[:n], new
+        self._rows = rows
+        self._diagonal = np.append(self._diagonal, diagonal)
+        self._variance = np.append(self._variance, diagonal - (new**2).sum(0))
+
+    @property
+    def tried(self) -> list[int]:
+        """The positions that were observed, in order."""
+        return list(self._tried)
+
+    def _room(self, more: int) -> None:
+        n = len(self._tried)
+        if n + more > len(self._factor):
+            capacity = max(16, 2 * n, n + more)
             rows, factor = np.zeros((capacity, len(self._diagonal))), np.zeros((capacity, capacity))
             rows[:n], factor[:n, :n] = self._rows[:n], self._factor[:n, :n]
             self._rows, self._factor = rows, factor
+
+    def _append_block(self, positions: list[int]) -> bool:
+        """Append many trials at once, as a search that is resumed does: the same up to rounding. False: it cannot be done."""
+        n, end = len(self._tried), len(self._tried) + len(positions)
+        self._room(len(positions))
+        above = self._rows[:n, positions].T.copy()
+        rest = np.stack([self._row(p) for p in positions]) - above @ self._rows[:n]
+        try:
+            factor = np.linalg.cholesky(rest[:, positions] + self._noise * np.eye(len(positions)))
+        except np.linalg.LinAlgError:
+            return False
+        self._factor[n:end, :n], self._factor[n:end, n:end] = above, factor
+        self._rows[n:end] = solve_triangular(factor, rest, lower=True, check_finite=False)
+        self._variance -= (self._rows[n:end] ** 2).sum(0)
+        self._tried += positions
+        return True
+
+    def _append(self, p: int) -> None:
+        n = len(self._tried)
+        self._room(1)
         above = self._rows[:n, p].copy()
         rest = self._row(p) - above @ self._rows[:n]
         pivot = np.sqrt(max(rest[p] + self._noise, 1e-10))
@@ -50,8 +105,31 @@ class PoolGP:
 
     def whiten(self, values: np.ndarray) -> np.ndarray:
         """L⁻¹ values, for values [tried] or [tried, k]."""
-        n = len(self._tried)
-        return solve_triangular(self._factor[:n, :n], values, lower=True, check_finite=False)
+        n, padded = len(self._tried), len(self._factor)
+        if n < _LARGE:
+            return solve_triangular(self._factor[:n, :n], values, lower=True, check_finite=False)
+        # a slice would be copied at every call; the factor goes on as an identity matrix instead
+        unused = np.arange(n, padded)
+        self._factor[unused, unused] = 1.0
+        filled = np.zeros((padded, *values.shape[1:]))
+        filled[:n] = values
+        return solve_triangular(self._factor, filled, lower=True, check_finite=False)[:n]
+
+    def fit(self, mean: np.ndarray, y: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, float, float]:
+        """L⁻¹[y, mean, 1] at the tried positions, float64 [3, tried], and the affine map (a, b); arguments as in
+        :meth:`posterior`."""
+        m, s = mean[self._tried], scale[self._tried]
+        spread = np.sqrt(m.var() + np.mean(s**2 * (self._diagonal[self._tried] + self._noise)))
+        whitened = self.whiten(np.column_stack([y, m, np.ones(len(m))]) / s[:, None]).T
+        return whitened, *affine_map(*whitened, guess=np.std(y) / spread)
+
+    def evidence(self, mean: np.ndarray, y: np.ndarray) -> float:
+        """log p(y) of the tried positions at the affine map of the posterior (Rasmussen & Williams, 2006, Eq. 2.30), up to a
+        constant that depends on their number alone."""
+        _, a, b = self.fit(mean, y, np.ones(len(mean)))
+        n = len(y)
+        white = self.whiten((y - a) / b - mean[self._tried])
+        return float(-np.log(self._factor.diagonal()[:n]).sum() - n * np.log(b) - 0.5 * white @ white)
 
     def posterior(
         self, mean: np.ndarray, y: np.ndarray, scale: np.ndarray | float = 1.0
@@ -64,10 +142,7 @@ class PoolGP:
         n, scale = len(self._tried), np.broadcast_to(scale, mean.shape)
         if n == 0:
             return mean.copy(), scale**2 * self._diagonal, 0.0, 1.0
-        m, s = mean[self._tried], scale[self._tried]
-        spread = np.sqrt(m.var() + np.mean(s**2 * (self._diagonal[self._tried] + self._noise)))
-        u, v, w = self.whiten(np.column_stack([y, m, np.ones(n)]) / s[:, None]).T
-        a, b = affine_map(u, v, w, guess=np.std(y) / spread)
+        (u, v, w), a, b = self.fit(mean, y, scale)
         shift = ((u - a * w) / b - v) @ self._rows[:n]
         return mean + scale * shift, scale**2 * np.maximum(self._variance, 1e-12), a, b
 

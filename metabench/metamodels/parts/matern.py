@@ -42,13 +42,7 @@ class Matern:
 
     def interpolate(self, x: list[np.ndarray], new: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Regression weights [new, rows] from values at ``x`` to ``new``, and predictive variances [new] in [0, 1]."""
-        from scipy.linalg import cho_factor, cho_solve
-
-        a, b = self.scale(x), self.scale(new)
-        cross = matern(distances(b, a))
-        factor = cho_factor(matern(distances(a, a)) + _NUGGET * np.eye(len(a)), lower=True)
-        weights = cho_solve(factor, cross.T).T
-        return weights, np.clip(1.0 - (weights * cross).sum(1), 0.0, 1.0)
+        return Interpolator.at(self, x)(new)
 
     @classmethod
     def fit(cls, x: list[np.ndarray], targets: np.ndarray, seed: int = 0) -> Matern:
@@ -107,3 +101,30 @@ class Matern:
         bounds = [(-3.0, 6.0)] * groups + [(np.log(1e-3), np.log(3.0))]
         best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
         return cls(np.exp(best.x[:-1]))
+
+
+@dataclass(frozen=True)
+class Interpolator:
+    """Gaussian-process regression from fixed points, whose covariance is factorised once."""
+
+    kernel: Matern
+    #: the points, where the kernel has unit length scale, float64 [rows, columns]
+    points: np.ndarray
+    #: what :func:`scipy.linalg.cho_factor` made of their covariance
+    factor: tuple[np.ndarray, bool]
+
+    @classmethod
+    def at(cls, kernel: Matern, x: list[np.ndarray]) -> Interpolator:
+        """Regression from the points ``x``, a block [rows, columns] for each hyperparameter."""
+        from scipy.linalg import cho_factor
+
+        a = kernel.scale(x)
+        return cls(kernel, a, cho_factor(matern(distances(a, a)) + _NUGGET * np.eye(len(a)), lower=True))
+
+    def __call__(self, new: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Regression weights [new, rows] to the points ``new``, and predictive variances [new] in [0, 1]."""
+        from scipy.linalg import cho_solve
+
+        cross = matern(distances(self.kernel.scale(new), self.points))
+        weights = cho_solve(self.factor, cross.T).T
+        return weights, np.clip(1.0 - (weights * cross).sum(1), 0.0, 1.0)
