@@ -25,6 +25,7 @@ import pandas as pd
 from metabench import direction
 from metabench.errors import UsageError
 from metabench.scores.aggregate import Hierarchy
+from metabench.scores.posterior import draw_expectations, grid
 from metabench.scores.regret import Reference
 from metabench.search.pools import Pools
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 #: simulated seeds of every task
 SIMULATIONS = 40
-#: places at which expectations may lie, and steps of expectation-maximisation for how many lie there
-_PLACES, _STEPS = 256, 100
 
 
 def board_ceilings(board: Board, table, **settings) -> pd.DataFrame:
@@ -138,7 +137,8 @@ def simulate(valid: np.ndarray, n: int, rng: np.random.Generator) -> tuple[np.nd
         centred = task[top] - np.median(task[top], axis=0)  # a seed may be an easier split for all
         top, centred = top[(order := np.argsort(centred.mean(axis=1), kind="stable"))], centred[order]
         mean, noise = centred.mean(axis=1), _smooth(centred.var(axis=1, ddof=1))
-        drawn = _draw(mean, noise, task.shape[1], n, rng)
+        variance = np.interp(grid(mean), mean, noise)[None] / task.shape[1]
+        drawn = draw_expectations(mean, variance, n, rng)
         deviation = np.sqrt(np.interp(drawn, mean, noise))
         expected[t, top] = drawn
         scores[t, top], again[t, top] = (drawn + deviation * rng.normal(size=drawn.shape) for _ in range(2))
@@ -152,21 +152,3 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     padded = len(window) // 2
     total, count = (np.convolve(v, window)[padded : padded + len(values)] for v in (values, np.ones(len(values))))
     return total / count
-
-
-def _draw(mean: np.ndarray, noise: np.ndarray, seeds: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """``n`` draws of every expectation given the ``mean`` over seeds, ascending, and the variance ``noise`` there."""
-    places = np.linspace(mean[0], mean[-1], _PLACES)
-    step = places[1] - places[0]
-    if step == 0:
-        return np.repeat(mean[:, None], n, axis=1)
-    variance = np.maximum(np.interp(places, mean, noise) / seeds, (0.5 * step) ** 2)
-    log = -0.5 * ((mean[:, None] - places) ** 2 / variance + np.log(variance))
-    likelihood = np.exp(log - log.max(axis=1, keepdims=True))
-    share = np.full(_PLACES, 1.0 / _PLACES)
-    for _ in range(_STEPS):
-        posterior = likelihood * share
-        share = (posterior / posterior.sum(axis=1, keepdims=True)).mean(axis=0)
-    reached = np.cumsum(likelihood * share, axis=1)
-    at = [np.searchsorted(row, row[-1] * rng.random(n)) for row in reached]
-    return places[np.minimum(at, _PLACES - 1)] + step * (rng.random((len(mean), n)) - 0.5)

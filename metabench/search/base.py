@@ -7,6 +7,8 @@ It never holds a score. A *history* is what has been tried so far, in raw units.
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Self
@@ -33,6 +35,9 @@ class Problem:
     candidates: pd.DataFrame
     #: trials that will be made in all
     budget: int
+    #: where it is set, random numbers follow from it, the search seed, the task and the method, so that no two tasks
+    #: share a stream; None (before protocol 3): from the search seed alone
+    stream: str | None = field(default=None, kw_only=True)
 
     @cached_property
     def encoded(self) -> np.ndarray:
@@ -43,6 +48,22 @@ class Problem:
     def sign(self) -> float:
         """+1 where larger scores are better, −1 otherwise."""
         return direction.sign(self.task.direction)
+
+
+def stream_seed(stream: str, seed: int, task_id: str, method: str) -> int:
+    """A seed of a search's own.
+
+    Args:
+        stream: name of the protocol that keys streams this way.
+        seed: search seed.
+        task_id: the task searched.
+        method: name of the method.
+
+    Returns:
+        An int in [0, 2³¹), from a hash of all four.
+    """
+    text = json.dumps([stream, int(seed), task_id, method])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
 @dataclass
@@ -107,11 +128,17 @@ class Searcher:
         return self
 
     def start(self, problem: Problem, seed: int) -> Self:
-        """A copy of this searcher for one problem; fitted state is shared, search state is its own."""
+        """A copy of this searcher for one problem; fitted state is shared, search state is its own.
+
+        Args:
+            problem: the search to be done.
+            seed: search seed. Where the problem names a stream, ``self.seed`` is one of the problem's own instead
+                (:func:`stream_seed`), and ``self.rng`` follows from it.
+        """
         searcher = copy.copy(self)
         searcher.problem = problem
-        searcher.seed = seed
-        searcher.rng = np.random.default_rng([seed, 0x5EA2C4])
+        searcher.seed = seed if problem.stream is None else stream_seed(problem.stream, seed, problem.task.task_id, self.name)
+        searcher.rng = np.random.default_rng([searcher.seed, 0x5EA2C4])
         searcher.begin()
         return searcher
 
