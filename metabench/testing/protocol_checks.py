@@ -16,7 +16,7 @@ from metabench.scores.area import log_area
 from metabench.scores.bootstrap import FamilyBootstrap
 from metabench.scores.contrasts import Pairs, contrasts, detectable
 from metabench.scores.replicates import Replicates
-from metabench.scores.star import star
+from metabench.scores.star import STAGES, racing, star
 from metabench.scores.tiers import first, rank_intervals, tiers
 from metabench.scores.twins import negative_transfer
 from metabench.testing.simulated import Effects, family_names, table
@@ -197,7 +197,7 @@ def regret_bias(repetitions: int, tasks: int = 10, configs: int = 512, seed: int
     for _ in range(repetitions):
         one = table(rng, tasks=tasks, configs=configs, seeds=30, **settings)
         sides = Replicates.of(one.valid, one.test, np.full(tasks, 10))
-        found = [star(one.valid[t][:, 10:], one.test[t][:, 10:]) for t in range(tasks)]
+        found = [star(*raced(one.valid[t][:, 10:], one.test[t][:, 10:])) for t in range(tasks)]
         order = rng.permuted(np.broadcast_to(np.arange(configs), (1, tasks, 10, configs)), axis=-1)[..., :50]
         measured = 1.0 - sides.utilities(order, np.array([f.score for f in found]))[..., -1]
         best = one.expected_test[np.arange(tasks), one.expected_valid.argmax(axis=1)]
@@ -219,6 +219,15 @@ def regret_bias(repetitions: int, tasks: int = 10, configs: int = 512, seed: int
     out = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
     gaps = [row["measured"] - row["true"] for row in rows]
     return out | {"bias_error": float(np.std(gaps, ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else float("nan")}
+
+
+def raced(valid: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a race shows of scores [configs, seeds]: NaN where a run is not made."""
+    seen = np.full(valid.shape, np.nan)
+    for stage, (_, seeds) in enumerate(STAGES):
+        alive = racing(seen, stage)
+        seen[alive, :seeds] = valid[alive, :seeds]
+    return seen, np.where(np.isfinite(seen), test, np.nan)
 
 
 def _hardness(valid: np.ndarray, expected: np.ndarray) -> np.ndarray:

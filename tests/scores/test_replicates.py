@@ -31,7 +31,9 @@ def test_no_seed_both_chooses_and_scores(one_run):
         test[t, :, k] += np.arange(16) ** 2
         other = Replicates.of(valid, test, seeds, one_run)
         chooses = (base.seen != other.seen).any(axis=1)
-        scores = (base.scored != other.scored).any(axis=1)
+        # the level of all configurations may move, not what sets one apart from another
+        gap = (base.scored - base.scored[:, :1]) - (other.scored - other.scored[:, :1])
+        scores = (np.abs(gap) > 1e-9).any(axis=1)
         assert not (chooses & scores).any()
         assert chooses[t].any() == scores[t].any() == (k < seeds[t])
 
@@ -132,14 +134,12 @@ def test_stages_of_a_race():
 
 
 def test_y_star_is_unbiased_and_the_naive_maximum_is_not():
-    found = checks.regret_bias(4, configs=256)
-    assert abs(found["star_bias"]) < 0.04
-    assert found["naive"] == pytest.approx(found["true_naive"], abs=0.08) and found["naive"] > 0.15
-    assert found["shortfall"] == pytest.approx(found["true_shortfall"], abs=0.02)
-
-
-def test_regret_is_unbiased_within_the_shortfall():
-    found = checks.regret_bias(6, configs=256)
-    gap = found["measured"] - found["true"]  # the reference falls short of the best: measured regret is smaller
-    assert -found["true_shortfall"] - 0.04 < gap < 0.04
-    assert found["same"] < found["true"] - 0.03  # scored on what was chosen on, it looks better than it is
+    found = checks.regret_bias(12, configs=256, between=0.0, seed=2)
+    assert abs(found["star_bias"]) < 0.03
+    assert found["naive"] == pytest.approx(found["true_naive"], abs=0.05) and found["naive"] > 0.15
+    assert found["shortfall"] == pytest.approx(found["true_shortfall"], abs=0.012)
+    # the reference falls short of the best, so measured regret is smaller by the shortfall, and by no more
+    bias = found["measured"] + found["shortfall"] - found["true"]
+    assert abs(bias) < 3 * found["bias_error"] < 0.05
+    # scored on the runs that it was chosen on, an incumbent looks better than it is
+    assert found["same"] < found["true"] - found["shortfall"] - 0.03
