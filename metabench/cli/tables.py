@@ -64,7 +64,13 @@ def plan(
     show(
         [
             preview(
-                table_folder(table), workload, pattern, n_configs=configs, n_seeds=seeds, also=also, workers=workers,
+                table_folder(table),
+                workload,
+                pattern,
+                n_configs=configs,
+                n_seeds=seeds,
+                also=also,
+                workers=workers,
                 rate=rate,
             )
         ],
@@ -107,6 +113,60 @@ def generate(
     show([asdict(report) | {"runs_per_second": report.runs_per_second}], as_json)
     if report.missing or report.failed:
         raise IncompleteError(f"{report.missing} runs are missing and {report.failed} failed; the same command resumes")
+
+
+@click.command()
+@click.argument("tables", nargs=-1, required=True, metavar="TABLE...", shell_complete=completes(table_names))
+@click.option("--out", required=True, metavar="FOLDER", help="Folder <name>/v<N> of the new table.")
+@click.option(
+    "--tasks", "pattern", default="*", show_default=True, metavar="GLOB", help="Take rows of these tasks alone."
+)
+@as_json
+def merge(tables: tuple[str, ...], out: str, pattern: str, as_json: bool) -> None:
+    """Make one table of several that share configurations.
+
+    Of a run that several tables hold, the row of the first one is kept. All config_ids stay what they were.
+    """
+    from fnmatch import fnmatchcase
+
+    from metabench.table.merge import merge as join
+
+    parts = [part.strip() for part in pattern.split(",")]
+    report = join(table_folder(out), tables, lambda task_id: any(fnmatchcase(task_id, part) for part in parts))
+    show([asdict(row) for row in report], as_json)
+
+
+@click.command()
+@a_table
+@click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="What to train.")
+@click.option(
+    "--donors",
+    required=True,
+    type=click.Path(dir_okay=False),
+    help="File of the tasks to search on, such as donors.txt.",
+)
+@click.option("--method", "methods", multiple=True, metavar="NAME", help="Method that searches; may be repeated.")
+@click.option("--trials", default=50, show_default=True, type=click.IntRange(2), help="Trainings of each search.")
+@click.option("--keep", default=2, show_default=True, type=click.IntRange(1), help="Configurations kept of each task.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the searches; one a round.")
+@as_json
+def elites(
+    table: str, workload: str, donors: str, methods: tuple[str, ...], trials: int, keep: int, seed: int, as_json: bool
+) -> None:
+    """Search on single tasks and store what was found in the table's configurations.
+
+    `generate --also elite` trains the stored elites on all tasks.
+    """
+    from metabench.table import load_table
+    from metabench.workflows import elites as work
+
+    found = work.find(
+        load_table(table), workload, work.read_donors(donors), methods=methods or work.METHODS, trials=trials, keep=keep,
+        seed=seed, say=lambda text: click.echo(text, err=True),
+    )  # fmt: skip
+    ids = work.store(load_table(table).path, workload, found)
+    rows = [{"config_id": i, "origin": e.origin, "score": e.score} for i, e in zip(ids, found, strict=True)]
+    show(rows, as_json)
 
 
 @click.command()
@@ -208,4 +268,4 @@ def _families(path: Path, names: tuple[str, ...]) -> Mapping[str, Sequence[str]]
     return {part: [f for f, (_, where) in part_of.items() if where == part] for part in ("train", "valid", "test")}
 
 
-COMMANDS = (plan, generate, verify, rerun, card)
+COMMANDS = (plan, generate, elites, merge, verify, rerun, card)

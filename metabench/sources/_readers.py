@@ -28,7 +28,8 @@ def read_csv(
     """Delimited text (gzipped or not), the first ``skip`` lines left out.
 
     ``delimiter`` may be ``"whitespace"`` (any run of it). Only ``missing`` counts as a missing value (an empty field is
-    the marker ``""``), and with ``usual_missing`` also the markers that pandas knows (NA, NaN, null, …). Without a header the columns are called "0", "1", ….
+    the marker ``""``), and with ``usual_missing`` also the markers that pandas knows (NA, NaN, null, …). Without a header
+    the columns are called "0", "1", ….
     """
     if data[:2] == b"\x1f\x8b":
         data = untrusted.gunzip(data, "its archive")
@@ -133,7 +134,9 @@ def read_npz(data: bytes) -> pd.DataFrame:
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise MetabenchError(f"no numpy archive with arrays X and y ({error})") from None
     if X.ndim != 2 or len(X) != len(y):
-        raise MetabenchError(f"X has shape {X.shape}, y {y.shape}: a matrix and a label for each of its rows are needed")
+        raise MetabenchError(
+            f"X has shape {X.shape}, y {y.shape}: a matrix and a label for each of its rows are needed"
+        )
     frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])], copy=False)
     return pd.concat([frame, pd.Series(y, name="target")], axis=1)
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,20 +66,24 @@ class TableWriter:
     # ---------------------------------------------------------------- tasks and configurations
     def put_tasks(self, tasks: Iterable[Task]) -> None:
         """Add tasks. Raises MetabenchError when a stored task of the same name has other splits or another metric."""
+        self.put_task_rows([task_row(task) for task in tasks])
+
+    def put_task_rows(self, given: Iterable[Mapping[str, Any]]) -> None:
+        """Add tasks that are rows of another table's tasks.parquet; see :meth:`put_tasks`."""
         path = self.path / "tasks.parquet"
         stored = files.read_tasks(path).to_pylist() if "tasks.parquet" in manifest.read(self.path) else []
         known = {row["task_id"]: row for row in stored}
         added = []
-        for task in tasks:
-            row = task_row(task)
+        for row in given:
             old = known.get(row["task_id"])
             if old is None:
-                added.append(row)
+                added.append(dict(row))
+                known[row["task_id"]] = row
             else:
                 for key in ("split_hashes", "metric", "kind", "n_features", "n_classes"):
                     if old[key] != row[key]:
                         raise MetabenchError(
-                            f"{path}: task {task.task_id} has another {key} than it has now; write a new table version"
+                            f"{path}: task {row['task_id']} has another {key} than it has now; write a new table version"
                         )
         if added:
             table = sorted([*stored, *added], key=lambda row: row["task_id"])

@@ -18,8 +18,8 @@ from metabench.errors import IncompleteError, MetabenchError, UsageError
 from metabench.plain import plain
 
 COMMANDS = [
-    "benchmark", "card", "check", "doctor", "evaluate", "explain", "explore", "export", "generate", "import",
-    "leaderboard", "list", "plan", "pretrain", "recommend", "reference", "report", "rerun", "results", "settings",
+    "benchmark", "card", "check", "doctor", "elites", "evaluate", "explain", "explore", "export", "generate", "import",
+    "leaderboard", "list", "merge", "plan", "pretrain", "recommend", "reference", "report", "rerun", "results", "settings",
     "speed", "submit", "tune", "verify",
 ]  # fmt: skip
 PATHS = [[name] for name in COMMANDS] + [

@@ -233,7 +233,9 @@ def test_the_digest_of_a_workload_covers_its_rows_and_no_other_workload(tmp_path
 
 def test_final_scores_are_those_of_finished_curves_alone(tmp_path):
     path = write_table(tmp_path / "t", datasets=("iris",), n_configs=64)
-    runs = load_table(path).runs("mlp", ["status", "valid_score", "test_score", "final_valid_score", "final_test_score"])
+    runs = load_table(path).runs(
+        "mlp", ["status", "valid_score", "test_score", "final_valid_score", "final_test_score"]
+    )
     assert "diverged" in runs["status"].to_pylist()
     for row in runs.to_pylist():
         for name in ("valid", "test"):

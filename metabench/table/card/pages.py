@@ -31,8 +31,8 @@ def readme(facts: Facts) -> str:
     counted = [d.workload for d in facts.workloads if len(d.tasks) >= FEW]
     bounds = {name: list(at_bounds(facts.table, name).itertuples()) for name in counted}
     return _render(
-        "README.md.j2", facts, front=front_matter(facts), snippets=snippets(facts), columns=partial(columns, facts), bounds=bounds,
-        space={d.workload: facts.table.space(d.workload).items() for d in facts.workloads}, scale=scale, values=values,
+        "README.md.j2", facts, front=front_matter(facts), snippets=snippets(facts), columns=partial(columns, facts),
+        bounds=bounds, space={d.workload: facts.table.space(d.workload).items() for d in facts.workloads}, scale=scale, values=values,
     )  # fmt: skip
 
 
