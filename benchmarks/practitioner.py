@@ -5,7 +5,8 @@
     python benchmarks/practitioner.py show      # the table again, of docs/practitioner.csv
     python benchmarks/practitioner.py promises  # how often predicted intervals of scores held
 
-The data sets are those of datasets/reserved-v1.txt (what core v1 never held), each cut to ROWS rows by a fixed sample so that the whole takes minutes.
+The data sets are those of datasets/reserved-v1.txt, which core v1 never held, each cut to ROWS rows by a fixed sample so
+that the whole takes minutes.
 For each and for each seed: `tune` (the meta-model's opening of five, then five trials that learn from those before; its
 first trial and its first five are what `recommend` says at k = 1 and 5), the workload's default, and random search,
 Optuna's TPE and a Gaussian process from nothing, all on the same splits. A search picks its best trial on the

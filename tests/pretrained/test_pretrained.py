@@ -45,7 +45,7 @@ def test_what_ships_is_what_its_record_says(name):
 def test_it_learned_from_what_the_table_holds_of_its_workload(name):
     """A table may grow in other workloads; where its own changes, `metabench pretrain` makes it again."""
     record = mb.load_metamodel(name).record
-    assert mb.load_table(record.table).digest_of([record.workload]) == record.table_digest, record.command
+    assert mb.load_table(record.table, record.table_version).digest_of([record.workload]) == record.table_digest, record.command
 
 
 def test_a_metamodel_ships_for_every_workload_that_a_table_holds():
@@ -55,7 +55,7 @@ def test_a_metamodel_ships_for_every_workload_that_a_table_holds():
 
 def test_it_learned_from_the_committed_table_or_an_older_one(model):
     """Tables grow; what was learned from must still be there, with the configurations in the same places."""
-    table = mb.load_table(model.record.table)
+    table = mb.load_table(model.record.table, model.record.table_version)
     assert {t.info.task_id for t in model.tasks} <= set(table.tasks["task_id"])
     pd.testing.assert_frame_equal(
         table.configs(model.workload).reset_index(drop=True), model.configs, check_names=False, check_dtype=False

@@ -32,7 +32,8 @@ def readme(facts: Facts) -> str:
     bounds = {name: list(at_bounds(facts.table, name).itertuples()) for name in counted}
     return _render(
         "README.md.j2", facts, front=front_matter(facts), snippets=snippets(facts), columns=partial(columns, facts),
-        bounds=bounds, space={d.workload: facts.table.space(d.workload).items() for d in facts.workloads}, scale=scale, values=values,
+        bounds=bounds, space={d.workload: facts.table.space(d.workload).items() for d in facts.workloads}, scale=scale,
+        values=values,
     )  # fmt: skip
 
 
