@@ -10,7 +10,6 @@ import pandas as pd
 import pyarrow as pa
 
 from metabench.errors import UsageError
-from metabench.metatrain import row_keys
 from metabench.table import files, manifest, rows
 from metabench.table.place import Place, place
 from metabench.table.read import Table, load_table
@@ -92,17 +91,21 @@ def _rows(table: Table, workload: str, keep) -> pa.Table:
 
 
 def _put_configs(writer: TableWriter, workload: str, tables: Sequence[Table]) -> None:
-    """Store the longest configuration list; the others must be its beginning."""
-    longest = max(tables, key=lambda table: len(table.configs(workload)))
-    space, configs = longest.space(workload), longest.configs(workload)
-    keys = row_keys(configs, list(space))
-    origins = longest.origins(workload)
-    for table in tables:
-        mine = table.configs(workload)
-        same = table.space(workload) == space and row_keys(mine, list(space)) == keys[: len(mine)]
-        if not same or table.origins(workload).tolist() != origins.tolist()[: len(mine)]:
-            raise UsageError(f"{table.path} and {longest.path} hold different configurations of {workload}")
-    writer.add_configs(workload, space, pd.DataFrame(configs).reset_index(drop=True), origins.tolist())
+    """Store the first table's configurations, and those that longer lists have after them; a list must be the beginning of
+    every longer one."""
+    space = tables[0].space(workload)
+    kept, origins = tables[0].configs(workload).reset_index(drop=True), tables[0].origins(workload).tolist()
+    for table in tables[1:]:
+        mine, made = table.configs(workload).reset_index(drop=True), table.origins(workload).tolist()
+        shared = min(len(kept), len(mine))
+        # logarithms differ in their last bit between processors: compare positions in the unit cube
+        same = table.space(workload) == space and made[:shared] == origins[:shared]
+        if not same or not np.allclose(
+            space.to_unit(mine[:shared]), space.to_unit(kept[:shared]), rtol=0, atol=1e-9, equal_nan=True
+        ):
+            raise UsageError(f"{table.path} and {tables[0].path} hold different configurations of {workload}")
+        kept, origins = pd.concat([kept, mine[shared:]], ignore_index=True), origins + made[shared:]
+    writer.add_configs(workload, space, kept, origins)
 
 
 __all__ = ["Merged", "merge"]

@@ -208,3 +208,15 @@ def test_the_default_is_not_asked_for_where_a_pool_lacks_it(model, task):
     pool = model.configs.iloc[:32]
     asked = model.ask(task, None, 5, pool=pool)
     assert not any(is_default(model, asked)) and len(asked) == 5
+
+
+def test_a_configuration_that_differs_in_its_last_bits_is_the_same(model, task):
+    """Another kind of processor draws Sobol points with other last bits; the pool must not offer them again."""
+    near = model.configs.copy()
+    near["learning_rate"] *= 1 + 1e-15
+    pool = pd.concat([model.configs, near], ignore_index=True)
+    assert len(model._unique(pool)) == len(model.configs)
+    tried = Trials(near.iloc[:2], [0.5, 0.6])
+    asked = model.ask(task, tried, 6, pool=model.configs)
+    rates = [*near["learning_rate"][:2], *asked["learning_rate"]]
+    assert np.min(np.diff(np.sort(np.log(rates)))) > 1e-9

@@ -55,3 +55,15 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
     other = write_table(tmp_path / "f/v1", datasets=("iris",), metrics={"iris": "r2"})
     with pytest.raises(MetabenchError, match="has another metric"):
         merge(tmp_path / "g/v1", [first, other])
+
+
+def test_configurations_of_another_processor_are_the_same(tmp_path):
+    """Last bits of a Sobol point depend on the processor; the first table's stay."""
+    first, second = write_table(tmp_path / "a/v1", datasets=("iris",)), write_table(tmp_path / "b/v1", datasets=("wine",))
+    near = load_table(second).configs("mlp")
+    near["learning_rate"] *= 1 + 1e-15
+    with TableWriter(second) as writer:
+        writer._put("mlp", SPACE, near.reset_index(drop=True), ["sobol"] * len(near))
+    merge(tmp_path / "c/v1", [first, second])
+    assert load_table(tmp_path / "c/v1").configs("mlp").equals(load_table(first).configs("mlp"))
+    assert len(load_table(tmp_path / "c/v1").tasks) == 2
