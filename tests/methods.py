@@ -20,6 +20,8 @@ PARTIAL = [*_named("baselines", partial=True), *_named("metamodels", partial=Tru
 NEURAL = [name for name in METAMODELS if issubclass(registry.load("metamodels", name), Neural)]
 #: meta-models whose learning takes long
 SLOW = [*NEURAL, "policy_gradient", "q_learning"]
+
+
 def method(name: str, quick: bool = True) -> Searcher:
     """The baseline or meta-model of that name; the test is skipped, and says so, where it lacks a package."""
     cls = _class(name)

@@ -260,6 +260,46 @@ def leaderboard_check(board: str, profile: str, out: Path | None, whole: bool, a
         click.echo(f"{what}: current")
 
 
+@leaderboard.command("rekey")
+@click.option(
+    "--board", default="search", show_default=True, metavar="NAME|FOLDER", help="Board, by name or folder.",
+    shell_complete=completes(board_names),
+)  # fmt: skip
+@click.option("--all", "whole", is_flag=True, help="Every board that has traces or predictions.")
+@click.option(
+    "--method", "methods", multiple=True, metavar="NAME", shell_complete=completes(method_names),
+    help="Method whose cells are carried over; may be repeated.  [default: all]",
+)  # fmt: skip
+@click.option(
+    "--verify", required=True, type=click.IntRange(1), metavar="N", help="Cells of each board to compute again."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the draw of these cells.")
+@as_json
+def leaderboard_rekey(
+    board: str, whole: bool, methods: tuple[str, ...], verify: int, seed: int, as_json: bool
+) -> None:  # fmt: skip
+    """Carry stored results over to the keys that the present code gives them, so that nothing is evaluated again.
+
+    N cells drawn at random are computed again. When one proposes otherwise than what is stored, nothing of that board is
+    changed: status 1.
+    """
+
+    from metabench import workflows
+
+    found = workflows.rekey_all(verify, methods, seed) if whole else [workflows.rekey(board, verify, methods, seed)]
+    rows, refused = [], []
+    for result in found:
+        if isinstance(result, MetabenchError):
+            refused.append(str(result))
+            continue
+        rows.append({
+            "file": str(result.path), "cells": result.cells, "new_keys": result.changed, "computed_again": result.verified,
+        })  # fmt: skip
+    show(rows, as_json, refused=refused)
+    if refused:
+        raise MetabenchError("; ".join(refused))
+
+
 def _alone(whole: bool, profile: str, out: Path | None) -> None:
     if whole and (profile != "full" or out is not None):
         raise UsageError("--all is about what is published: it takes neither --profile nor --out")

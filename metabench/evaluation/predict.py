@@ -71,7 +71,7 @@ def predict(
             raise UsageError(f"method {method.name!r} proposes but does not predict")
         if method.lacks:
             raise UsageError(f"method {method.name!r} {method.lacks}")
-    work = _Work.of(board, table, tuple(board.observed if observed is None else observed))
+    work = PredictBench.of(board, table, tuple(board.observed if observed is None else observed))
     folder = None if store is None else Path(store)
     if folder is not None:
         sweep(folder)
@@ -89,7 +89,7 @@ def predict(
     return pa.concat_tables([found[m.name] for m in resolved])
 
 
-class _Work:
+class PredictBench:
     """What is the same for all methods: sources, problems, the trials that are shown."""
 
     def __init__(self, source: MetaTrain, searches: dict[str, Problem], objective: Replay, observed, seeds, identity):
@@ -97,7 +97,7 @@ class _Work:
         self.observed, self.seeds, self.identity = observed, seeds, identity
 
     @classmethod
-    def of(cls, board: Board, table, observed: tuple[int, ...]) -> _Work:
+    def of(cls, board: Board, table, observed: tuple[int, ...]) -> PredictBench:
         tasks = {part: board.tasks(table, part) for part in ("train", "valid", "test")}
         asked = tasks["valid"] + tasks["test"]
         n = len(table.configs(board.workload))
@@ -113,27 +113,30 @@ class _Work:
     def key(self, method: Method) -> str:
         return hashlib.sha256(json.dumps([*self.identity, method.fingerprint]).encode()).hexdigest()
 
-    def run(self, method: str, searcher: Searcher, key: str) -> list[dict[str, Any]]:
-        """Rows of PREDICTIONS of one method. Raises MetabenchError naming it when it fails."""
+    def run(
+        self, method: str, searcher: Searcher, key: str, asked: Sequence[tuple[str, int]] | None = None
+    ) -> list[dict[str, Any]]:
+        """Rows of PREDICTIONS of one method, of all tasks and seeds unless some are ``asked``. Raises MetabenchError naming
+        the method when it fails."""
         where = f"method {method!r} failed"
         try:
             fitted, rows = searcher.fit(self.source), []
-            for task_id, problem in self.problems.items():
+            for task_id, seed in asked or [(t, s) for t in self.problems for s in range(self.seeds)]:
+                where = f"method {method!r} failed on task {task_id}, seed {seed}"
+                problem = self.problems[task_id]
                 everything = np.arange(len(problem.candidates))
-                for seed in range(self.seeds):
-                    where = f"method {method!r} failed on task {task_id}, seed {seed}"
-                    trials = random_start(task_id, seed, len(everything), max(self.observed[-1], 1))
-                    for n in self.observed:
-                        shown = trials[:n]
-                        scores = [self.objective.score(task_id, c, seed) for c in shown]
-                        began = time.perf_counter()
-                        prediction = fitted.start(problem, seed).predict(History(list(shown), scores), everything)
-                        seconds = time.perf_counter() - began
-                        mean, std = _standardised(prediction.mean, prediction.std, len(everything))
-                        rows.append({
-                            "method": method, "task_id": task_id, "seed": seed, "config_ids": shown, "mean": mean,
-                            "std": std, "overhead": seconds, "cell": key,
-                        })  # fmt: skip
+                trials = random_start(task_id, seed, len(everything), max(self.observed[-1], 1))
+                for n in self.observed:
+                    shown = trials[:n]
+                    scores = [self.objective.score(task_id, c, seed) for c in shown]
+                    began = time.perf_counter()
+                    prediction = fitted.start(problem, seed).predict(History(list(shown), scores), everything)
+                    seconds = time.perf_counter() - began
+                    mean, std = _standardised(prediction.mean, prediction.std, len(everything))
+                    rows.append({
+                        "method": method, "task_id": task_id, "seed": seed, "config_ids": shown, "mean": mean,
+                        "std": std, "overhead": seconds, "cell": key,
+                    })  # fmt: skip
             return rows
         except MetabenchError as error:
             raise MetabenchError(f"{where}: {error}") from error
@@ -152,12 +155,12 @@ def _standardised(mean: np.ndarray, std: np.ndarray, n: int) -> tuple[np.ndarray
     return (mean - mean.mean()) / scale, np.minimum(std, 1e12) / scale
 
 
-def _run(work: _Work, method: str, searcher: Searcher, key: str) -> tuple[str, list[dict[str, Any]]]:
+def _run(work: PredictBench, method: str, searcher: Searcher, key: str) -> tuple[str, list[dict[str, Any]]]:
     with one_thread():
         return method, work.run(method, searcher, key)
 
 
-def _computed(todo: list[Method], work: _Work, workers: int):
+def _computed(todo: list[Method], work: PredictBench, workers: int):
     if workers <= 1:
         for method in todo:
             yield _run(work, method.name, method.searcher, work.key(method))
@@ -179,7 +182,7 @@ def _stored(folder: Path | None, method: Method, key: str) -> pa.Table | None:
     return None
 
 
-def _keep(folder: Path | None, method: Method, rows: pa.Table, work: _Work) -> None:
+def _keep(folder: Path | None, method: Method, rows: pa.Table, work: PredictBench) -> None:
     if folder is not None:
         stem = f"{method.name}.{work.key(method)[:16]}"
         for path in folder.glob(f"{stem}.*parquet"):  # what was damaged

@@ -98,7 +98,7 @@ def evaluate(
     todo = [Group(g.method, g.start, g.task_id, {s: k for s, k in g.keys.items() if k not in have}) for g in groups]
     todo = [group for group in todo if group.keys]
     failures = {m.name: f"method {m.name!r} {m.lacks}" for m in resolved if m.lacks}
-    compute, bench = _compute, lambda: _bench(resolved, board, table)
+    compute, bench = _compute, lambda: bench_of(resolved, board, table)
     rehearsal = None
     if board.made_to_order:
         if board.objective == "surrogate":
@@ -187,7 +187,8 @@ def plan(methods: list[Method], board: Board, table) -> list[Group]:
     return groups
 
 
-def _bench(methods: list[Method], board: Board, table) -> Bench:
+def bench_of(methods: list[Method], board: Board, table) -> Bench:
+    """What searches of stored rows on a board of one workload need."""
     tasks = board.tasks(table, "test")
     problems: Mapping[str, Problem]
     objective: Replay

@@ -1,4 +1,4 @@
-"""What built-in methods propose on a small planted problem, stored with their versions: proposals may change with a version alone.
+"""What built-in methods propose on a small planted problem, stored with their versions: a change needs a new version.
 
 ``python -m metabench.testing.golden [METHOD …]`` writes the records anew, of all methods that can run here by default.
 """

@@ -12,11 +12,12 @@ from metabench.workflows.evaluation import (
 )
 from metabench.workflows.prediction import Predicted, predict_board
 from metabench.workflows.publishing import all_stale, publish, publish_all, stale
+from metabench.workflows.rekeying import Rekeyed, rekey, rekey_all
 from metabench.workflows.submitting import draft_submission, submit
 from metabench.workflows.whole import run
 
 __all__ = [
-    "Evaluated", "Predicted", "all_stale", "choose_settings", "draft_submission", "evaluate_board", "methods",
-    "plan_board", "predict_board", "publish", "publish_all", "published_beside", "ranking", "run", "stale", "submit",
-    "together",
+    "Evaluated", "Predicted", "Rekeyed", "all_stale", "choose_settings", "draft_submission", "evaluate_board", "methods",
+    "plan_board", "predict_board", "publish", "publish_all", "published_beside", "ranking", "rekey", "rekey_all", "run",
+    "stale", "submit", "together",
 ]  # fmt: skip

@@ -142,13 +142,18 @@ def evaluate_on(
         traces, failed = error.traces, error.failures
     traces = together(traces, published)
     path = out / TRACES
+    write_traces(traces, path)
+    return Evaluated(score(traces, table, narrowed), traces, path, failed)
+
+
+def write_traces(traces: pa.Table, path: Path) -> None:
+    """Write a file of traces whole or not at all. Raises MetabenchError when it cannot be written."""
     try:
-        sweep(out)
+        sweep(path.parent)
         with replacing(path) as part:
             pq.write_table(traces, part, compression="zstd")
     except OSError as error:
         raise MetabenchError(f"{path} cannot be written: {error.strerror or error}") from None
-    return Evaluated(score(traces, table, narrowed), traces, path, failed)
 
 
 def _adopt(published: pa.Table, store: CellStore) -> None:

@@ -61,13 +61,18 @@ def predict_board(
         mine = pa.array(pc.unique(found["method"]).to_pylist())
         found = pa.concat_tables([found, others.filter(pc.invert(pc.is_in(others["method"], mine)))])
     path = (out or (Path("build/evaluate") / f"{board.name}-full" if chosen else board.path)) / PREDICTIONS
+    write_predictions(found, path)
+    return Predicted(score_predictions(found, table, board), path)
+
+
+def write_predictions(predictions: pa.Table, path: Path) -> None:
+    """Write a file of predictions whole or not at all. Raises MetabenchError when it cannot be written."""
     try:
         sweep(path.parent)
         # bytes of like weight side by side take three quarters of the room
         split = [f"{name}.list.element" for name in ("mean", "std")]
         names = ["method", "task_id", "cell"]
         with replacing(path) as part:
-            pq.write_table(found, part, compression="zstd", use_dictionary=names, use_byte_stream_split=split)
+            pq.write_table(predictions, part, compression="zstd", use_dictionary=names, use_byte_stream_split=split)
     except OSError as error:
         raise MetabenchError(f"{path} cannot be written: {error.strerror or error}") from None
-    return Predicted(score_predictions(found, table, board), path)

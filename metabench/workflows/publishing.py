@@ -175,6 +175,12 @@ def _boards_folder() -> Path:
     return found
 
 
+def evaluated_boards() -> list[str]:
+    """The published boards that have traces or predictions: by name, earlier versions by folder. Raises UsageError where
+    there is no folder of boards."""
+    return _evaluated(_boards_folder())
+
+
 def _evaluated(whole: Path) -> list[str]:
     """The boards that have traces or predictions: by name, earlier versions by folder."""
     from metabench.publishing.boards.predictions import PREDICTIONS
