@@ -1,0 +1,236 @@
+"""Stored results carried over to the present keys, after a sample of them was computed again and was the same.
+
+A key says what determines a cell: the versions of a method, its settings, the table, the rules. When the keys change
+although no proposal does, nothing needs to be evaluated again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from metabench.boards.board import Board, load_board
+from metabench.boards.plan import TRACES
+from metabench.errors import MetabenchError, UsageError
+from metabench.evaluation import plan, resolve
+from metabench.evaluation.live import LiveBench
+from metabench.evaluation.methods import Method
+from metabench.evaluation.predict import PredictBench
+from metabench.evaluation.run import bench_of
+from metabench.evaluation.worker import Group, one_thread
+from metabench.registry import suggest
+from metabench.search.continuous import Outcome, Trial, to_text
+from metabench.workflows.evaluation import say, write_traces
+from metabench.workflows.prediction import write_predictions
+from metabench.workflows.publishing import evaluated_boards
+
+if TYPE_CHECKING:
+    from metabench.table import Table
+
+#: what names a search on a board
+Cell = tuple[str, str, str, int]
+
+
+@dataclass(frozen=True)
+class Rekeyed:
+    """What was carried over: cells whose keys are the present ones now, those whose keys were others before, and those
+    that were computed again."""
+
+    path: Path
+    cells: int
+    changed: int
+    verified: int
+
+
+def rekey(name: str, verify: int, chosen: Sequence[str] = (), seed: int = 0) -> Rekeyed:
+    """Write the present keys into a board's stored traces or predictions.
+
+    Args:
+        name: board, by name or folder.
+        verify: cells drawn at random that are computed again; their proposals (or predictions) must be the stored ones.
+        chosen: methods whose cells are carried over; all by default.
+        seed: of the draw.
+
+    Returns:
+        What was carried over; nothing is written when all keys are the present ones.
+
+    Raises:
+        UsageError: the board stores nothing of a chosen method.
+        MetabenchError: a cell differs, a method is unknown or cannot run here; nothing is changed then.
+    """
+    from metabench.publishing.boards.predictions import PREDICTIONS
+    from metabench.table import load_table
+
+    board = load_board(name)
+    predicts = board.track == "predict"
+    path = board.path / (PREDICTIONS if predicts else TRACES)
+    if not path.exists():
+        raise MetabenchError(f"{path.parent} holds no {path.name}; run `metabench evaluate --board {name}` first")
+    stored = pq.read_table(path)
+    table = load_table(board.dataset, board.dataset_version)
+    board = board.on(table)
+    board.check(table)
+    there = list(dict.fromkeys(stored["method"].to_pylist()))
+    for method in chosen:
+        if method not in there:
+            raise suggest(method, there, f"method on board {board.name}")
+    methods = _resolved(list(chosen) or there, board)
+    kind = _Predictions if predicts else _Searches
+    cells = kind(board, table, methods, stored)
+    keys = cells.keys()
+    rows = [i for i, m in enumerate(stored["method"].to_pylist()) if not chosen or m in chosen]
+    lost = next((cells.named[i] for i in rows if cells.named[i] not in keys), None)
+    if lost is not None:
+        raise MetabenchError(f"{path}: the board's rules have no cell {_words(lost)}; nothing was changed")
+    verified = _verify(cells, rows, verify, seed)
+    old = stored["cell"].to_pylist()
+    new = list(old)
+    for i in rows:
+        new[i] = keys[cells.named[i]]
+    changed = sum(a != b for a, b in zip(old, new, strict=True))
+    if changed:
+        at = stored.schema.get_field_index("cell")
+        out = stored.set_column(at, stored.schema.field(at), pa.array(new, pa.string()))
+        (write_predictions if predicts else write_traces)(out, path)
+    return Rekeyed(path, len(rows), changed, verified)
+
+
+def rekey_all(verify: int, chosen: Sequence[str] = (), seed: int = 0) -> Iterator[Rekeyed | MetabenchError]:
+    """Carry over every published board that stores something, board by board: what was, or why a board was refused."""
+    for name in evaluated_boards():
+        try:
+            yield rekey(name, verify, chosen, seed)
+        except MetabenchError as error:
+            yield error
+
+
+def _resolved(names: Sequence[str], board: Board) -> list[Method]:
+    try:
+        return resolve(names)
+    except UsageError as error:
+        raise UsageError(f"board {board.name}: {error}; choose methods that can be checked with --method") from None
+
+
+def _words(cell: Cell) -> str:
+    method, start, task_id, seed = cell
+    return f"of {method} on task {task_id}, " + (f"start {start}, " if start else "") + f"seed {seed}"
+
+
+def _verify(cells: _Searches | _Predictions, rows: Sequence[int], n: int, seed: int) -> int:
+    """Compute ``n`` cells again. Raises MetabenchError naming the methods of those that differ."""
+    named = sorted({cells.named[i] for i in rows})
+    drawn = np.random.default_rng(seed).permutation(len(named))[:n]
+    sample = sorted(named[i] for i in drawn)
+    wrong: dict[str, str] = {}
+    by_name = {m.name: m for m in cells.methods}
+    with one_thread():
+        for i, cell in enumerate(sample):
+            say(f"{i + 1} of {len(sample)}: {_words(cell)}")
+            if cell[0] in wrong:
+                continue
+            if lacking := by_name[cell[0]].lacks:
+                wrong[cell[0]] = f"{cell[0]} {lacking}"
+            elif not cells.same(cell):
+                wrong[cell[0]] = f"the cell {_words(cell)} is another now"
+    if wrong:
+        others = "; --method carries others over" if len(wrong) < len(cells.methods) else ""
+        raise MetabenchError(f"board {cells.board.name}: {'; '.join(wrong.values())}; nothing was changed{others}")
+    return len(sample)
+
+
+class _Searches:
+    """The stored searches of a board, and the same computed again."""
+
+    def __init__(self, board: Board, table: Table, methods: list[Method], stored: pa.Table):
+        self.board, self.table, self.methods, self.stored = board, table, methods, stored
+        columns = [stored[name].to_pylist() for name in ("method", "start", "task_id", "seed")]
+        self.named: list[Cell] = list(zip(*columns, strict=True))
+        self._rows = {cell: i for i, cell in enumerate(self.named)}
+        self._part = {t: part for part in board.parts(table) for t in part.tasks(table, "test")}
+        self._bench: tuple[str, Any] | None = None
+
+    def keys(self) -> dict[Cell, str]:
+        """Cell → its present key."""
+        groups = plan(self.methods, self.board, self.table)
+        return {(g.method, g.start, g.task_id, seed): key for g in groups for seed, key in g.keys.items()}
+
+    def same(self, cell: Cell) -> bool:
+        """Is a stored search what the method searches now? A live one is answered by what its trials gave then."""
+        method, start, task_id, seed = cell
+        group = Group(method, start, task_id, {seed: ""})
+        row = {name: self.stored[name][self._rows[cell]].as_py() for name in self.stored.schema.names}
+        bench = self._bench_for(task_id)
+        if self.board.made_to_order:
+            ((_, found, failure),) = bench.run([group])
+            if failure is not None:
+                raise MetabenchError(f"{failure}; nothing was changed")
+            return found[0]["configs"] == row["configs"]
+        (found,) = bench.run(group)
+        return all(found.get(name) == row.get(name) for name in ("config_ids", "epochs"))
+
+    def _bench_for(self, task_id: str) -> Any:
+        board = self._part[task_id]
+        if self._bench is None or self._bench[0] != board.workload:
+            made: Any
+            if board.made_to_order:
+                answers = _Answers(self.table.space(board.workload), self.stored)
+                made = LiveBench.of({m.name: m.searcher for m in self.methods}, board, self.table, answers)
+            else:
+                made = bench_of(self.methods, board, self.table)
+            self._bench = board.workload, made
+        return self._bench[1]
+
+
+class _Answers:
+    """An objective that answers what stored trials gave; a trial that is not stored diverges."""
+
+    def __init__(self, space, stored: pa.Table):
+        self.space, self._known = space, dict[tuple[str, int, str], Outcome]()
+        for row in stored.to_pylist():
+            series = (row[name] for name in ("configs", "valid_score", "test_score", "status", "seconds"))
+            for text, *told in zip(*series, strict=True):
+                valid, test = (np.nan if v is None else v for v in told[:2])
+                outcome = Outcome(valid, test, *told[2:], row["engine"], row["device"])
+                self._known[row["task_id"], row["seed"], text] = outcome
+
+    def answer(self, trials: Sequence[Trial]) -> list[Outcome]:
+        nothing = Outcome(float("nan"), float("nan"), "absent", 0.0, "", "")
+        return [self._known.get((t.task_id, t.seed, to_text(self.space, t.config)), nothing) for t in trials]
+
+
+class _Predictions:
+    """The stored predictions of a board, and the same made again."""
+
+    def __init__(self, board: Board, table: Table, methods: list[Method], stored: pa.Table):
+        self.board, self.methods, self.stored = board, methods, stored
+        self._bench = PredictBench.of(board, table, tuple(board.observed))
+        columns = [stored[name].to_pylist() for name in ("method", "task_id", "seed")]
+        self.named: list[Cell] = [(method, "", task_id, seed) for method, task_id, seed in zip(*columns, strict=True)]
+
+    def keys(self) -> dict[Cell, str]:
+        """Method, task and seed → the present key, which is one of the whole method."""
+        tasks, seeds = self._bench.problems, range(self.board.seeds)
+        keys = {m.name: self._bench.key(m) for m in self.methods}
+        return {(name, "", task_id, seed): key for name, key in keys.items() for task_id in tasks for seed in seeds}
+
+    def same(self, cell: Cell) -> bool:
+        """Are stored predictions what the method predicts now, to the bits that are stored?"""
+        from metabench import schema
+        from metabench.publishing.boards.predictions import kept
+
+        (method,) = (m for m in self.methods if m.name == cell[0])
+        rows = self._bench.run(method.name, method.searcher, "", [(cell[2], cell[3])])
+        now = kept(pa.Table.from_pylist(rows, schema.PREDICTIONS)).to_pylist()
+        then = [row for i, name in enumerate(self.named) if name == cell for row in self.stored.slice(i, 1).to_pylist()]
+        compared = ("config_ids", "mean", "std")
+        return [_only(row, compared) for row in now] == [_only(row, compared) for row in then]
+
+
+def _only(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: row[name] for name in names}
