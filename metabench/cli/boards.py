@@ -274,9 +274,13 @@ def leaderboard_check(board: str, profile: str, out: Path | None, whole: bool, a
     "--verify", required=True, type=click.IntRange(1), metavar="N", help="Cells of each board to compute again."
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the draw of these cells.")
+@click.option(
+    "--other-processor", is_flag=True,
+    help="Another kind of processor stored the cells: compare the first ten trials, and predictions to two digits.",
+)  # fmt: skip
 @as_json
 def leaderboard_rekey(
-    board: str, whole: bool, methods: tuple[str, ...], verify: int, seed: int, as_json: bool
+    board: str, whole: bool, methods: tuple[str, ...], verify: int, seed: int, other_processor: bool, as_json: bool
 ) -> None:  # fmt: skip
     """Carry stored results over to the keys that the present code gives them, so that nothing is evaluated again.
 
@@ -286,7 +290,8 @@ def leaderboard_rekey(
 
     from metabench import workflows
 
-    found = workflows.rekey_all(verify, methods, seed) if whole else [workflows.rekey(board, verify, methods, seed)]
+    how = (verify, methods, seed, other_processor)
+    found = workflows.rekey_all(*how) if whole else [workflows.rekey(board, *how)]
     rows, refused = [], []
     for result in found:
         if isinstance(result, MetabenchError):
@@ -294,6 +299,7 @@ def leaderboard_rekey(
             continue
         rows.append({
             "file": str(result.path), "cells": result.cells, "new_keys": result.changed, "computed_again": result.verified,
+            "same_to_the_bit": result.exact,
         })  # fmt: skip
     show(rows, as_json, refused=refused)
     if refused:

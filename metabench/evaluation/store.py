@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import re
@@ -170,6 +171,16 @@ def traces_in(content: bytes, path: str | os.PathLike, kind: pa.Schema = schema.
         return table.select(kind.names).cast(kind)
     except (pa.ArrowException, NotImplementedError) as error:
         raise MetabenchError(f"{path} holds no traces: {one_line(error, 200)}") from None
+
+
+def content_digest(traces: pa.Table) -> str:
+    """sha256 of what traces say, whatever the keys of their cells and their order."""
+    ordered = traces.drop_columns(["cell"]).sort_by([(name, "ascending") for name in ("method", "start", "task_id", "seed")])
+    digest = hashlib.sha256()
+    for name in sorted(ordered.schema.names):
+        column = ordered[name].combine_chunks()
+        digest.update(json.dumps([name, column.to_pylist()]).encode())
+    return digest.hexdigest()
 
 
 def completed(traces: pa.Table) -> pa.Table:

@@ -33,6 +33,9 @@ from metabench.workflows.publishing import evaluated_boards
 if TYPE_CHECKING:
     from metabench.table import Table
 
+#: where another processor stored the cells: trials of a search (or parts of trials) that are compared, and the greatest
+#: difference of predictions, whose mean is 0 and whose standard deviation is 1
+FIRST, NEAR = 10, 0.01
 #: what names a search on a board
 Cell = tuple[str, str, str, int]
 
@@ -40,15 +43,16 @@ Cell = tuple[str, str, str, int]
 @dataclass(frozen=True)
 class Rekeyed:
     """What was carried over: cells whose keys are the present ones now, those whose keys were others before, and those
-    that were computed again."""
+    that were computed again, and how many of these were the same to the last bit."""
 
     path: Path
     cells: int
     changed: int
     verified: int
+    exact: int
 
 
-def rekey(name: str, verify: int, chosen: Sequence[str] = (), seed: int = 0) -> Rekeyed:
+def rekey(name: str, verify: int, chosen: Sequence[str] = (), seed: int = 0, other_processor: bool = False) -> Rekeyed:
     """Write the present keys into a board's stored traces or predictions.
 
     Args:
@@ -56,6 +60,8 @@ def rekey(name: str, verify: int, chosen: Sequence[str] = (), seed: int = 0) -> 
         verify: cells drawn at random that are computed again; their proposals (or predictions) must be the stored ones.
         chosen: methods whose cells are carried over; all by default.
         seed: of the draw.
+        other_processor: allow for the rounding of the processor that stored the cells: the first trials of a search are
+            compared, and predictions to two digits. Models that are fitted by an optimizer differ later.
 
     Returns:
         What was carried over; nothing is written when all keys are the present ones.
@@ -88,7 +94,7 @@ def rekey(name: str, verify: int, chosen: Sequence[str] = (), seed: int = 0) -> 
     lost = next((cells.named[i] for i in rows if cells.named[i] not in keys), None)
     if lost is not None:
         raise MetabenchError(f"{path}: the board's rules have no cell {_words(lost)}; nothing was changed")
-    verified = _verify(cells, rows, verify, seed)
+    verified, exact = _verify(cells, rows, verify, seed, other_processor)
     old = stored["cell"].to_pylist()
     new = list(old)
     for i in rows:
@@ -98,14 +104,16 @@ def rekey(name: str, verify: int, chosen: Sequence[str] = (), seed: int = 0) -> 
         at = stored.schema.get_field_index("cell")
         out = stored.set_column(at, stored.schema.field(at), pa.array(new, pa.string()))
         (write_predictions if predicts else write_traces)(out, path)
-    return Rekeyed(path, len(rows), changed, verified)
+    return Rekeyed(path, len(rows), changed, verified, exact)
 
 
-def rekey_all(verify: int, chosen: Sequence[str] = (), seed: int = 0) -> Iterator[Rekeyed | MetabenchError]:
+def rekey_all(
+    verify: int, chosen: Sequence[str] = (), seed: int = 0, other_processor: bool = False
+) -> Iterator[Rekeyed | MetabenchError]:
     """Carry over every published board that stores something, board by board: what was, or why a board was refused."""
     for name in evaluated_boards():
         try:
-            yield rekey(name, verify, chosen, seed)
+            yield rekey(name, verify, chosen, seed, other_processor)
         except MetabenchError as error:
             yield error
 
@@ -122,12 +130,16 @@ def _words(cell: Cell) -> str:
     return f"of {method} on task {task_id}, " + (f"start {start}, " if start else "") + f"seed {seed}"
 
 
-def _verify(cells: _Searches | _Predictions, rows: Sequence[int], n: int, seed: int) -> int:
-    """Compute ``n`` cells again. Raises MetabenchError naming the methods of those that differ."""
+def _verify(cells: _Searches | _Predictions, rows: Sequence[int], n: int, seed: int, near: bool) -> tuple[int, int]:
+    """Compute ``n`` cells again: how many, and how many of them are the same to the last bit.
+
+    Raises MetabenchError naming the methods of those that differ.
+    """
     named = sorted({cells.named[i] for i in rows})
     drawn = np.random.default_rng(seed).permutation(len(named))[:n]
     sample = sorted(named[i] for i in drawn)
     wrong: dict[str, str] = {}
+    exact = 0
     by_name = {m.name: m for m in cells.methods}
     with one_thread():
         for i, cell in enumerate(sample):
@@ -136,12 +148,15 @@ def _verify(cells: _Searches | _Predictions, rows: Sequence[int], n: int, seed: 
                 continue
             if lacking := by_name[cell[0]].lacks:
                 wrong[cell[0]] = f"{cell[0]} {lacking}"
-            elif not cells.same(cell):
+                continue
+            then, now = cells.both(cell)
+            exact += then == now
+            if not (then == now or (near and cells.near(then, now))):
                 wrong[cell[0]] = f"the cell {_words(cell)} is another now"
     if wrong:
         others = "; --method carries others over" if len(wrong) < len(cells.methods) else ""
         raise MetabenchError(f"board {cells.board.name}: {'; '.join(wrong.values())}; nothing was changed{others}")
-    return len(sample)
+    return len(sample), exact
 
 
 class _Searches:
@@ -160,8 +175,9 @@ class _Searches:
         groups = plan(self.methods, self.board, self.table)
         return {(g.method, g.start, g.task_id, seed): key for g in groups for seed, key in g.keys.items()}
 
-    def same(self, cell: Cell) -> bool:
-        """Is a stored search what the method searches now? A live one is answered by what its trials gave then."""
+    def both(self, cell: Cell) -> tuple[list[list], list[list]]:
+        """The trials of a search as they are stored and as the method makes them now. A live search is answered by what its
+        trials gave then."""
         method, start, task_id, seed = cell
         group = Group(method, start, task_id, {seed: ""})
         row = {name: self.stored[name][self._rows[cell]].as_py() for name in self.stored.schema.names}
@@ -170,9 +186,15 @@ class _Searches:
             ((_, found, failure),) = bench.run([group])
             if failure is not None:
                 raise MetabenchError(f"{failure}; nothing was changed")
-            return found[0]["configs"] == row["configs"]
+            return [row["configs"]], [found[0]["configs"]]
         (found,) = bench.run(group)
-        return all(found.get(name) == row.get(name) for name in ("config_ids", "epochs"))
+        series = [name for name in ("config_ids", "epochs") if name in found]
+        return [row[name] for name in series], [found[name] for name in series]
+
+    @staticmethod
+    def near(then: list[list], now: list[list]) -> bool:
+        """Are the first trials the same?"""
+        return [values[:FIRST] for values in then] == [values[:FIRST] for values in now]
 
     def _bench_for(self, task_id: str) -> Any:
         board = self._part[task_id]
@@ -219,8 +241,8 @@ class _Predictions:
         keys = {m.name: self._bench.key(m) for m in self.methods}
         return {(name, "", task_id, seed): key for name, key in keys.items() for task_id in tasks for seed in seeds}
 
-    def same(self, cell: Cell) -> bool:
-        """Are stored predictions what the method predicts now, to the bits that are stored?"""
+    def both(self, cell: Cell) -> tuple[list[list], list[list]]:
+        """Predictions as they are stored and as the method makes them now, to the bits that are stored."""
         from metabench import schema
         from metabench.publishing.boards.predictions import kept
 
@@ -228,9 +250,14 @@ class _Predictions:
         rows = self._bench.run(method.name, method.searcher, "", [(cell[2], cell[3])])
         now = kept(pa.Table.from_pylist(rows, schema.PREDICTIONS)).to_pylist()
         then = [row for i, name in enumerate(self.named) if name == cell for row in self.stored.slice(i, 1).to_pylist()]
-        compared = ("config_ids", "mean", "std")
-        return [_only(row, compared) for row in now] == [_only(row, compared) for row in then]
+        return _series(then), _series(now)
+
+    @staticmethod
+    def near(then: list[list], now: list[list]) -> bool:
+        """Do predictions differ by little?"""
+        same = len(then) == len(now) and all(len(a) == len(b) for a, b in zip(then, now, strict=True))
+        return same and all(np.allclose(a, b, rtol=NEAR, atol=NEAR) for a, b in zip(then, now, strict=True))
 
 
-def _only(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: row[name] for name in names}
+def _series(rows: Sequence[Mapping[str, Any]]) -> list[list]:
+    return [row[name] for row in rows for name in ("config_ids", "mean", "std")]

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
+from metabench.evaluation.store import content_digest
 from metabench.publishing.charts import drawings
 from metabench.publishing.charts.drawings import CLASSES, Axis, Line
 from metabench.publishing.charts.plots import Series, duration
@@ -45,8 +46,7 @@ class Cost(Report):
     label = "Cost"
 
     def inputs(self, given: Given) -> list[Any]:
-        cells = sorted(traces_of(given.rules)["cell"].to_pylist())
-        return [*super().inputs(given), cells]
+        return [*super().inputs(given), content_digest(traces_of(given.rules))]
 
     def compute(self, given: Given) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
         board, table = given.rules, given.table

@@ -15,6 +15,7 @@ from scipy import stats
 
 from metabench import direction
 from metabench.evaluation import resolve
+from metabench.evaluation.store import content_digest
 from metabench.publishing.charts import drawings
 from metabench.publishing.charts.drawings import Axis, Cloud
 from metabench.publishing.charts.plots import Series
@@ -28,8 +29,6 @@ from metabench.search.replay import Replay, problems
 from metabench.search.surrogate import FOLDS, SurrogateObjective
 
 TRIALS, MARKS, BINS = 10, (1, 5, 10), 10
-#: of the published methods, those that take longest to think are left out
-SLOW = ("tpe", "botorch", "turbo", "smac", "hebo", "nevergrad", "cmaes")
 
 
 class Surrogate(Report):
@@ -42,7 +41,7 @@ class Surrogate(Report):
     def inputs(self, given: Given) -> list[Any]:
         traces = traces_of(given.rules)
         codes = sorted(resolve(m)[0].fingerprint for m in chosen(set(traces["method"].to_pylist())))
-        return [*super().inputs(given), sorted(traces["cell"].to_pylist()), codes, TRIALS, FOLDS]
+        return [*super().inputs(given), content_digest(traces), codes, TRIALS, FOLDS]
 
     def compute(self, given: Given) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
         board, table = given.rules, given.table
@@ -204,11 +203,12 @@ def _ranking(frames: dict[str, pd.DataFrame]) -> list[Grid]:
 
 # ---------------------------------------------------------------- numbers
 def chosen(methods: Sequence[str] | set[str]) -> list[str]:
-    """The methods that search here: built in, able to run, and not SLOW."""
+    """The methods that search here: those that need no optional package, so that it is the same everywhere which they are.
+    Others take longest to propose."""
     from metabench import registry
 
-    known = {*registry.names("baselines"), *registry.names("metamodels")} - set(SLOW)
-    return sorted(m for m in methods if m in known and not resolve(m)[0].lacks)
+    known = {name: kind for kind in ("baselines", "metamodels") for name in registry.builtin(kind)}
+    return sorted(m for m in methods if m in known and not registry.load(known[m], m).requires)
 
 
 def errors_of(model: SurrogateObjective, done: Published, answers: np.ndarray) -> pd.DataFrame:
