@@ -13,7 +13,6 @@ from fakes import Dies, FakeTable, First, Lacks, Last, Meddles, NotANumber, OutO
 from metabench import registry, schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluation import MethodsFailed, evaluate, plan, resolve
-from metabench.evaluation.methods import code_digest
 from metabench.evaluation.overhead import Overhead, _summary, overhead
 from metabench.evaluation.store import TWINS, CellStore, read_traces
 from metabench.search.base import History, Searcher
@@ -124,32 +123,6 @@ def test_what_determines_a_cell_changes_its_key(table, board):
     ]
     assert len({key for run in keys for key in run}) == sum(map(len, keys))
     assert keys[0] == evaluate(First(), board, table)["cell"].to_pylist()
-
-
-def test_code_counts_but_comments_do_not(tmp_path, monkeypatch):
-    import importlib
-    import sys
-
-    monkeypatch.syspath_prepend(tmp_path)
-    body = "from metabench.search.base import Searcher\nfrom plug_helper import N\nclass P(Searcher):\n    name = 'p'\n"
-    digests = []
-    for code, helper in [
-        (body, "N = 1\n"),
-        ('"""Words."""\n# more\n' + body, "N  =  1  # one\n"),
-        (body + "    a = 1\n", "N = 1\n"),
-        (body, "N = 2\n"),
-    ]:
-        (tmp_path / "plug.py").write_text(code)
-        (tmp_path / "plug_helper.py").write_text(helper)
-        for name in ("plug", "plug_helper"):
-            sys.modules.pop(name, None)
-        importlib.invalidate_caches()
-        digests.append(code_digest(importlib.import_module("plug").P))
-    assert digests[0] == digests[1]
-    assert digests[2] != digests[0]
-    # a helper of another top-level package is a library: its code does not count
-    assert digests[3] == digests[0]
-    assert code_digest(registry.load("baselines", "gp")) != code_digest(registry.load("baselines", "random"))
 
 
 def test_a_method_that_misbehaves_is_named_and_the_others_are_kept(table, board, tmp_path):

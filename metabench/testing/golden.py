@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from metabench import registry
-from metabench.evaluation.methods import versions
+from metabench.evaluation.methods import resolve, versions
 from metabench.evaluation.worker import one_thread
 from metabench.metatrain import MetaTrain
 from metabench.search.base import History, Searcher, Surrogate
@@ -51,6 +51,7 @@ def observe(name: str) -> dict[str, Any]:
         "method": name,
         "version": type(method).version,
         "versions": versions(type(method)),
+        "fingerprint": resolve(name)[0].fingerprint,
         "settings": QUICK.get(name, {}),
         "packages": _packages(method),
         "searches": searches,
@@ -109,8 +110,10 @@ def differs(record: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     name, again = record["method"], f"run `python -m metabench.testing.golden {record['method']}`"
     same = _same(record["searches"], now["searches"]) and record["settings"] == now["settings"]
     if record["versions"] == now["versions"]:
-        if same:
+        if same and record["fingerprint"] == now["fingerprint"]:
             return None
+        if same:
+            return f"{name} has another fingerprint than before: if its settings have changed, {again}"
         return (
             f"{name} does not propose what its version {record['version']} did: raise `version` in its class, which makes "
             f"its published results be evaluated again, then {again}"

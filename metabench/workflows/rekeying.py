@@ -6,6 +6,7 @@ although no proposal does, nothing needs to be evaluated again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,8 +194,9 @@ class _Searches:
 
     @staticmethod
     def near(then: list[list], now: list[list]) -> bool:
-        """Are the first trials the same?"""
-        return [values[:FIRST] for values in then] == [values[:FIRST] for values in now]
+        """Are the first trials the same, but for the last digits of a configuration's numbers?"""
+        first = [[[_plain(v) for v in values[:FIRST]] for values in side] for side in (then, now)]
+        return first[0] == first[1]
 
     def _bench_for(self, task_id: str) -> Any:
         board = self._part[task_id]
@@ -209,6 +211,14 @@ class _Searches:
         return self._bench[1]
 
 
+def _plain(trial: int | str) -> int | str:
+    """A trial without the digits in which processors differ."""
+    if isinstance(trial, int):
+        return trial
+    config = {k: float(f"{v:.9g}") if isinstance(v, float) else v for k, v in json.loads(trial).items()}
+    return json.dumps(config)
+
+
 class _Answers:
     """An objective that answers what stored trials gave; a trial that is not stored diverges."""
 
@@ -219,11 +229,12 @@ class _Answers:
             for text, *told in zip(*series, strict=True):
                 valid, test = (np.nan if v is None else v for v in told[:2])
                 outcome = Outcome(valid, test, *told[2:], row["engine"], row["device"])
-                self._known[row["task_id"], row["seed"], text] = outcome
+                self._known[row["task_id"], row["seed"], str(_plain(text))] = outcome
 
     def answer(self, trials: Sequence[Trial]) -> list[Outcome]:
         nothing = Outcome(float("nan"), float("nan"), "absent", 0.0, "", "")
-        return [self._known.get((t.task_id, t.seed, to_text(self.space, t.config)), nothing) for t in trials]
+        asked = [(t.task_id, t.seed, str(_plain(to_text(self.space, t.config)))) for t in trials]
+        return [self._known.get(trial, nothing) for trial in asked]
 
 
 class _Predictions:
