@@ -20,10 +20,11 @@ from metabench.advise import arrays, files, unlabelled
 from metabench.advise.cells import Reading
 from metabench.advise.delimited import suffix
 from metabench.advise.frames import as_pandas, is_frame
-from metabench.advise.notes import Notes, printable
+from metabench.advise.notes import Notes
 from metabench.advise.tables import Read, seconds
 from metabench.errors import UsageError
 from metabench.tasks.views import view
+from metabench.untrusted import one_line
 
 KINDS = ("classification", "regression")
 #: views of no single data set
@@ -67,7 +68,7 @@ def read(
     try:
         return _read(data, target, workload, kind, Reading(encoding, decimal, tuple(missing)), name)
     except UsageError as error:
-        raise UsageError(printable(str(error))) from None
+        raise UsageError(one_line(error)) from None
 
 
 def _read(data: Any, target: Any, workload: str, kind: str | None, reading: Reading, name: str | None) -> Read:

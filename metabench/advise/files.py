@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from metabench import untrusted
 from metabench.advise import delimited
 from metabench.advise.delimited import Keep, Layout, known_encoding, opened, suffix
 from metabench.advise.tables import Notes, sampled, short
@@ -18,6 +19,8 @@ from metabench.errors import UsageError
 
 #: rows that are read at a time
 CHUNK = 100_000
+#: rows of Parquet that are decoded at a time
+BATCH = 8_192
 #: images of a larger folder that are read on, an even random sample
 IMAGES = 10_000
 #: side in pixels of images that are not all of one size, or larger than LARGEST
@@ -57,12 +60,13 @@ def frame(path: Path, encoding: str, keep: Keep = sampled) -> tuple[pd.DataFrame
 def parquet(path: Path, keep: Keep = sampled) -> tuple[pd.DataFrame, int]:
     """:func:`frame` of Parquet."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
-            rows = max(1, min(CHUNK, delimited.CELLS // max(1, len(file.schema_arrow))))
-            return keep(_batch(batch) for batch in file.iter_batches(rows))
+        with untrusted.open_regular(path, most=None, error=UsageError) as raw:
+            file = untrusted.open_parquet(raw, path, error=UsageError)
+            # few rows of many columns at a time; a page may stand for far more than its bytes
+            rows = max(1, min(CHUNK, BATCH, delimited.CELLS // max(1, len(file.schema_arrow))))
+            return keep(_batch(batch) for batch in file.iter_batches(rows, use_threads=False))
     except (pa.ArrowException, ValueError, TypeError, OSError, KeyError) as error:
         raise UsageError(f"{path} cannot be read as Parquet: {short(error)}") from None
 
@@ -123,18 +127,12 @@ def _parts(rows: Iterator[dict]) -> Iterator[pd.DataFrame]:
 
 
 def npz(path: Path, names: tuple[str, ...] = ("x", "y")) -> tuple[np.ndarray, ...]:
-    """The arrays of those names."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            found = {name.lower(): stored[name] for name in stored.files}
-    except (ValueError, OSError, KeyError, EOFError) as error:
-        raise UsageError(f"{path} cannot be read as numpy arrays without running code: {short(error)}") from None
-    except Exception as error:  # zipfile's errors
-        raise UsageError(f"{path} is no .npz file: {short(error)}") from None
-    if set(names) - set(found):
+    """The arrays of those names. Raises UsageError when one is absent, or the archive is damaged or too large."""
+    stored = {name.lower(): values for name, values in untrusted.npz(path, error=UsageError).items()}
+    if set(names) - set(stored):
         needed = f"array{'s' * (len(names) > 1)} {' and '.join(names)}"
-        raise UsageError(f"{path} holds {', '.join(found) or 'nothing'}; it needs {needed}")
-    return tuple(found[name] for name in names)
+        raise UsageError(f"{path} holds {', '.join(stored) or 'nothing'}; it needs {needed}")
+    return tuple(stored[name] for name in names)
 
 
 def text(path: Path, encoding: str, most: int) -> tuple[str, bool]:
@@ -179,8 +177,6 @@ def _parted(path: Path, text: Iterable[str], line_is: str) -> Iterator[pd.DataFr
 def images(folder: Path, notes: Notes, labelled: bool = True) -> tuple[np.ndarray, list[str]]:
     """uint8 images [n, height, width(, colours)] and their classes: a folder per class, images in it; where they are not
     ``labelled`` all that lie in the folder, however deep."""
-    from PIL import Image
-
     inside = [folder]
     if labelled:
         inside = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
@@ -195,14 +191,11 @@ def images(folder: Path, notes: Notes, labelled: bool = True) -> tuple[np.ndarra
         files = [files[i] for i in chosen]
     pictures, sizes, coloured = [], set(), False
     for file, _ in files:
-        try:
-            with Image.open(file) as image:
-                coloured = coloured or image.mode not in ("1", "L", "LA", "I", "I;16", "F")
-                sizes.add(image.size)
-                large = max(image.size) > LARGEST  # those are made small at once: memory stays bounded
-                pictures.append((square if large else Image.Image.copy)(image.convert("RGB")))
-        except Exception as error:  # a damaged image may raise anything
-            raise UsageError(f"{file} cannot be read as an image: {short(error)}") from None
+        image = untrusted.image(file, error=UsageError)
+        coloured = coloured or image.mode not in ("1", "L", "LA", "I", "I;16", "F")
+        sizes.add(image.size)
+        # large ones are made small at once: memory stays bounded
+        pictures.append(square(image.convert("RGB")) if max(image.size) > LARGEST else image.convert("RGB"))
     if len(sizes) > 1 or max(max(size) for size in sizes) > LARGEST:
         notes(
             f"images of {len(sizes)} size{'s' * (len(sizes) > 1)}: each is cut to a square and scaled to {SIDE} × {SIDE} pixels"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from metabench.advise.cells import Reading
 from metabench.advise.delimited import Layout
+from metabench.untrusted import one_line
 
 
 @dataclass
@@ -17,7 +18,7 @@ class Notes:
     said: list[str] = field(default_factory=list)
 
     def __call__(self, line: str) -> None:
-        line = printable(line)
+        line = one_line(line)
         if line not in self.said:
             self.said.append(line)
 
@@ -30,11 +31,6 @@ class Notes:
         self.reading = replace(self.reading, comma=layout.delimiter == ";", text=True)
 
 
-def printable(text: str) -> str:
-    """Text without control characters, so that no name or cell reaches a terminal as a command."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def listed(names: Sequence[str], most: int = 6) -> str:
     """Names in a line; of many the first."""
     shown = ", ".join(map(str, names[:most]))
@@ -45,4 +41,4 @@ def short(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-__all__ = ["Notes", "listed", "printable", "short"]
+__all__ = ["Notes", "listed", "short"]

@@ -185,14 +185,21 @@ class Network:
     def predict(self, data: Any) -> pd.Series:
         """Classes (as they were called) or numbers (in the target's unit) for raw rows, indexed as these are.
 
-        Rows are what was trained on: a table of any library (or the array [n, columns] of all columns that training was
-        given, in their order), images [n, height, width(, colours)], a
-        list of texts, series. A table has the columns that were trained on (others are ignored, the target too); a name
-        that training did not see counts as "other", what is missing or no number is filled with the training rows'
-        median. Where classes are rare (the metric is balanced accuracy) the class is chosen as if all were equally common:
-        one is predicted where its probability is above its share. Of one series ([T], [T, channels] or a DataFrame) its next moments, indexed by how far ahead; of texts the next
-        character; of sources their targets. Raises UsageError when a column is absent or the network does not read such
-        rows.
+        Where classes are rare (the metric is balanced accuracy) the class is chosen as if all were equally common: one is
+        predicted where its probability is above its share.
+
+        Args:
+            data: What was trained on: a table of any library (or an array [n, columns] of all columns that training was
+                given, in their order), images [n, height, width(, colours)], a list of texts, series. A table has the
+                columns that were trained on; others are ignored, the target too. A name that training did not see counts as
+                "other"; what is missing or no number is filled with the training rows' median.
+
+        Returns:
+            A prediction a row. Of one series ([T], [T, channels] or a DataFrame) its next moments, indexed by how far ahead;
+            of texts the next character; of sources their targets.
+
+        Raises:
+            UsageError: A column is absent, or the network does not read such rows.
         """
         data = as_pandas(data) if is_frame(data) else data
         index = data.index if isinstance(data, pd.DataFrame) else None

@@ -15,8 +15,8 @@ from metabench.plain import plain
 someone_data = options(
     click.option(
         "--data", type=click.Path(path_type=Path), metavar="PATH",
-        help="CSV, TSV, JSON lines (also .gz, .zst), Parquet or Feather; a folder with a folder of images per class; .npz with x and y; lines label<TAB>text; what "
-        "else a workload takes: docs/tutorials.",
+        help="CSV, TSV, JSON lines (also .gz, .zst), Parquet or Feather; a folder with a folder of images per class; .npz with "
+        "x and y; lines label<TAB>text; what else a workload takes: docs/tutorials.",
     ),
     click.option(
         "--task", "task_id", metavar="NAME", help="A task that is known by name instead, such as policy-cartpole."

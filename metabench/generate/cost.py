@@ -64,7 +64,7 @@ def cost_model(workload, device: str = "cpu", backend: str = "resident") -> Cost
     identity = json.dumps([VERSION, workload.name, workload.space.to_json(), backend, processor(), torch.__version__])
     path = cache_dir() / "costs" / f"{workload.name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         return CostModel({k: float(v) for k, v in found["prices"].items()}, found["together"], float(found["error"]))
     model = calibrate(workload, backend)
     with contextlib.suppress(OSError):  # it is measured again next time

@@ -98,7 +98,7 @@ class MetaSearch(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         try:
-            found = json.loads(Path(checkpoint_path).read_text())
+            found = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
             if found["format"] != FORMAT:
                 raise ValueError(f"format {found['format']}")
             params = {t: {n: unpacked(self._ranges[n], v) for n, v in p.items()} for t, p in found["params"].items()}

@@ -144,7 +144,7 @@ def main(kind: str, path: str, workload: str, task: str) -> None:
         opened = load_table(path)
         scores, configs = opened.final(workload, [task]), opened.configs(workload)
     else:
-        found = json.loads(Path(path).read_text())[workload][task]
+        found = json.loads(Path(path).read_text(encoding="utf-8"))[workload][task]
         scores, configs = np.array(found["y"]), np.array(found["X"])
     seconds = time.perf_counter() - began
     assert len(configs) == CONFIGS and scores.size in (CONFIGS, CONFIGS * SEEDS)
@@ -155,7 +155,7 @@ def _peak() -> int:
     """The process's largest resident set so far, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage may count what the parent had before the process began
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
         return 1024 * int(line.split()[1])
     import resource
 

@@ -87,8 +87,8 @@ def test_wrong_encoding_says_which_to_name(tmp_path):
     [
         ("gone.csv", None, "no such file"),
         ("empty.csv", b"", "cannot be read as a table"),
-        ("bad.parquet", b"PAR1 no", "cannot be read as Parquet"),
-        ("bad.npz", b"no zip", "cannot be read as numpy arrays|is no .npz file"),
+        ("bad.parquet", b"PAR1 no", "is no Parquet file|cannot be read as Parquet"),
+        ("bad.npz", b"no zip", "is no readable .npz file"),
         ("mine.xlsx", b"PK", "a file is .csv, .tsv, .parquet"),
         ("ragged.csv", b"a,y\n1,2\n1,2,3,4\n" * 30, "cannot be read as a table: .*line 3"),
     ],
@@ -102,7 +102,7 @@ def test_files_that_are_not_what_they_are_called(tmp_path, name, content, match)
 
 def test_an_npz_of_objects_runs_no_code(tmp_path):
     np.savez(tmp_path / "o.npz", x=np.array([{}, {}], dtype=object), y=np.zeros(2))
-    refused("without running code", tmp_path / "o.npz")
+    refused("elements of type object, which are not read", tmp_path / "o.npz")
     np.savez(tmp_path / "z.npz", data=np.zeros(2))
     refused("it needs arrays x and y", tmp_path / "z.npz")
 

@@ -68,7 +68,7 @@ def test_images_in_folders_arrays_and_datasets(tmp_path):
     found = read(tmp_path)
     assert found.dataset.X.shape == (61, 32, 32, 3) and any("scaled to 32 × 32" in n for n in found.notes)
     (tmp_path / "1" / "broken.png").write_bytes(b"\x89PNG no")
-    with pytest.raises(UsageError, match=r"broken.png cannot be read as an image"):
+    with pytest.raises(UsageError, match=r"broken.png is no image of a format that is read"):
         read(tmp_path)
     pairs = [(torch.rand(3, 8, 8), int(i % 2)) for i in range(40)]
     assert read(pairs, workload="cnn").dataset.X.shape == (40, 8, 8, 3)

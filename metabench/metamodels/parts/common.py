@@ -350,7 +350,7 @@ class MetaModel(Surrogate):
 
         folder = Path(folder)
         try:
-            description = json.loads((folder / "metamodel.json").read_text())
+            description = json.loads((folder / "metamodel.json").read_text(encoding="utf-8"))
             arrays = load((folder / "state.safetensors").read_bytes())
         except FileNotFoundError as error:
             raise MetabenchError(f"{folder} holds no saved meta-model: {Path(error.filename).name} is absent") from None

@@ -67,7 +67,7 @@ def compiler() -> str:
 
 def _processor_flags() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
     return next((line for line in lines if line.startswith(("flags", "Features"))), "")
@@ -80,7 +80,7 @@ def build(source: str = "mlp.cpp", extra: tuple[str, ...] = ("-march=native",)) 
         version = subprocess.run([cxx, "--version"], capture_output=True, text=True, check=False).stdout
     except OSError as error:
         raise MetabenchError(f"{cxx} cannot be run: {error.strerror}") from None
-    text = "".join(path.read_text() for path in (_HERE / source, *sorted(_HERE.glob("*.h"))))
+    text = "".join(path.read_text(encoding="utf-8") for path in (_HERE / source, *sorted(_HERE.glob("*.h"))))
     identity = "\n".join([text, *_FLAGS, *extra, version, _processor_flags()])
     stem = f"{Path(source).stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
