@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from metabench import files
 from metabench.tasks.sample import sample
 
 #: changes whenever the work that is priced does
@@ -68,12 +68,10 @@ def cost_model(workload, device: str = "cpu", backend: str = "resident") -> Cost
         return CostModel({k: float(v) for k, v in found["prices"].items()}, found["together"], float(found["error"]))
     model = calibrate(workload, backend)
     with contextlib.suppress(OSError):  # it is measured again next time
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.write_text(
-            json.dumps({"prices": model.prices, "together": model.together, "error": model.error}, indent=1)
+        files.sweep(path.parent)
+        files.replace_file(
+            path, json.dumps({"prices": model.prices, "together": model.together, "error": model.error}, indent=1)
         )
-        os.replace(part, path)
     return model
 
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from metabench import schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.space import Space
+from metabench.table import integrity
 from metabench.table.place import Place
 
 SPACE_KEY = b"metabench.space"
@@ -24,12 +25,15 @@ nullable = {pa.int64(): pd.Int64Dtype()}.get
 def open_parquet(path: Place) -> pq.ParquetFile:
     """A Parquet file of a schema version that can be read, its footer read and checked.
 
-    Raises MetabenchError when it is absent, truncated, no Parquet, not metabench's, or of another schema version.
+    Raises MetabenchError when it is absent, truncated, no Parquet, not metabench's, not what the table's manifest lists, or
+    of another schema version.
     """
+    integrity.check(path)
     try:
-        # what is far is read in few large pieces
+        # what is far is read in few large pieces; a file that is mapped and cut off would end the process
         near = isinstance(path, Path)
-        file = pq.ParquetFile(path if near else path.open(), memory_map=near, pre_buffer=not near)
+        source = path if near else path.open()
+        file = pq.ParquetFile(source, memory_map=False, pre_buffer=not near, page_checksum_verification=True)
         found = file.schema_arrow.metadata or {}
     except FileNotFoundError:
         raise MetabenchError(f"{path} is missing") from None

@@ -44,6 +44,8 @@ def _locked(folder: Path, timeout: float) -> Iterator[Callable[[], None]]:
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / LOCK)
+    if (folder / LOCK).is_symlink():
+        raise MetabenchError(f"{folder / LOCK} is a symbolic link; remove it")
     try:
         lock.acquire(timeout=timeout)
     except Timeout:

@@ -26,7 +26,9 @@ from metabench.table.place import Place, place
 
 SUMS, NEXT = "SHA256SUMS", "SHA256SUMS.next"
 _FOLDERS = ("", "configs", "runs")
-_FILE = re.compile(r"tasks\.parquet|starts\.csv|configs/[a-z0-9_]+\.parquet|runs/[a-z0-9_]+(-\d{5})?\.parquet")
+_FILE = re.compile(
+    r"tasks\.parquet|starts\.csv|splits\.csv|configs/[a-z0-9_]+\.parquet|runs/[a-z0-9_]+(-\d{5})?\.parquet"
+)
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
@@ -105,6 +107,46 @@ def commit(
     _finish(folder)
 
 
+def orphans(folder: Place) -> list[str]:
+    """Table files that lie in a folder, sorted: of a table whose manifest is gone these are what is left of it."""
+    found = [sub + path.name for sub in ("", "configs/", "runs/") for path in (folder / sub).glob("*.parquet")]
+    return sorted(name for name in found if _FILE.fullmatch(name))
+
+
+def pending(folder: Place) -> tuple[dict[str, str], dict[str, Place]] | None:
+    """A change that was published and not finished, for readers that cannot finish it: the files that make up the table
+    now, and where those lie that are not in their places yet. None where there is none."""
+    if not (folder / NEXT).exists():
+        return None
+    sums = read(folder, NEXT)
+    hidden = {name: _hidden(folder / name, value) for name, value in sums.items()}
+    return sums, {name: path for name, path in hidden.items() if path.exists()}
+
+
+def publish(folder: Path, sums: Mapping[str, str]) -> None:
+    """Write the manifest of a folder whose files are as ``sums`` says. The caller holds the lock. Raises MetabenchError."""
+    lines = "".join(f"{value}  {path}\n" for path, value in sorted(sums.items())).encode()
+    hidden = _hidden(folder / SUMS, hashlib.sha256(lines).hexdigest())
+    try:
+        _write(hidden, lines)
+        hidden.replace(folder / SUMS)
+        _sync(folder)
+    except OSError as error:
+        raise MetabenchError(f"{error.filename or folder} cannot be written: {_reason(error)}") from None
+
+
+def abandon(folder: Path) -> None:
+    """Make a published change count although files that it promises are lost: what is there moves to its place. The caller
+    holds the lock."""
+    sums = read(folder, NEXT)
+    for path, value in sums.items():
+        hidden = _hidden(folder / path, value)
+        if hidden.exists() and sha256(hidden) == value:
+            hidden.replace(folder / path)
+    publish(folder, sums)
+    (folder / NEXT).unlink(missing_ok=True)
+
+
 def recover(folder: Place) -> None:
     """Finish a change that was published, sweep up one that was not. The caller holds the lock."""
     if (folder / NEXT).exists():
@@ -115,7 +157,10 @@ def recover(folder: Place) -> None:
 
 
 def settle(folder: Place, patience: float = 5.0) -> None:
-    """Before reading: see a published change through, by its writer if that is alive, by ourselves if not."""
+    """Before reading: see a published change through, by its writer if that is alive, by ourselves if not.
+
+    Raises MetabenchError when that takes longer than ``patience``, or the folder cannot be written.
+    """
     limit = time.monotonic() + patience
     while (folder / NEXT).exists():
         if not isinstance(folder, Path) and time.monotonic() < limit:
@@ -169,7 +214,8 @@ def _write(path: Place, content: bytes) -> None:
     if not isinstance(path, Path):
         path.write_bytes(content)
         return
-    with path.open("wb") as file:
+    path.unlink(missing_ok=True)  # what lies there may be a link: it is not written through
+    with open(path, "xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -20,7 +20,7 @@ from metabench import schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.registry import suggest
 from metabench.space import Space
-from metabench.table import files, manifest, splits
+from metabench.table import files, integrity, manifest, splits
 from metabench.table import starts as prescribed
 from metabench.table.place import Place, place
 from metabench.training.curves import SERIES
@@ -38,8 +38,16 @@ class Table:
 
     def __init__(self, path: str | Place):
         self.path: Place | None = place(path)
-        manifest.settle(self.path)
-        self._sums = manifest.read(self.path)
+        #: files of a published change that lie under other names still, where nobody here may move them
+        self._moved: dict[str, Place] = {}
+        try:
+            manifest.settle(self.path)
+            self._sums = manifest.read(self.path)
+        except MetabenchError:
+            found = manifest.pending(self.path)
+            if found is None or any(n not in found[1] and not (self.path / n).exists() for n in found[0]):
+                raise
+            self._sums, self._moved = found
         if not self._sums:
             raise MetabenchError(f"{self.path} is no table: it has no {manifest.SUMS}")
         self._configs: dict[str, tuple[Space, pd.DataFrame]] = {}
@@ -83,7 +91,11 @@ class Table:
     @cached_property
     def tasks(self) -> pd.DataFrame:
         """tasks.parquet, a row per task."""
-        return files.read_tasks(self.path / "tasks.parquet").to_pandas()
+        return files.read_tasks(self._at("tasks.parquet")).to_pandas()
+
+    def _at(self, name: str) -> Place:
+        """Where a file of the table lies."""
+        return self._moved.get(name, self.path / name)
 
     @cached_property
     def split(self) -> dict[str, tuple[str, ...]]:
@@ -93,6 +105,7 @@ class Table:
         """
         if self.path is None or not (self.path / splits.FILE).exists():
             raise MetabenchError(f"table {self.name} has no {splits.FILE}, so it has no split of its own")
+        integrity.check(self.path / splits.FILE)
         stored = splits.parse(self.path / splits.FILE, (self.path / splits.FILE).read_bytes())
         parts = {part: {family for family, p in stored.values() if p == part} for part in splits.PARTS}
         return {part.removeprefix("meta_"): tuple(sorted(families)) for part, families in parts.items()}
@@ -101,6 +114,8 @@ class Table:
     def starts(self) -> dict[str, dict[str, list[int]]]:
         """First trials that the table's source prescribes: task → name of a search → configurations; mostly empty."""
         known = self.path is not None and prescribed.FILE in self._sums
+        if known:
+            integrity.check(self.path / prescribed.FILE)
         return prescribed.read(self.path / prescribed.FILE) if known else {}
 
     # ---------------------------------------------------------------- configurations
@@ -108,7 +123,7 @@ class Table:
         if workload not in self.workloads:
             raise suggest(workload, self.workloads, f"workload in table {self.name}")
         if workload not in self._configs:
-            space, table = files.read_configs(self.path / f"configs/{workload}.parquet")
+            space, table = files.read_configs(self._at(f"configs/{workload}.parquet"))
             frame = table.to_pandas(types_mapper=files.nullable).set_index("config_id")
             self._configs[workload] = space, frame.astype({name: p.dtype for name, p in space.items()})
         return self._configs[workload]
@@ -134,11 +149,11 @@ class Table:
     def _opened(self, workload: str) -> list[tuple[Place, pq.ParquetFile]]:
         if workload not in self._runs:
             self._of(workload)
-            paths = [self.path / p for p in self._sums if re.fullmatch(rf"runs/{workload}(-\d{{5}})?\.parquet", p)]
+            paths = [self._at(p) for p in self._sums if re.fullmatch(rf"runs/{workload}(-\d{{5}})?\.parquet", p)]
             try:
                 self._runs[workload] = [(path, files.open_runs(path)) for path in paths]
             finally:
-                if manifest.read(self.path) != self._sums:
+                if not self._moved and manifest.read(self.path) != self._sums:
                     self._runs.pop(workload, None)
                     raise MetabenchError(f"{self.path} was changed while it was being read; load it again")
         return self._runs[workload]

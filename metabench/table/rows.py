@@ -192,6 +192,7 @@ def encode(table: pa.Table, level: int = QUICK) -> bytes:
     file = io.BytesIO()
     pq.write_table(
         table, file, row_group_size=ROW_GROUP, compression="zstd", compression_level=level,
+        write_page_checksum=True,
         use_dictionary=[leaf for name, leaf in leaves.items() if name not in (*split, *plain)],
         column_encoding={leaves[name]: "BYTE_STREAM_SPLIT" for name in split} or None,
     )  # fmt: skip

@@ -35,6 +35,8 @@ def check(folder: Place, sound: bool = True) -> list[str]:
         text = path.read_bytes().decode(errors="replace")
     except FileNotFoundError:
         return []
+    except OSError as error:
+        return [f"{path} cannot be read: {error.strerror or error}"]
     head, _, lines = text.partition("\n")
     entries = [_LINE.fullmatch(line) for line in lines.splitlines()]
     if head != f"{_HEAD}{_sha256(lines)}" or not all(entries):
@@ -51,6 +53,15 @@ def check(folder: Place, sound: bool = True) -> list[str]:
         else:
             problems.append(f"{file}: its sha256 is not the one in {SEAL}")
     return problems
+
+
+def listed(folder: Place) -> set[str]:
+    """Names of the files that a card's seal lists."""
+    try:
+        lines = (folder / SEAL).read_bytes().decode(errors="replace").splitlines()
+    except OSError:
+        return set()
+    return {entry[2] for line in lines if (entry := _LINE.fullmatch(line))}
 
 
 def _sha256(text: str) -> str:

@@ -86,3 +86,5 @@ def check(folder: Place, tasks: pd.DataFrame) -> list[str]:
         return []
     except MetabenchError as error:
         return [str(error)]
+    except OSError as error:
+        return [f"{path} cannot be read: {error.strerror or error}"]

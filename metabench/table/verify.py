@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -96,10 +97,26 @@ def _hashes(path: Place, sums: dict[str, str], pool: ThreadPoolExecutor) -> tupl
             what = "is missing" if now is None else f": its sha256 is not the one in {manifest.SUMS}"
             problems.append(f"{path / name}{'' if now else ' '}{what}")
             bad.add(name)
+    return problems + [f"{path / name} is not listed in {manifest.SUMS}" for name in _extra(path, sums)], bad
+
+
+#: files beside a table's own that may lie in its folder; what begins with a dot belongs to tools
+_BESIDE = {manifest.SUMS, seal.SEAL, splits.FILE, "README.md", "NOTES.md", "DATASHEET.md", "LICENSE", "croissant.json"}
+
+_PICTURE = re.compile(r"(difficulty|similarity)-[a-z0-9_]+\.svg")
+
+
+def _extra(path: Place, sums: dict[str, str]) -> list[str]:
+    """What lies in a table's folders and belongs to nothing."""
+    known = {*sums, *_BESIDE, *seal.listed(path), "configs", "runs"}
+    found = []
     for sub in ("", "configs/", "runs/"):
-        names = sorted(sub + p.name for p in (path / sub).glob("*.parquet"))
-        problems += [f"{path / name} is not listed in {manifest.SUMS}" for name in names if name not in sums]
-    return problems, bad
+        try:
+            names = [sub + entry.name for entry in (path / sub).iterdir() if not entry.name.startswith(".")]
+        except OSError:  # absent, or a file where a folder should be: its files are missing already
+            continue
+        found += [name for name in names if name not in known and not _PICTURE.fullmatch(name)]
+    return sorted(found)
 
 
 def _tasks(path: Place, problems: list[str]) -> pd.DataFrame:

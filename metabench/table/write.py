@@ -10,17 +10,19 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from metabench import schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.metatrain import row_keys
 from metabench.space import Space
-from metabench.table import files, manifest, rows
+from metabench.table import files, manifest, rows, splits
 from metabench.table.lock import locked
 from metabench.table.place import Place, place
 from metabench.tasks.task import Task
@@ -52,7 +54,11 @@ class TableWriter:
         with contextlib.ExitStack() as stack:
             self._check = stack.enter_context(locked(self.path, self._lock_timeout))
             manifest.recover(self.path)
-            manifest.read(self.path)
+            self._sums = manifest.read(self.path)
+            if not self._sums and (left := manifest.orphans(self.path)):
+                raise MetabenchError(
+                    f"{self.path} holds {left[0]} but no {manifest.SUMS}; `metabench repair {self.path}` restores it"
+                )
             self._stack = stack.pop_all()
         return self
 
@@ -60,8 +66,26 @@ class TableWriter:
         self._stack.close()
 
     def _commit(self, files: Mapping[str, bytes], remove: Iterable[str] = ()) -> None:
-        self._check()
+        self.check_whole()
         manifest.commit(self.path, files, remove, self._check)
+        self._sums = manifest.read(self.path)
+
+    def check_whole(self) -> None:
+        """Raise MetabenchError when the table is no longer what this writer made it: its manifest was changed or removed, or
+        a file is gone."""
+        self._check()
+        if manifest.read(self.path) != self._sums:
+            raise MetabenchError(
+                f"{self.path / manifest.SUMS} was changed or removed while the table was being written; "
+                f"`metabench repair {self.path}` restores it"
+            )
+        if isinstance(self.path, Path):
+            gone = [name for name in self._sums if not (self.path / name).is_file()]
+            if gone:
+                raise MetabenchError(
+                    f"{self.path / gone[0]} was removed while the table was being written; "
+                    f"`metabench repair {self.path}` restores it"
+                )
 
     # ---------------------------------------------------------------- tasks and configurations
     def put_tasks(self, tasks: Iterable[Task]) -> None:
@@ -92,6 +116,10 @@ class TableWriter:
             whole = schema.tasks_schema(features)
             filled = [{name: row.get(name, math.nan) for name in whole.names} for row in table]
             self._commit({"tasks.parquet": rows.encode(pa.Table.from_pylist(filled, schema=whole))})
+
+    def put_split(self, content: bytes) -> None:
+        """Replace splits.csv of a table whose manifest lists it."""
+        self._commit({splits.FILE: content})
 
     def put_configs(self, workload: str, space: Space, n: int) -> None:
         """Store the first ``n`` configurations of the space's Sobol sequence (seed 0); a longer stored list is kept.
@@ -209,6 +237,7 @@ class TableWriter:
         """Store rows (schema RUNS) as one more shard. Raises MetabenchError when one of them is stored already."""
         if not len(table):
             return
+        self.check_whole()
         new = table["run_id"].to_numpy()
         known = self.keys(workload)
         if len(np.unique(new)) < len(new) or np.isin(new, known).any():
@@ -217,6 +246,18 @@ class TableWriter:
         name = f"runs/{workload}-{max(numbers, default=-1) + 1:05d}.parquet"
         self._commit({name: encode_runs(table)})
         self._keys[workload] = np.sort(np.concatenate([known, new]))
+
+    def count_failed(self, workload: str, task_ids: Iterable[str], config_ids: np.ndarray, n_seeds: int) -> int:
+        """How many stored runs of tasks × configurations × seeds 0 … n_seeds − 1 have failed."""
+        count, wanted = 0, pa.array(list(task_ids), pa.string())
+        for name in self.run_files(workload):
+            file = files.open_runs(self.path / name)
+            part = files.read_rows(self.path / name, file, ["task_id", "config_id", "seed", "status"])
+            part = part.filter(pc.equal(part["status"].cast(pa.string()), "failed"))
+            part = part.filter(pc.is_in(part["task_id"].cast(pa.string()), wanted))
+            known = np.isin(part["config_id"].to_numpy(), config_ids) & (part["seed"].to_numpy() < n_seeds)
+            count += int(known.sum())
+        return count
 
     def compact(self, workload: str, keep: Callable[[pa.Table], np.ndarray] | None = None) -> None:
         """Merge the shards into ``runs/<workload>.parquet``, or numbered files of at most FILE_BYTES, sorted by key.

@@ -5,7 +5,7 @@ function raises one line that names the file and the limit; none of them follows
 `docs/security.md` states which files are trusted with what.
 """
 
-from metabench.untrusted.arrays import image, npz
+from metabench.untrusted.arrays import image, npy, npz
 from metabench.untrusted.child import bounded
 from metabench.untrusted.files import (
     LIMIT,
@@ -24,6 +24,6 @@ from metabench.untrusted.parquet import open_parquet, parquet
 from metabench.untrusted.text import one_line, printable
 
 __all__ = [
-    "LIMIT", "bounded", "exposed", "gunzip", "image", "lines", "npz", "one_line", "open_parquet", "open_regular",
+    "LIMIT", "bounded", "exposed", "gunzip", "image", "lines", "npy", "npz", "one_line", "open_parquet", "open_regular",
     "parquet", "parse_json", "parse_toml", "printable", "read_bytes", "read_json", "read_toml", "unzip",
 ]  # fmt: skip

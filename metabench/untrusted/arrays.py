@@ -72,6 +72,12 @@ def npz(
         raise error(f"{shown} is no readable .npz file: {one_line(problem, 200)}") from None
 
 
+def npy(source: str | os.PathLike | bytes, where: object = None, *, most: int = ARRAYS, error: Error = MetabenchError):
+    """The array of an ``.npy`` file, as :func:`npz` gives those of an archive. Raises the same."""
+    with _opened(source, most, error) as file:
+        return _array(file.read(most + 1), printable(source if where is None else where, 200), error)
+
+
 def _opened(source: str | os.PathLike | bytes, most: int, error: Error) -> IO[bytes]:
     return io.BytesIO(source) if isinstance(source, bytes) else open_regular(source, most=most, error=error)
 

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from metabench import schema
+from metabench import schema, untrusted
 from metabench.errors import MetabenchError, UsageError
 from metabench.space import Choice, Float, Int, Space
 from metabench.table import TableWriter, files, manifest, rows, splits, starts
@@ -33,6 +33,8 @@ from metabench.training.curves import SERIES, Curves
 
 #: bytes that one file may have, unpacked; METABENCH_IMPORT_LIMIT changes it
 LIMIT = 4 * 2**30
+#: largest seed, or repeat of an evaluation, that a row can have
+SEEDS = 2**15 - 1
 #: numbers whose largest is this many times the smallest (all above 0) are taken as logarithmic when a format is silent
 LOG_RATIO = 50.0
 
@@ -103,11 +105,11 @@ def read_bytes(path: Path) -> bytes:
     """A file's bytes, unpacked when it ends in .gz. Raises MetabenchError when it is absent, broken or too large."""
     limit = int(os.environ.get("METABENCH_IMPORT_LIMIT", LIMIT))
     try:
-        if (size := path.stat().st_size) > limit:
-            raise MetabenchError(f"{path} has {size:,} bytes; at most {limit:,} are read (METABENCH_IMPORT_LIMIT)")
-        opener = gzip.open if path.name.endswith(".gz") else open
-        with opener(path, "rb") as file:
-            data = file.read(limit + 1)
+        with untrusted.open_regular(path, most=None) as raw:
+            if (size := os.fstat(raw.fileno()).st_size) > limit:
+                raise MetabenchError(f"{path} has {size:,} bytes; at most {limit:,} are read (METABENCH_IMPORT_LIMIT)")
+            with gzip.open(raw, "rb") if path.name.endswith(".gz") else raw as file:
+                data = file.read(limit + 1)
     except FileNotFoundError:
         raise MetabenchError(f"{path} is missing") from None
     except (OSError, EOFError, zlib.error) as error:
@@ -226,9 +228,9 @@ def store(parts: Sequence[Rows], path: Path, origin: str) -> None:
         contents["tasks.parquet"] = _tasks(tasks)
         if first:
             contents[starts.FILE] = starts.write(first)
-        manifest.commit(writer.path, contents)
         if any(part.parts for part in parts):
-            (writer.path / splits.FILE).write_bytes(_split(parts))
+            contents[splits.FILE] = _split(parts)
+        manifest.commit(writer.path, contents)
 
 
 def _split(parts: Sequence[Rows]) -> bytes:
@@ -296,6 +298,12 @@ def _runs(part: Rows, origin: str) -> pa.Table:
     keys = np.stack([part.task, part.config, part.seed], axis=1) if n else np.empty((0, 3), int)
     if n and (keys.min() < 0 or part.task.max() >= len(part.tasks) or part.config.max() >= len(part.configs)):
         raise MetabenchError(f"workload {part.workload}: a run names a task or configuration that is not there")
+    if n and part.seed.max() > SEEDS:
+        at = int(np.argmax(part.seed))
+        where = f"task {part.tasks[part.task[at]].dataset}, configuration {part.config[at]}"
+        raise MetabenchError(
+            f"workload {part.workload}: {where} has seed {part.seed[at]}; at most {SEEDS:,} can be stored"
+        )
     if len(np.unique(keys, axis=0)) < n:
         raise MetabenchError(f"workload {part.workload}: a run stands there twice")
     if list(part.epochs) != sorted(set(part.epochs)) or min(part.epochs) < 1 or max(part.epochs) >= 2**15:
@@ -310,8 +318,10 @@ def _runs(part: Rows, origin: str) -> pa.Table:
     length = np.minimum(np.where(known.all(axis=1), e, np.argmin(known, axis=1)), whole)
     diverged = (length < whole) | (part.diverged if part.diverged is not None else False)
     tables = []
+    order = np.argsort(part.task, kind="stable")
+    ends = np.searchsorted(part.task[order], np.arange(len(part.tasks) + 1))
     for t, facts in enumerate(part.tasks):
-        at = np.flatnonzero(part.task == t)
+        at = order[ends[t] : ends[t + 1]]
         size = int(whole[at[0]]) if len(at) else e
         curves = Curves.empty(len(at), part.epochs[:size], origin, "unknown")
         for name in SERIES:

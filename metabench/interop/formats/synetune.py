@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
+from metabench import untrusted
 from metabench.errors import MetabenchError, UsageError
 from metabench.interop.formats.base import Format, Rows, TaskFacts, identifier, read_json
 from metabench.registry import suggest
@@ -43,13 +45,12 @@ class SyneTune(Format):
         objectives, tasks = (_names(facts, key, path / _METADATA) for key in ("objectives_names", "task_names"))
         space = _space(read_json(path / _SPACE), path / _SPACE)
         try:
-            array = np.lib.format.open_memmap(path / _ARRAY, mode="r")
-            fidelities = np.load(path / _FIDELITIES, allow_pickle=False)
-            configs = pd.read_parquet(path / _TABLE)
+            array, fidelities = untrusted.npy(path / _ARRAY), untrusted.npy(path / _FIDELITIES)
+            configs = untrusted.parquet(path / _TABLE).to_pandas()
         except FileNotFoundError as error:
             raise MetabenchError(f"{error.filename} is missing") from None
-        except (ValueError, OSError, EOFError) as error:
-            raise MetabenchError(f"{path}: {str(error).splitlines()[0]}") from None
+        except (pa.ArrowException, ValueError, TypeError) as error:  # what is written down for pandas may be wrong
+            raise MetabenchError(f"{path / _TABLE} is no table: {untrusted.one_line(error, 200)}") from None
         expected = (len(tasks), len(configs), None, len(fidelities), len(objectives))
         if array.ndim != 5 or any(e not in (None, n) for e, n in zip(expected, array.shape, strict=False)):
             raise MetabenchError(f"{path / _ARRAY} has shape {array.shape}, the other files say {expected}")

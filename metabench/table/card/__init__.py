@@ -7,13 +7,16 @@ The same table gives the same bytes. What a person adds stands beside it in NOTE
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from metabench import files
 from metabench.errors import MetabenchError
 from metabench.table import manifest, seal, splits
 from metabench.table.card import croissant, pages, pictures
 from metabench.table.card.facts import NOTES, Facts
 from metabench.table.place import Place, place
 from metabench.table.read import Table
+from metabench.table.write import TableWriter
 
 
 def write(path: str | Place, families: Mapping[str, Sequence[str]] | None = None) -> list[Place]:
@@ -23,16 +26,20 @@ def write(path: str | Place, families: Mapping[str, Sequence[str]] | None = None
     MetabenchError when the table holds no runs or the card cannot be written.
     """
     path = place(path)
-    files = contents(path, None if families is None else splits.write(Table(path).tasks, families))
-    for name, content in files.items():
-        part = path / f".{name}.part"
+    split = None if families is None else splits.write(Table(path).tasks, families)
+    if split is not None and splits.FILE in manifest.read(path):  # the split of an import is part of its data
+        with TableWriter(path) as table:
+            table.put_split(split)
+        split = None
+    made = contents(path, split)
+    if isinstance(path, Path):
+        files.sweep(path)
+    for name, content in made.items():
         try:
-            part.write_bytes(content)
-            part.replace(path / name)
+            files.replace_file(path / name, content) if isinstance(path, Path) else (path / name).write_bytes(content)
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise MetabenchError(f"{path / name} cannot be written: {error.strerror or error}") from None
-    return [path / name for name in files]
+    return [path / name for name in made]
 
 
 def check(path: str | Place) -> list[Place]:
@@ -50,10 +57,10 @@ def contents(path: Place, split: bytes | None = None) -> dict[str, bytes]:
     stored = {name: (path / name).read_bytes() for name in (NOTES, splits.FILE) if (path / name).exists()}
     written = {splits.FILE: split} if split is not None else {}
     facts = Facts.of(Table(path), stored | written)
-    files = written | {"README.md": pages.readme(facts), "DATASHEET.md": pages.datasheet(facts)}
+    made = written | {"README.md": pages.readme(facts), "DATASHEET.md": pages.datasheet(facts)}
     for d in facts.workloads:
-        files[f"difficulty-{d.workload}.svg"] = pictures.difficulty(d)
-        files[f"similarity-{d.workload}.svg"] = pictures.similarity(d)
-    files["croissant.json"] = croissant.describe(facts)
-    whole = {name: content.encode() if isinstance(content, str) else content for name, content in files.items()}
+        made[f"difficulty-{d.workload}.svg"] = pictures.difficulty(d)
+        made[f"similarity-{d.workload}.svg"] = pictures.similarity(d)
+    made["croissant.json"] = croissant.describe(facts)
+    whole = {name: content.encode() if isinstance(content, str) else content for name, content in made.items()}
     return whole | {seal.SEAL: seal.write(stored | whole | {manifest.SUMS: (path / manifest.SUMS).read_bytes()})}
