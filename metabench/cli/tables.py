@@ -1,4 +1,4 @@
-"""Commands about tables: plan, generate, verify, rerun, card."""
+"""Commands about tables: plan, generate, verify, repair, rerun, card."""
 
 from __future__ import annotations
 
@@ -112,7 +112,8 @@ def generate(
     )  # fmt: skip
     show([asdict(report) | {"runs_per_second": report.runs_per_second}], as_json)
     if report.missing or report.failed:
-        raise IncompleteError(f"{report.missing} runs are missing and {report.failed} failed; the same command resumes")
+        again = "the same command resumes" if report.missing else "--retry-failed tries them again"
+        raise IncompleteError(f"{report.missing} runs are missing and {report.failed} failed; {again}")
 
 
 @click.command()
@@ -184,6 +185,39 @@ def verify(table: str, as_json: bool) -> None:
         raise MetabenchError(f"{path}: {len(problems)} problem{'s' * (len(problems) > 1)}")
     if not as_json:
         click.echo(f"{path}: sound")
+
+
+@click.command()
+@a_table
+@click.option(
+    "--seeds", default=2, show_default=True, type=click.IntRange(1),
+    help="Seeds of each task and configuration, where no row that is left tells how many there were.",
+)  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one a core]")
+@as_json
+def repair(table: str, seeds: int, workers: int | None, as_json: bool) -> None:
+    """Restore a lost SHA256SUMS, and train again what damaged or lost files of a table held.
+
+    Status 3 when runs are missing or failed in the end, 1 when something else is still wrong.
+    """
+    from metabench.generate import repair as mend
+
+    folder = table_folder(table)
+    if not isinstance(folder, Path):
+        raise UsageError(f"{folder}: only a table in a folder can be repaired")
+    report = mend(folder, seeds=seeds, workers=workers)
+    show([{"damaged": name} for name in report.damaged], as_json, table=str(folder), **asdict(report))
+    if not as_json:
+        manifest = "restored" if report.manifest_restored else "sound"
+        click.echo(
+            f"{folder}: manifest {manifest}, {len(report.damaged)} files damaged or lost, {report.retrained} runs trained"
+        )
+        for problem in report.problems:
+            click.echo(problem)
+    if report.problems:
+        raise MetabenchError(f"{folder}: {len(report.problems)} problems are left; the first: {report.problems[0]}")
+    if report.missing or report.failed:
+        raise IncompleteError(f"{report.missing} runs are missing and {report.failed} failed")
 
 
 @click.command()
@@ -268,4 +302,4 @@ def _families(path: Path, names: tuple[str, ...]) -> Mapping[str, Sequence[str]]
     return {part: [f for f, (_, where) in part_of.items() if where == part] for part in ("train", "valid", "test")}
 
 
-COMMANDS = (plan, generate, elites, merge, verify, rerun, card)
+COMMANDS = (plan, generate, elites, merge, verify, repair, rerun, card)

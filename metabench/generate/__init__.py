@@ -2,5 +2,6 @@
 
 from metabench.generate.execute import Report, generate, preview
 from metabench.generate.plan import Plan, make_plan
+from metabench.generate.repair import Repair, repair
 
-__all__ = ["Plan", "Report", "generate", "make_plan", "preview"]
+__all__ = ["Plan", "Repair", "Report", "generate", "make_plan", "preview", "repair"]

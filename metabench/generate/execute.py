@@ -19,7 +19,7 @@ from metabench import cluster, registry
 from metabench.errors import UsageError
 from metabench.generate.cost import CostModel, cost_model
 from metabench.generate.executor import Answer, Executor
-from metabench.generate.plan import Chunk, Plan, chosen_configs, make_plan
+from metabench.generate.plan import Chunk, Plan, chosen_configs, grid_ids, make_plan
 from metabench.generate.progress import Progress
 from metabench.registry import suggest
 from metabench.table import Table, TableWriter, load_table, manifest, rows
@@ -37,6 +37,7 @@ class Report:
     stored_before: int
     missing: int
     diverged: int
+    #: runs that are asked for and have failed, in this call or in an earlier one
     failed: int
     seconds: float
     flops: float
@@ -53,9 +54,10 @@ def generate(
     workload: str,
     task_ids: Sequence[str],
     *,
-    n_configs: int = 256,
+    n_configs: int | None = 256,
     n_seeds: int = 2,
     also: Sequence[str] = (),
+    only: np.ndarray | None = None,
     device: str = "cpu",
     backend: str = "auto",
     executor: str = "local",
@@ -72,7 +74,8 @@ def generate(
     The executor ``local`` trains on ``workers`` processes (default: the cores on the CPU, one on a GPU), ``ray`` on that
     many slots (default: all) of the cluster that RAY_ADDRESS names; ``device`` auto takes GPUs where there are any. A
     run's curve does not depend on who trains it. ``budget`` seconds end the work cleanly with runs missing. Calling it
-    again trains only what is missing; ``retry_failed`` also what failed. Raises UsageError for unknown names,
+    again trains only what is missing; ``retry_failed`` also what failed. ``n_configs`` None takes the configurations that
+    the table has, and ``only`` (run_ids, int64) leaves all other runs out. Raises UsageError for unknown names,
     MetabenchError when the table cannot be written or the cluster not reached.
     """
     from metabench import tasks
@@ -84,25 +87,33 @@ def generate(
     if not chosen:
         raise UsageError("no tasks to train on")
     with _site(executor, load, device, backend, workers) as site, TableWriter(path) as table:
-        table.put_configs(workload, load.space, n_configs)
+        if n_configs is not None:
+            table.put_configs(workload, load.space, n_configs)
         if "default" in also:
             table.add_configs(workload, load.space, load.space.table([load.space.default()]), ["default"])
         table.put_tasks(chosen)
         if retry_failed:
             table.drop_failed(workload)
         stored = Table(table.path)
-        configs = chosen_configs(stored.configs(workload), stored.origins(workload), n_configs, also)
+        configs = stored.configs(workload)
+        if n_configs is not None:
+            configs = chosen_configs(configs, stored.origins(workload), n_configs, also)
         model = cost_model(load, site.device, site.backend)
-        plan = make_plan(load, chosen, configs, n_seeds, table.keys(workload), model, site.workers)
+        known = table.keys(workload)
+        if only is not None:
+            known = np.union1d(known, np.setdiff1d(grid_ids(task_ids, configs.index, n_seeds), only))
+        plan = make_plan(load, chosen, configs, n_seeds, known, model, site.workers)
         run = _Run(table, plan, site.device, budget)
         with Progress(plan.missing, plan.seconds, enabled=progress) as shown:
             if plan.chunks:
                 settings = workload, configs, site.device, site.backend, model.together
                 run.all(site.executor(min(site.workers, len(plan.chunks)), *settings), shown)
         table.compact(workload)
+        table.check_whole()
+        failed = table.count_failed(workload, [task.task_id for task in chosen], configs.index.to_numpy(), n_seeds)
     return Report(
         trained=run.trained, stored_before=plan.stored, missing=plan.missing - run.trained, diverged=run.diverged,
-        failed=run.failed, seconds=run.seconds, flops=run.flops, idle=run.idle,
+        failed=failed, seconds=run.seconds, flops=run.flops, idle=run.idle,
     )  # fmt: skip
 
 

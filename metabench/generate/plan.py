@@ -130,6 +130,12 @@ def make_plan(
     return Plan(workload.name, tuple(chunks), wanted, present)
 
 
+def grid_ids(task_ids: Sequence[str], config_ids: Sequence[int], n_seeds: int) -> np.ndarray:
+    """run_ids of tasks × configurations × seeds 0 … n_seeds − 1, int64."""
+    codes, ids, seeds = np.meshgrid(np.arange(len(task_ids)), np.asarray(config_ids), np.arange(n_seeds), indexing="ij")
+    return rows.run_ids_of(list(task_ids), codes.ravel(), ids.ravel(), seeds.ravel())
+
+
 def _costs(workload, task: Task, records: dict, model: CostModel) -> dict[int, tuple[float, float]]:
     """Training operations and predicted seconds of each configuration on a task, from its sizes alone."""
     sizes, last = sizes_of(task), max(task.checkpoints)

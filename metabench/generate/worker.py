@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from metabench.processes import ignore_interrupts
+from metabench.untrusted import one_line
 
 #: first byte of an answer: ready for work, rows, or why there are none
 READY, ROWS, FAILED = b"S", b"R", b"F"
@@ -51,7 +52,7 @@ def main(
             task_id, config_ids, seeds = json.loads(pipe.recv_bytes())
             try:
                 answer = ROWS + _encode(train(load, task_id, configs, config_ids, seeds, device, backend, together))
-            except Exception as error:  # a task that cannot be had fails all its runs
+            except BaseException as error:  # a task that cannot be had fails all its runs
                 answer = FAILED + _reason(error).encode()
             pipe.send_bytes(answer)
 
@@ -81,7 +82,7 @@ def train(
                 together=together,
             )  # fmt: skip
             return [rows.from_curves(task_id, ids, own, curves, cohort)]
-        except Exception as error:
+        except BaseException as error:  # a plug-in may raise anything
             if len(ids) == 1:
                 return [rows.failed(task_id, ids, own, _reason(error), cohort, device)]
             middle = at.start + len(ids) // 2
@@ -90,8 +91,8 @@ def train(
     return rows.join_chunks(part(slice(0, len(config_ids)))).unify_dictionaries()
 
 
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def _reason(error: BaseException) -> str:
+    return one_line(f"{type(error).__name__}: {error}")
 
 
 def _encode(table: pa.Table) -> bytes:
