@@ -33,7 +33,7 @@ class Inputs:
 
     def transform(self, data: Any) -> np.ndarray:
         """Network inputs for raw rows. Raises UsageError when they are not what the network reads."""
-        return _TRANSFORMS[self.form](self.facts, self.arrays, data)
+        return TRANSFORMS[self.form](self.facts, self.arrays, data)
 
 
 def fit(workload, arrays: Arrays, found: Read, parts: Parts) -> Inputs | None:
@@ -287,7 +287,7 @@ _FITS = {
     "table": _fit_table, "pixels": _fit_pixels, "image": _fit_image, "words": _fit_words, "series": _fit_series,
     "windows": _fit_windows, "letters": _fit_letters, "pairs": _fit_pairs,
 }  # fmt: skip
-_TRANSFORMS = {
+TRANSFORMS = {
     "table": _table, "pixels": _pixels, "image": _image, "words": _words, "series": _series, "windows": _windows,
     "letters": _letters, "pairs": _pairs,
 }  # fmt: skip

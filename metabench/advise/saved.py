@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pandas as pd
 from metabench import registry
 from metabench.advise.frames import as_pandas, is_frame
 from metabench.advise.inputs import Inputs, fit
+from metabench.advise.stored import FACTS, WEIGHTS, describe, read_model
 from metabench.advise.tables import Read
 from metabench.errors import MetabenchError, UsageError
 from metabench.metamodels.parts.common import write_bytes
@@ -21,14 +21,13 @@ from metabench.plain import plain
 from metabench.tasks import Arrays, Task
 from metabench.tasks.prepare import Parts, training_part
 from metabench.tasks.prepare import whole as prepare_whole
+from metabench.tasks.preprocess import Encoder
 from metabench.training import choose, plain_loop, resident
+from metabench.untrusted import one_line
 
 #: called with (epochs done, epochs)
 Progress = Callable[[int, int], None]
 
-#: format of model.json; another one is refused
-FORMAT = 1
-WEIGHTS, FACTS = "model.safetensors", "model.json"
 #: rows that are predicted at a time
 BLOCK = 4096
 #: what some networks are built by besides the shapes of their inputs and outputs
@@ -74,7 +73,7 @@ def write(
     if output["labels"] and task.metric == "balanced_accuracy" and task.kind == "classification":
         output |= {"shares": _shares(parts.target[parts.train]), "trained_shares": _shares(arrays.y_train)}
     description = {
-        "format": FORMAT, "workload": task.workload, "config": config, "seed": seed, "kind": task.kind,
+        "workload": task.workload, "config": config, "seed": seed, "kind": task.kind,
         "metric": task.metric, "scores": {} if whole else scores, "target": None if found is None else found.target,
         "inputs": None if inputs is None else {"form": inputs.form, "facts": inputs.facts}, "output": output,
         "shape": list(arrays.shape), "n_outputs": arrays.n_outputs, "n_classes": arrays.n_classes,
@@ -84,7 +83,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FACTS).unlink(missing_ok=True)  # an older one must not stand beside new weights
     write_bytes(folder / WEIGHTS, save({name: np.ascontiguousarray(value) for name, value in tensors.items()}))
-    write_bytes(folder / FACTS, json.dumps(description, indent=1, allow_nan=False).encode())
+    write_bytes(folder / FACTS, describe(description, folder / WEIGHTS))
     return description["scores"]
 
 
@@ -294,30 +293,24 @@ def load_model(folder: str | Path) -> Network:
 
     Raises MetabenchError when there is none, or it is unfinished, damaged or of another format.
     """
-    from safetensors.numpy import load
-
     folder = Path(folder)
     folder = folder / "model" if (folder / "model" / FACTS).exists() else folder
+    description, arrays = read_model(folder)
     try:
-        description = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        arrays = load((folder / WEIGHTS).read_bytes())
-    except FileNotFoundError as error:
-        raise MetabenchError(f"{folder} holds no tuned network: {Path(error.filename).name} is absent") from None
-    except Exception as error:
-        raise MetabenchError(f"{folder} cannot be read as a tuned network ({type(error).__name__})") from None
-    try:
-        if description["format"] != FORMAT:
-            raise MetabenchError(f"{folder} is of format {description['format']}; expected {FORMAT}")
         return Network(description, _net(description, arrays), _opened(description, arrays))
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise MetabenchError(f"{folder}: the tuned network is incomplete or malformed ({error})") from None
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, LookupError, MetabenchError) as error:
+        what = one_line(error, 300)
+        raise MetabenchError(f"{folder}: the tuned network is incomplete or malformed ({what})") from None
 
 
 def _opened(description: dict[str, Any], arrays: dict[str, np.ndarray]) -> Inputs | None:
     if description["inputs"] is None:
         return None
     mine = {n.removeprefix("inputs."): v for n, v in arrays.items() if n.startswith("inputs.")}
-    return Inputs(description["inputs"]["form"], description["inputs"]["facts"], mine)
+    form, facts = description["inputs"]["form"], description["inputs"]["facts"]
+    if form in ("table", "pixels"):
+        Encoder.from_state(facts, mine)  # raises now what it would raise when it is used
+    return Inputs(form, facts, mine)
 
 
 def _net(description: dict[str, Any], arrays: dict[str, np.ndarray]):

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metabench import direction
+from metabench import direction, files, untrusted
 from metabench.advise import keeping
 from metabench.advise.proposals import FIRST, propose
 from metabench.advise.recommend import all_notes, configurations, facts, understood
+from metabench.advise.stored import check_trials
 from metabench.errors import MetabenchError, UsageError
 from metabench.metamodels.parts.common import write_bytes
 from metabench.plain import plain
@@ -323,24 +324,25 @@ def _stored(folder: Path, key: str) -> dict[str, list[Trial]]:
         return {}
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder")
+    files.sweep(folder)
     if not path.exists():
         if any(folder.iterdir()):
             raise UsageError(f"{folder} is there and holds no tuning; name a new folder")
         return {}
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = untrusted.read_json(path)
         if stored["format"] != FORMAT:
             raise ValueError(f"format {stored['format']}")
         if stored["key"] != key:
             raise UsageError(f"{folder} holds a tuning of other data, or with other settings; name a new folder")
         out: dict[str, list[Trial]] = {}
-        for found in stored["trials"]:
+        for found in check_trials(stored["trials"]):
             curves = {name: tuple(found.pop(name)) for name in ("epochs", "valid", "test", "train_loss")}
             out.setdefault(found["arm"], []).append(Trial(**found, **curves))
         return out
     except UsageError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, MetabenchError) as error:
         raise MetabenchError(
             f"{path} cannot be read as trials ({type(error).__name__}: {error}); name a new folder"
         ) from None

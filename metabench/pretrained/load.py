@@ -7,10 +7,11 @@ from functools import cache
 from pathlib import Path
 
 from metabench import registry
-from metabench.errors import UsageError
+from metabench.errors import MetabenchError, UsageError
 from metabench.pretrained.known import tasks_from_json
 from metabench.pretrained.model import Pretrained
 from metabench.pretrained.record import RECORD, SHIPPED, TASKS, Record
+from metabench.pretrained.scale import Scale
 from metabench.registry import suggest
 
 
@@ -58,5 +59,16 @@ def _opened(folder: Path, written: int) -> Pretrained:
     """``written``: when its record was; a folder that was made again is read again."""
     record = Record.read(folder)
     record.check(folder)
-    model = registry.load("metamodels", record.method).load(folder)
-    return Pretrained(record, model, tasks_from_json(folder / TASKS))
+    try:
+        model = registry.load("metamodels", record.method).load(folder)
+        known = tasks_from_json(folder / TASKS)
+        for metric, found in record.scales.items():
+            Scale.from_json(metric, found)
+    except UsageError as error:
+        raise MetabenchError(f"{folder / RECORD}: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise MetabenchError(f"{folder / RECORD}: scales are malformed ({error})") from None
+    n = len(model.source_.configs)
+    if any(position >= n for position in (*record.opening, *(p for task in known for p in task.best))):
+        raise MetabenchError(f"{folder} names configurations beyond the {n} that it holds")
+    return Pretrained(record, model, known)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from metabench import untrusted
 from metabench.errors import MetabenchError
 
 #: format of a folder; another one is refused
@@ -55,16 +57,25 @@ class Record:
     files: Mapping[str, str]
 
     def to_json(self) -> str:
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, allow_nan=False) + "\n"
+        whole = {"format": FORMAT, **asdict(self)}
+        return json.dumps(whole | {"sha256": _own(whole)}, indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def read(cls, folder: Path) -> Record:
-        """The record of a folder. Raises MetabenchError when there is none, or it is not one of this format."""
+        """The record of a folder. Raises MetabenchError when there is none, or it is damaged or not one of this format.
+
+        A record without a sha256 of its own, from before it had one, is believed where its values can be.
+        """
         path = folder / RECORD
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = untrusted.read_json(path)
+            own = found.pop("sha256", None)
+            if own is not None and own != _own(found):
+                raise MetabenchError(f"{path} is damaged: its sha256 is not the one that it carries")
             if found.pop("format", None) != FORMAT:
                 raise MetabenchError(f"{path} is not of format {FORMAT}; make it again with `metabench pretrain`")
+            if wrong := [name for name, sound in _FIELDS.items() if not sound(found[name])]:
+                raise MetabenchError(f"{path}: {wrong[0]} is {untrusted.printable(repr(found[wrong[0]]))}, which cannot be")
             lists = {name: tuple(found[name]) for name in ("without", "incomplete", "opening")}
             return cls(**found | lists)
         except FileNotFoundError:
@@ -76,8 +87,42 @@ class Record:
         """Raises MetabenchError naming the first file that is not what the record says."""
         for name in FILES:
             try:
-                found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-            except OSError as error:
+                found = hashlib.sha256(untrusted.read_bytes(folder / name)).hexdigest()
+            except FileNotFoundError as error:
                 raise MetabenchError(f"{folder / name}: {error.strerror}") from None
             if found != self.files.get(name):
                 raise MetabenchError(f"{folder / name} is not the file that {RECORD} names: its sha256 differs")
+
+
+def _own(found: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _factor(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+
+
+def _list_of(sound: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(sound, value))
+
+
+#: field → what it must be
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("name", "workload", "method", "table", "table_digest", "command"), _text),
+    "table_version": lambda value: value is None or _count(value),
+    "runs": _count, "tasks": _count, "without": _list_of(_text), "incomplete": _list_of(_text),
+    "opening": lambda value: _list_of(_count)(value) and len(set(value)) == len(value),
+    "spread": _factor,
+    "scales": lambda value: isinstance(value, dict),
+    "score_spread": lambda value: isinstance(value, dict) and all(map(_factor, value.values())),
+    "measured": lambda value: isinstance(value, dict) and all(isinstance(v, int | float | None) for v in value.values()),
+    "files": lambda value: isinstance(value, dict) and all(map(_text, value.values())),
+}  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import os
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from metabench import files, untrusted
 from metabench.errors import MetabenchError, UsageError
 from metabench.metamodels.parts.matern import Interpolator, Matern
 from metabench.metatrain import TaskInfo, row_keys
@@ -330,11 +332,13 @@ class MetaModel(Surrogate):
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {n: np.ascontiguousarray(getattr(self, n)) for n in self.arrays}
         arrays["source.length_scales"] = self.source_.length_scales
-        write_bytes(folder / "state.safetensors", save(arrays))
+        state = save(arrays)
+        write_bytes(folder / "state.safetensors", state)
         table = self.source_.configs.astype(object).where(self.source_.configs.notna(), None)
         description = {
             "format": FORMAT,
             "metamodel": self.name,
+            "state_sha256": hashlib.sha256(state).hexdigest(),
             "settings": self.settings,
             "facts": {n: getattr(self, n) for n in self.facts},
             "space": self.source_.space.to_json(),
@@ -345,13 +349,17 @@ class MetaModel(Surrogate):
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> Self:
-        """A fitted model from a folder that :meth:`save` wrote. Raises MetabenchError when it is not one."""
+        """A fitted model from a folder that :meth:`save` wrote. Raises MetabenchError when it is not one, or its state is not
+        the one that was written. A folder from before states had a sha256 is opened unchecked."""
         from safetensors.numpy import load
 
         folder = Path(folder)
         try:
-            description = json.loads((folder / "metamodel.json").read_text(encoding="utf-8"))
-            arrays = load((folder / "state.safetensors").read_bytes())
+            description = json.loads(untrusted.read_bytes(folder / "metamodel.json"))
+            state = untrusted.read_bytes(folder / "state.safetensors")
+            if description.get("state_sha256") not in (None, hashlib.sha256(state).hexdigest()):
+                raise ValueError("state.safetensors is not the one that metamodel.json names")
+            arrays = load(state)
         except FileNotFoundError as error:
             raise MetabenchError(f"{folder} holds no saved meta-model: {Path(error.filename).name} is absent") from None
         except Exception as error:
@@ -374,7 +382,6 @@ class MetaModel(Surrogate):
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, then rename it: it is there in full or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(data)
-    os.replace(part, path)
+    """Write a file: it is there in full or not at all. What a killed process left beside it is removed."""
+    files.sweep(path.parent)
+    files.replace_file(path, data)
