@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import pkgutil
 import re
+import warnings
 from functools import cache
 from importlib.metadata import PackageNotFoundError, entry_points, requires
 
@@ -46,13 +47,21 @@ def _builtin(kind: str) -> dict[str, str]:
     }
 
 
-def _outside(kind: str) -> dict[str, object]:
-    found: dict[str, object] = {}
+def _outside(kind: str) -> dict[str, list]:
+    """Name → its entry points: one, unless packages contradict each other. Names of built-ins are theirs alone."""
+    found: dict[str, list] = {}
     for point in entry_points(group=f"metabench.{kind}"):
-        if point.name in _builtin(kind) or point.name in found:
-            raise MetabenchError(f"two {kind} are called {point.name!r}; the second comes from {point.value}")
-        found[point.name] = point
+        if point.name in _builtin(kind):
+            _ignored(kind, point.name, point.value)
+        else:
+            found.setdefault(point.name, []).append(point)
     return found
+
+
+@cache
+def _ignored(kind: str, name: str, value: str) -> None:
+    """Say once that a plug-in has a built-in's name."""
+    warnings.warn(f"{value} is ignored: {name!r} is the name of one of metabench's own {kind}", stacklevel=2)
 
 
 def builtin(kind: str) -> list[str]:
@@ -76,10 +85,15 @@ def load(kind: str, name: str) -> type:
     outside = _outside(kind)
     if name not in outside:
         raise suggest(name, names(kind), singular)
+    first, *others = outside[name]
+    if others:
+        raise MetabenchError(f"two {kind} are called {name!r}; the second comes from {others[0].value}")
     try:
-        return outside[name].load()  # type: ignore[attr-defined]
-    except Exception as error:
-        raise MetabenchError(f"{singular} {name!r} cannot be loaded: {error}") from error
+        return first.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # importing a stranger's module may raise anything, SystemExit too
+        raise MetabenchError(f"{singular} {name!r} cannot be loaded: {str(error) or type(error).__name__}") from error
 
 
 def plugin_class(module, name: str) -> type:
@@ -91,12 +105,17 @@ def plugin_class(module, name: str) -> type:
 
 
 def from_spec(spec: str) -> object:
-    """What ``package.module:Name`` names. Raises UsageError when there is no such module or name."""
+    """What ``package.module:Name`` names. Raises UsageError when there is no such module or name, MetabenchError when the
+    module raises."""
     module, _, name = spec.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(f"{spec!r} cannot be loaded: {error}") from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # of a stranger's module
+        raise MetabenchError(f"{spec!r} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
 def create(kind: str, name: str, **settings):
@@ -106,7 +125,15 @@ def create(kind: str, name: str, **settings):
         inspect.signature(cls).bind(**settings)
     except TypeError as error:
         raise UsageError(f"{kind.removesuffix('s')} {name!r}: {error}") from None
-    return cls(**settings)
+    if name in _builtin(kind):
+        return cls(**settings)
+    try:
+        return cls(**settings)
+    except (MetabenchError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # so may making one
+        what = f"{type(error).__name__}: {error}"
+        raise MetabenchError(f"{kind.removesuffix('s')} {name!r} cannot be created: {what}") from error
 
 
 # ---------------------------------------------------------------------------------------------- what it needs

@@ -1,7 +1,7 @@
 """The command line: thin commands over the library.
 
 Data goes to stdout, progress to stderr. Exit status: 0 done, 1 failed, 2 wrong usage, 3 finished with missing or failed
-runs, 130 interrupted. A mistake is one line; METABENCH_DEBUG=1 shows where it was raised.
+runs, 130 interrupted, 143 ended by SIGTERM. A mistake is one line; METABENCH_DEBUG=1 shows where it was raised.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from metabench.cli.group import Commands
 def main() -> None:
     """Tables, meta-models and a benchmark for meta-learned hyperparameter optimisation of deep networks.
 
-    Exit status: 0 done, 1 failed, 2 wrong usage, 3 finished with missing or failed runs, 130 interrupted.
+    Exit status: 0 done, 1 failed, 2 wrong usage, 3 finished with missing or failed runs, 130 interrupted, 143
+    ended by SIGTERM.
     """
 
 

@@ -8,7 +8,7 @@ import warnings
 
 import click
 
-from metabench.cli.termination import Terminated, graceful
+from metabench.cli.termination import Terminated, graceful, ignore
 from metabench.errors import MetabenchError
 from metabench.untrusted import one_line
 
@@ -51,16 +51,21 @@ class Commands(click.Group):
         warnings.showwarning = _one_line
         try:
             with graceful():
-                status = super().main(*args, standalone_mode=False, **kwargs)
-        except Exception as error:
-            if os.environ.get("METABENCH_DEBUG") == "1":
-                raise
-            message, status = _told(error)
-            click.echo(message, err=True)
+                try:
+                    status = super().main(*args, standalone_mode=False, **kwargs)
+                except BaseException as error:  # a plug-in may raise anything
+                    if os.environ.get("METABENCH_DEBUG") == "1":
+                        raise
+                    message, status = _told(error)
+                    click.echo(message, err=True)
+        except KeyboardInterrupt as error:  # once more, while that was said
+            status = Interrupted(error).exit_status
+        if status in (130, 143):
+            ignore()
         sys.exit(status if isinstance(status, int) else 0)
 
 
-def _told(error: Exception) -> tuple[str, int]:
+def _told(error: BaseException) -> tuple[str, int]:
     """What a person reads of an exception, and the exit status."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         return error.format_message(), 2  # the help itself: the one message of several lines
@@ -68,7 +73,7 @@ def _told(error: Exception) -> tuple[str, int]:
         text, status = str(error), error.exit_status
     elif isinstance(error, click.ClickException):
         text, status = error.format_message(), error.exit_code
-    elif isinstance(error, click.Abort):
+    elif isinstance(error, click.Abort | KeyboardInterrupt):
         text, status = INTERRUPTED, Interrupted.exit_status
     elif isinstance(error, OSError) and error.strerror:
         text, status = f"{error.filename}: {error.strerror}" if error.filename else error.strerror, 1

@@ -26,21 +26,42 @@ def _first_line(thing: Any) -> str:
     return ((thing.__doc__ or "").strip() or " ").splitlines()[0]
 
 
+def _each(kind: str, of: Callable[[str], Rows]) -> Rows:
+    """Rows of every plug-in of a kind. A broken one is told of in a line, and does not hide the others."""
+    from metabench import registry
+
+    rows, broken = [], []
+    for name in registry.names(kind):
+        try:
+            rows += of(name)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plug-in may raise anything
+            if name in registry.builtin(kind):
+                raise
+            what = f"{kind.removesuffix('s')} {name!r}: {type(error).__name__}: {error}"
+            broken.append(str(error) if isinstance(error, MetabenchError) else what)
+    if broken:
+        raise Damaged("; ".join(broken), rows)
+    return rows
+
+
 def _plugins(kind: str) -> Rows:
     from metabench import registry
 
-    return [{"name": name, "what": _first_line(registry.load(kind, name))} for name in registry.names(kind)]
+    return _each(kind, lambda name: [{"name": name, "what": _first_line(registry.load(kind, name))}])
 
 
 def _methods(kind: str) -> Rows:
     """What each is by its module's docstring, and what it lacks to run here."""
     from metabench import registry
 
-    found = {name: registry.load(kind, name) for name in registry.names(kind)}
-    return [
-        {"name": name, "absent": registry.lacks(cls), "what": _first_paragraph(sys.modules[cls.__module__])}
-        for name, cls in found.items()
-    ]
+    def row(name: str) -> Rows:
+        cls = registry.load(kind, name)
+        what = _first_paragraph(sys.modules[cls.__module__])
+        return [{"name": name, "absent": registry.lacks(cls), "what": what}]
+
+    return _each(kind, row)
 
 
 def _first_paragraph(module: Any) -> str:
@@ -50,21 +71,24 @@ def _first_paragraph(module: Any) -> str:
 def _sources() -> Rows:
     from metabench import registry
 
-    found = [registry.create("sources", name) for name in registry.names("sources")]
-    return [{"name": source.name, "data_sets": len(source.names()), "what": _first_line(source)} for source in found]
+    def row(name: str) -> Rows:
+        source = registry.create("sources", name)
+        return [{"name": source.name, "data_sets": len(source.names()), "what": _first_line(source)}]
+
+    return _each("sources", row)
 
 
 def _tasks() -> Rows:
-    from metabench import registry, tasks
+    from metabench import tasks
 
-    return [{"task": task, "workload": w} for w in registry.names("workloads") for task in tasks.names(w)]
+    return _each("workloads", lambda w: [{"task": task, "workload": w} for task in tasks.names(w)])
 
 
 def _spaces() -> Rows:
     from metabench import registry
 
-    rows = []
-    for workload in registry.names("workloads"):
+    def of(workload: str) -> Rows:
+        rows = []
         for name, p in registry.load("workloads", workload).space.items():
             scale = "log" if getattr(p, "log", False) else "reverse log" if getattr(p, "reverse", False) else ""
             values = " ".join(map(str, p.options)) if hasattr(p, "options") else f"{p.low} … {p.high}"
@@ -73,7 +97,9 @@ def _spaces() -> Rows:
                 "workload": workload, "hyperparameter": name, "type": type(p).__name__.lower(), "scale": scale,
                 "values": values, "default": p.default, "active_when": active,
             })  # fmt: skip
-    return rows
+        return rows
+
+    return _each("workloads", of)
 
 
 def _tables() -> Rows:
@@ -121,8 +147,11 @@ def _pretrained() -> Rows:
 def _reports() -> Rows:
     from metabench import registry
 
-    found = [registry.load("reports", name) for name in registry.names("reports")]
-    return [{"name": r.name, "about": f"{r.needs} {r.published}", "question": r.title} for r in found]
+    def row(name: str) -> Rows:
+        r = registry.load("reports", name)
+        return [{"name": r.name, "about": f"{r.needs} {r.published}", "question": r.title}]
+
+    return _each("reports", row)
 
 
 LISTINGS: dict[str, Callable[[], Rows]] = {

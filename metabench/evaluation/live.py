@@ -27,6 +27,7 @@ from metabench.search.continuous import Outcome, Suggests, Trial, Trials, proble
 from metabench.search.live import Live
 from metabench.search.surrogate import SurrogateObjective
 from metabench.space import Space
+from metabench.untrusted import one_line
 
 if TYPE_CHECKING:
     from metabench.boards.board import Board
@@ -159,9 +160,11 @@ def _tried(step: Callable[[], None], group: Group, failed: dict[str, str], seed:
         step()
     except MetabenchError as error:
         failed[group.method] = f"{where}: {error}"
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plug-in may raise anything
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        text = " ".join(str(error).split())[:300]
+        text = one_line(error, 300)
         place = f"{os.path.basename(frame.filename)} line {frame.lineno}"
         failed[group.method] = f"{where}: {type(error).__name__}: {text} ({place})"
     return group.method not in failed

@@ -140,8 +140,10 @@ class PredictBench:
             return rows
         except MetabenchError as error:
             raise MetabenchError(f"{where}: {error}") from error
-        except Exception as error:
-            text = " ".join(str(error).split())[:300]
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plug-in may raise anything
+            text = one_line(error, 300)
             raise MetabenchError(f"{where}: {type(error).__name__}: {text}") from error
 
 

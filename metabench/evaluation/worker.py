@@ -24,6 +24,7 @@ from metabench.search.fidelity import Curves, FidelityProblem, FidelitySearcher,
 from metabench.search.fidelity import checked as checked_advance
 from metabench.search.replay import CurveReplay, Replay
 from metabench.search.starts import STARTS, random_start
+from metabench.untrusted import one_line
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,11 @@ class Bench:
             return rows
         except MetabenchError as error:
             raise MetabenchError(f"{where}: {error}") from error
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plug-in may raise anything
             frame = traceback.extract_tb(error.__traceback__)[-1]
-            text = " ".join(str(error).split())[:300]
+            text = one_line(error, 300)
             place = f"{os.path.basename(frame.filename)} line {frame.lineno}"
             raise MetabenchError(f"{where}: {type(error).__name__}: {text} ({place})") from error
 

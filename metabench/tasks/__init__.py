@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache, partial
@@ -32,11 +33,21 @@ def _listings() -> dict[str, tuple[Any, Any]]:
     """Data set → (source, listing), over all sources."""
     found: dict[str, tuple[Any, Any]] = {}
     for source_name in registry.names("sources"):
-        source = registry.create("sources", source_name)
-        for name in source.names():
+        try:
+            source = registry.create("sources", source_name)
+            listed = {name: (source, source.listing(name)) for name in source.names()}
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if source_name in registry.builtin("sources"):
+                raise
+            what = str(error) or type(error).__name__
+            warnings.warn(f"data sets of source {source_name!r} are left out: {what}", stacklevel=2)
+            continue
+        for name, listing in listed.items():
             if name in found:
                 raise MetabenchError(f"two sources provide data set {name!r}: {found[name][0].name} and {source.name}")
-            found[name] = source, source.listing(name)
+            found[name] = listing
     return found
 
 

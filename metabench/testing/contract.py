@@ -82,7 +82,9 @@ def check(plugin: str | type | object) -> None:
             raise UsageError(f"{plugin!r} is neither a Searcher nor a Workload")
     except MetabenchError:
         raise
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plug-in may raise anything
         at = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(at.filename).name}, line {at.lineno}"
         raise ContractError(f"{name}: raised {type(error).__name__}: {error} ({place})") from error
