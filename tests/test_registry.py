@@ -86,7 +86,9 @@ def test_one_group_does_not_leak_into_another(install):
 def test_an_outsider_may_not_take_a_built_in_name(install):
     install("their-package", "metabench.workloads", {"mlp": "theirs:Mine"}, theirs=SEARCHER)
     registry._ignored.cache_clear()
-    with pytest.warns(UserWarning, match=r"theirs:Mine is ignored: 'mlp' is the name of one of metabench's own workloads"):
+    with pytest.warns(
+        UserWarning, match=r"theirs:Mine is ignored: 'mlp' is the name of one of metabench's own workloads"
+    ):
         assert registry.names("workloads").count("mlp") == 1
     assert registry.load("workloads", "mlp").__module__.startswith("metabench.workloads")
 

@@ -142,7 +142,9 @@ def _refuse_imports(path: Path, sums: dict[str, str], damaged: Sequence[str]) ->
     if not damaged:
         return
     if extra := [name for name in damaged if name.endswith(".csv")]:
-        raise MetabenchError(f"{path / extra[0]} is damaged, and nothing here can make it again; import the table again")
+        raise MetabenchError(
+            f"{path / extra[0]} is damaged, and nothing here can make it again; import the table again"
+        )
     if "tasks.parquet" not in damaged:
         source = files.read_tasks(path / "tasks.parquet")["source"].to_pylist()
         if imported := [name for name in source if name.startswith("import:")]:
@@ -190,7 +192,9 @@ def _drawn(path: Path, workload: str, sums: dict[str, str], damaged: Sequence[st
             writer.put_configs(workload, space, 1 << bits)
             if manifest.read(folder)[name] == sums.get(name):
                 return 1 << bits
-    raise MetabenchError(f"{path / name} is damaged or lost and cannot be drawn again to the bit; restore it from a copy")
+    raise MetabenchError(
+        f"{path / name} is damaged or lost and cannot be drawn again to the bit; restore it from a copy"
+    )
 
 
 def _trained(
@@ -223,4 +227,3 @@ def _trained(
         )
         done, missing, failed = done + report.trained, missing + report.missing, failed + report.failed
     return Repair(restored, damaged, done, missing, failed, (*left, *verify(path)))
-

@@ -75,7 +75,9 @@ class Record:
             if found.pop("format", None) != FORMAT:
                 raise MetabenchError(f"{path} is not of format {FORMAT}; make it again with `metabench pretrain`")
             if wrong := [name for name, sound in _FIELDS.items() if not sound(found[name])]:
-                raise MetabenchError(f"{path}: {wrong[0]} is {untrusted.printable(repr(found[wrong[0]]))}, which cannot be")
+                raise MetabenchError(
+                    f"{path}: {wrong[0]} is {untrusted.printable(repr(found[wrong[0]]))}, which cannot be"
+                )
             lists = {name: tuple(found[name]) for name in ("without", "incomplete", "opening")}
             return cls(**found | lists)
         except FileNotFoundError:

@@ -62,7 +62,9 @@ def test_no_flipped_bit_is_loaded(folder, name):
     content, rng = (folder / name).read_bytes(), np.random.default_rng(3)
     for _ in range(100):
         at = int(rng.integers(len(content)))
-        (folder / name).write_bytes(content[:at] + bytes([content[at] ^ (1 << int(rng.integers(8)))]) + content[at + 1 :])
+        (folder / name).write_bytes(
+            content[:at] + bytes([content[at] ^ (1 << int(rng.integers(8)))]) + content[at + 1 :]
+        )
         try:
             if json.loads((folder / stored.FACTS).read_bytes()) == json.loads(content):
                 continue  # white space
@@ -112,7 +114,9 @@ def test_a_description_is_checked_when_it_is_opened(folder, field, value):
     said(folder)
 
 
-@pytest.mark.parametrize("field", ["workload", "config", "output", "inputs", "shape", "scores", "sha256", "weights_sha256"])
+@pytest.mark.parametrize(
+    "field", ["workload", "config", "output", "inputs", "shape", "scores", "sha256", "weights_sha256"]
+)
 def test_a_description_that_lacks_something_is_refused(folder, field):
     found = json.loads((folder / stored.FACTS).read_text())
     del found[field]

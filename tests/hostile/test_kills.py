@@ -115,7 +115,9 @@ def litter(*folders: Path) -> list[str]:
 
 
 def rows_of(path: Path) -> set[int]:
-    return set(load_table(path).runs("mlp", ["run_id"])["run_id"].to_pylist()) if (path / "SHA256SUMS").exists() else set()
+    return (
+        set(load_table(path).runs("mlp", ["run_id"])["run_id"].to_pylist()) if (path / "SHA256SUMS").exists() else set()
+    )
 
 
 def trials_of(path: Path) -> int:

@@ -75,7 +75,9 @@ def test_sizes_that_lie(tally):
         empty = 0 in shape
         tally.attempt(f"npz {shape}", lambda f=file: untrusted.npz(f.getvalue(), "x.npz"), lambda found, e=empty: e)
     for bomb in (gzip.compress(bytes(1 << 27)), gzip.compress(gzip.compress(bytes(1 << 27))) * 3):
-        tally.attempt("gzip", lambda b=bomb: untrusted.gunzip(b, "x.gz", most=1 << 20), lambda found: len(found) <= 1 << 20)
+        tally.attempt(
+            "gzip", lambda b=bomb: untrusted.gunzip(b, "x.gz", most=1 << 20), lambda found: len(found) <= 1 << 20
+        )
     for size in ((60_000, 60_000), (2**31 - 1, 2**31 - 1), (0, 5)):
         raw = bytearray(picture("PNG"))
         at = raw.index(b"IHDR") + 4

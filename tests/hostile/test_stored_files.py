@@ -127,7 +127,9 @@ def test_a_fitted_meta_model(tmp_path, tally, effort):
         name.write_bytes(changed)
         load._opened.cache_clear()
         still = name.name == "record.json" and _parsed(changed) == _parsed(content)
-        tally.attempt(f"{name.name} #{i}", lambda: mb.load_metamodel(folder), lambda m, s=still: s and m.record == genuine)
+        tally.attempt(
+            f"{name.name} #{i}", lambda: mb.load_metamodel(folder), lambda m, s=still: s and m.record == genuine
+        )
         name.write_bytes(content)
     load._opened.cache_clear()
 

@@ -146,7 +146,17 @@ def test_a_published_change_is_read_where_nothing_may_be_written(path, monkeypat
 
 
 @pytest.mark.parametrize(
-    "name", ["tasks.parquet", "runs/mlp.parquet", "configs", "runs", "splits.csv", "SHA256SUMS.card", "README.md", "SHA256SUMS"]
+    "name",
+    [
+        "tasks.parquet",
+        "runs/mlp.parquet",
+        "configs",
+        "runs",
+        "splits.csv",
+        "SHA256SUMS.card",
+        "README.md",
+        "SHA256SUMS",
+    ],
 )
 def test_a_folder_where_a_file_should_be_is_a_line(path, name):
     target = path / name
