@@ -197,10 +197,10 @@ def _check_starts(traces: pa.Table, board: Board, table: Table) -> None:
 
 def given_trials(board: Board, table: Table) -> Callable[[str, str, int], list[int]]:
     """The function (start, task_id, seed) → the trials that the start gives."""
-    from metabench.evaluation.run import _bench
+    from metabench.evaluation.run import bench_of
     from metabench.evaluation.worker import Group
 
-    bench = _bench([], board, table)
+    bench = bench_of([], board, table)
     return lambda start, task_id, seed: bench._start(Group("", start, task_id, {}), seed)
 
 
