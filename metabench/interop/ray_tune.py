@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ray.tune.search import Searcher
-from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform, Quantized, Uniform
-from ray.tune.search.variant_generator import parse_spec_vars
-from ray.tune.utils.util import unflatten_dict
+from ray.tune.search.sample import Domain, Function
 
 from metabench.errors import MetabenchError, UsageError
 from metabench.interop.guide import Guide
-from metabench.interop.mapping import Listed, Mapping, Numeric, Range, packed, unpacked
+from metabench.interop.mapping import Mapping
+from metabench.interop.ranges import ABSENT, Range, packed, unpacked
+from metabench.interop.ray_space import domains, own_range, resolve
 
 if TYPE_CHECKING:
     from metabench.pretrained import Pretrained
@@ -35,7 +35,8 @@ class MetaSearch(Searcher):
     The search space is the Tuner's ``param_space``; parameters are recognised by name, nested ones by their last part. Those
     that are no hyperparameter of the meta-model are drawn at random, and one warning says which. ``names`` and ``fixed``:
     :meth:`metabench.interop.mapping.Mapping.build`. A trial that failed counts as the worst; one that a scheduler stopped, by
-    its last result.
+    its last result. Dictionaries, lists and tuples of the space may be nested; ``sample_from`` is evaluated last. Once all
+    candidates were tried they are proposed again: ``num_samples`` ends the search.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class MetaSearch(Searcher):
         self.model = load_metamodel(model) if isinstance(model, str | Path) else model
         self.task, self.seed = task, seed
         self._names, self._fixed = names, fixed
+        self._config: dict[str, Any] = {}
         self._domains: dict[str, Domain] = {}
         self._ranges: dict[str, Range] = {}
         self._guide: Guide | None = None
@@ -74,17 +76,13 @@ class MetaSearch(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         if self._guide is None:
             raise UsageError("MetaSearch has no search space; give the Tuner a param_space, or MetaSearch its space")
-        params: dict[str, Any] | None = {}
+        params: dict[str, Any] = {}
         if self._guide.mapping.links:
-            finished = [(self._params[t], s) for t, s in self._scores.items()]
-            pending = [p for t, p in self._params.items() if t not in self._scores]
-            params = self._guide.propose(finished, pending)
-            if params is None:
-                return Searcher.FINISHED  # every candidate was tried
+            trials = [(self._guide.place(p), self._scores.get(t)) for t, p in self._params.items()]
+            params = self._guide.propose(trials)
         self._params[trial_id] = params
         rng = np.random.default_rng([self.seed, len(self._params), 0x7A7])
-        drawn = {n: d.sample(random_state=rng) for n, d in self._domains.items() if n not in params}
-        return unflatten_dict({**drawn, **params})
+        return resolve(self._config, params, rng)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         if trial_id in self._params:
@@ -94,7 +92,9 @@ class MetaSearch(Searcher):
     def save(self, checkpoint_path: str) -> None:
         params = {t: {n: packed(self._ranges[n], v) for n, v in p.items()} for t, p in self._params.items()}
         scores = {t: s if np.isfinite(s) else None for t, s in self._scores.items()}
-        Path(checkpoint_path).write_text(json.dumps({"format": FORMAT, "params": params, "scores": scores}))
+        Path(checkpoint_path).write_text(
+            json.dumps({"format": FORMAT, "params": params, "scores": scores}), encoding="utf-8"
+        )
 
     def restore(self, checkpoint_path: str) -> None:
         try:
@@ -102,6 +102,8 @@ class MetaSearch(Searcher):
             if found["format"] != FORMAT:
                 raise ValueError(f"format {found['format']}")
             params = {t: {n: unpacked(self._ranges[n], v) for n, v in p.items()} for t, p in found["params"].items()}
+            if any(v is ABSENT for p in params.values() for v in p.values()):
+                raise ValueError("a value is none of its options")
             scores = {t: float("nan") if s is None else float(s) for t, s in found["scores"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MetabenchError(f"{checkpoint_path} is no saved MetaSearch of this search space ({error})") from None
@@ -109,16 +111,16 @@ class MetaSearch(Searcher):
 
     # ---------------------------------------------------------------- the search space
     def _open(self, config: MappingABC[str, Any]) -> None:
-        _, domains, grids = parse_spec_vars(dict(config))
-        if grids:
-            raise UsageError(
-                f"{'/'.join(grids[0][0])}: MetaSearch proposes values itself; write tune.choice, not grid_search"
-            )
-        self._domains = {"/".join(path): domain for path, domain in domains}
-        found = {name: _range(domain) for name, domain in self._domains.items()}
+        self._config, self._domains = dict(config), domains(config)
+        found = {name: own_range(domain) for name, domain in self._domains.items()}
         self._ranges = {name: given for name, given in found.items() if given is not None}
         mapping = Mapping.build(self.model.space, self._ranges, self._names, self._fixed)
-        odd = {n: "neither uniform, log-uniform nor a choice" for n, given in found.items() if given is None}
+        odd = {
+            n: "what it is follows from a function" if isinstance(self._domains[n], Function)
+            else "neither uniform, log-uniform nor a choice"
+            for n, given in found.items()
+            if given is None
+        }  # fmt: skip
         if left := mapping.unmapped | odd:
             said = "; ".join(f"{name} ({reason})" for name, reason in left.items())
             warnings.warn(f"{self.model.name} does not guide {said}: drawn at random", UserWarning, stacklevel=3)
@@ -127,18 +129,3 @@ class MetaSearch(Searcher):
     def report(self) -> str:
         """What is guided, what is not and why, and what is assumed of hyperparameters that are not tuned."""
         return "" if self._guide is None else self._guide.mapping.report()
-
-
-def _range(domain: Domain) -> Range | None:
-    """A domain of Ray's, None where it is not one that values can be proposed for."""
-    sampler, step = domain.get_sampler(), None
-    if isinstance(sampler, Quantized):
-        step, sampler = sampler.q, sampler.sampler
-    log = isinstance(sampler, LogUniform)
-    if not (log or isinstance(sampler, Uniform)):
-        return None
-    if isinstance(domain, Categorical):
-        return Listed(tuple(domain.categories))
-    if isinstance(domain, Integer):  # the upper end is left out, unless values are quantised
-        return Numeric(domain.lower, domain.upper - (step is None), log, True, step)
-    return Numeric(domain.lower, domain.upper, log, False, step) if isinstance(domain, Float) else None

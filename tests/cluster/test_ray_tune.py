@@ -110,3 +110,68 @@ def test_mistakes(model):
         search.set_search_properties("score", "max", {"lr": tune.grid_search([0.1, 0.01])})
     with pytest.raises(UsageError, match="did you mean 'learning_rate'"):
         mb.interop.ray_tune.MetaSearch(model, names={"rate": "learnig_rate"})
+
+
+def holds_a_domain(value):
+    from ray.tune.search.sample import Domain
+
+    if isinstance(value, dict):
+        return any(map(holds_a_domain, value.values()))
+    return any(map(holds_a_domain, value)) if isinstance(value, list | tuple) else isinstance(value, Domain)
+
+
+def test_nested_spaces_are_resolved_to_the_last_domain(model):
+    space = {
+        "optim": {"lr": tune.loguniform(1e-4, 1e-1), "betas": (tune.uniform(0.8, 0.95), 0.99)},
+        "layers": [tune.choice([32, 64]), 10],
+        "augment": tune.choice([None, {"crop": tune.uniform(0.1, 0.5)}, [tune.randint(0, 3)]]),
+        "batch_size": tune.choice([16, 32]),
+        "steps": tune.sample_from(lambda config: 1024 // config["batch_size"]),
+        "twice": tune.sample_from(lambda config: 2 * config["steps"]),
+    }
+    search = mb.interop.ray_tune.MetaSearch(model)
+    with pytest.warns(UserWarning, match="what it is follows from a function"):
+        search.set_search_properties("score", "max", space)
+    made = [search.suggest(f"t{i}") for i in range(8)]
+    assert not any(map(holds_a_domain, made))
+    for config in made:
+        assert isinstance(config["optim"]["betas"], tuple) and 0.8 <= config["optim"]["betas"][0] <= 0.95
+        assert config["layers"][0] in (32, 64) and config["layers"][1] == 10
+        assert config["steps"] == 1024 // config["batch_size"] and config["twice"] == 2 * config["steps"]
+    assert isinstance(space["layers"][0], tune.search.sample.Domain)  # the user's own space stays
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"net": {1: tune.uniform(0, 1)}}, r"net/1: the key 1 is a int; Ray names parameters by text"),
+        ({"net": [{"grid_search": [1, 2]}]}, r"net/0: MetaSearch proposes values itself"),
+        ({"lr": {"eval": "spec.config.x"}}, r"lr: MetaSearch evaluates no text"),
+        ({"lr": tune.choice([])}, r"lr: tune.choice has no options"),
+        (["lr"], r"the search space is a list"),
+    ],
+)
+def test_spaces_that_cannot_be_searched_are_one_line(model, space, message):
+    with pytest.raises(UsageError, match=message):
+        mb.interop.ray_tune.MetaSearch(model, space=space)
+
+
+def test_a_function_that_fails_is_named(model):
+    search = mb.interop.ray_tune.MetaSearch(model)
+    with pytest.warns(UserWarning):
+        search.set_search_properties("s", "max", {"lr": tune.uniform(0, 1), "b": tune.sample_from(lambda c: c["nope"])})
+    with pytest.raises(UsageError, match="b: its sample_from failed"):
+        search.suggest("t0")
+
+
+def test_a_finite_space_is_searched_on_once_all_of_it_was_tried(model):
+    search = mb.interop.ray_tune.MetaSearch(model)
+    assert search.set_search_properties(
+        "score", "max", {"batch_size": tune.choice([16, 32, 64]), "norm": tune.choice([None, "layer"])}
+    )
+    found = []
+    for i in range(9):
+        config = search.suggest(f"t{i}")
+        found.append((config["batch_size"], config["norm"]))
+        search.on_trial_complete(f"t{i}", {"score": 1.0 if config["norm"] is None else 0.0})
+    assert len(set(found[:6])) == 6 and all(norm is None for _, norm in found[6:])
