@@ -250,7 +250,7 @@ def table_for(
         made = texts(others[words[0]].tolist(), known.frame[target], kind, notes)
     else:
         raise UsageError(f"a table with columns {listed(list(columns))} is not read here; {wants(modalities)}")
-    return replace(made, target=str(target), columns=columns, rows=known.rows)
+    return replace(made, target=str(target), columns=columns, rows=known.rows, formats=known.formats)
 
 
 def wants(modalities: Sequence[str]) -> str:

@@ -37,6 +37,8 @@ class Format:
     decimal: str = "."
     #: the cells are the words true and false
     truth: bool = False
+    #: thousands are parted
+    grouped: bool = False
 
     def numbers(self, column: pd.Series) -> pd.Series:
         """Text as float64; NaN where it is no number."""
@@ -154,7 +156,11 @@ def _as_numbers(cells: pd.Series, name: str, reading: Reading) -> tuple[pd.Serie
     commas = cells[cells.str.contains(",", regex=False)]
     if not len(commas):
         if (spaced := cells[cells.map(lambda v: bool(_SPACED.fullmatch(v)))]).size:
-            return found, Format("."), [f"{name}: {spaced.iloc[0]!r} is read as {_shown(found[spaced.index[0]])}"]
+            return (
+                found,
+                Format(".", grouped=True),
+                [f"{name}: {spaced.iloc[0]!r} is read as {_shown(found[spaced.index[0]])}"],
+            )
         return found, Format("."), []
     unsure = commas.map(lambda v: bool(_UNSURE.fullmatch(v))).all()
     as_comma = Format(",").numbers(cells)

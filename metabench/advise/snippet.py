@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from metabench.advise import files
+from metabench.advise.cells import MARKS
 from metabench.advise.data import Read
+from metabench.advise.delimited import suffix
+from metabench.advise.frames import named
 from metabench.errors import UsageError
 from metabench.tasks import Task, views
 
@@ -37,12 +40,15 @@ def script(task: Task, found: Read | None, path: Path | None, config: dict[str, 
     )  # fmt: skip
     # a Python literal is what a name from the data may become in code, never the name itself
     environment.filters["literal"] = repr
-    ending = path.suffix.lower()
+    ending = suffix(path)
+    layout = found.layout
     utf8 = found.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
     text = environment.get_template(f"{task.workload}.py.j2").render(
-        path=str(path), npz=ending == ".npz", parquet=ending in (".parquet", ".pq"), target=found.target, kind=task.kind,
+        path=str(path), npz=ending == ".npz", parquet=ending in files.PARQUET, target=found.target, kind=task.kind,
         metric=task.metric, encoding="utf-8-sig" if utf8 else found.encoding, epochs=max(task.checkpoints),
-        config=dict.fromkeys(_OPTIONAL, 0.0) | config, **_FACTS[task.workload](found, ending),
+        feather=ending in files.FEATHER, records=ending in files.RECORDS, gaps=[*MARKS, *found.missing],
+        delimiter=layout and layout.delimiter, skip=layout and layout.skip, formats=list(found.formats.items()),
+        columns_in_file=layout and named(layout.header)[0], config=dict.fromkeys(_OPTIONAL, 0.0) | config, **_FACTS[task.workload](found, ending),
     )  # fmt: skip
     return re.sub(r"\n{4,}", "\n\n\n", text)
 
@@ -50,7 +56,9 @@ def script(task: Task, found: Read | None, path: Path | None, config: dict[str, 
 def _table(found: Read, ending: str) -> dict[str, Any]:
     data = found.dataset
     if data.modality != "tabular" or ending == ".npz":
-        raise UsageError("a torch script of workload mlp is written for a table in a file (CSV, TSV, Parquet)")
+        raise UsageError(
+            "a torch script of workload mlp is written for a table in a file (CSV, TSV, JSON lines, Parquet, Feather)"
+        )
     numbers = [str(c) for c in data.X if c not in data.categorical]
     return {"numbers": numbers, "names": [str(c) for c in data.categorical], "moments": list(found.moments)}
 

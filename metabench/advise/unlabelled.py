@@ -71,11 +71,10 @@ def _images(x: np.ndarray, kind: str, notes: Notes) -> Read:
 def series(data: Any, target, encoding: str, notes: Notes) -> Read:
     """A series to be forecast, earliest moment first: a table whose column ``target`` is forecast and whose other columns of
     numbers are known beside it, ``.npz`` with ``x``, an array [T] or [T, channels] whose first channel is forecast."""
-    rows = None
+    rows = layout = None
     if isinstance(data, Path):
         if data.is_dir():
             raise UsageError(f"{data} is a folder; a series is a table in time order, or .npz with x")
-        layout = None
         if suffix(data) == ".npz":
             data = files.npz(data, ("x",))[0]
         else:
@@ -108,7 +107,8 @@ def series(data: Any, target, encoding: str, notes: Notes) -> Read:
         "mine", "mine", "user", "series", "forecasting", [values.to_numpy(np.float32).T], None, temporal=True
     )
     names = tuple(values.columns)
-    return Read(made, target=names[0], columns=names, order=order, rows=len(values) if rows is None else rows)
+    rows = len(values) if rows is None else rows
+    return Read(made, target=names[0], columns=names, order=order, rows=rows, formats=known.formats, layout=layout)
 
 
 def _channels(frame: pd.DataFrame, target, notes: Notes) -> tuple[pd.DataFrame, str]:

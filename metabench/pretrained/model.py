@@ -17,7 +17,7 @@ from metabench.errors import UsageError
 from metabench.metatrain import TaskInfo, row_keys
 from metabench.pretrained.known import KnownTask
 from metabench.pretrained.record import Record
-from metabench.pretrained.scale import LEVELS, LIKE_LANDMARKS, Scale
+from metabench.pretrained.scale import LEVELS, RANGES, Scale
 from metabench.pretrained.session import FIRST, Session
 from metabench.search.base import History, Problem
 from metabench.search.continuous import Trials
@@ -368,5 +368,5 @@ class Pretrained:
             keep = 1.0 / (1.0 + ok.sum())
             middle = scores[0] + off.sum() * keep
             scores = np.stack([middle, *(middle + np.sqrt(keep) * (end - scores[0]) for end in scores[1:])])
-        scores = np.minimum(scores, 1.0) if info.metric in LIKE_LANDMARKS else scores
-        return scores if sign > 0 else -scores[[0, 2, 1]]
+        scores = scores if sign > 0 else -scores[[0, 2, 1]]
+        return np.clip(scores, *RANGES.get(info.metric, (-np.inf, np.inf)))

@@ -20,6 +20,11 @@ INPUTS = (*LANDMARKS, "log_rows", "log_classes", "class_entropy", "log_rows_per_
 RIDGE = 10.0
 #: metrics whose scores a landmarker's are compared with: both say 1 of a perfect network
 LIKE_LANDMARKS = ("accuracy", "balanced_accuracy", "r2")
+#: metric → least and largest value
+RANGES = {
+    "accuracy": (0.0, 1.0), "balanced_accuracy": (0.0, 1.0), "exact_match": (0.0, 1.0), "r2": (-np.inf, 1.0),
+    "rmse": (0.0, np.inf), "bits": (0.0, np.inf),
+}  # fmt: skip
 #: fewer source tasks than this tell nothing of a metric
 FEWEST = 8
 
