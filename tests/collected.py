@@ -1,5 +1,7 @@
 """A folder as the repository has it, in small: tables that were never trained, boards on them, and no results of one."""
 
+import json
+
 from metabench import load_table, workflows
 from metabench.table import synthetic
 
@@ -32,18 +34,20 @@ METHODS = {
     "short": ("random", "portfolio"),
     "guess": ("quadratic", "gp"),
 }
-DOCS = """# Workloads: what they reach
-
-## mlp
-
-Accuracy, `higher` is **better** & <so>.
-
-| data set | chance | linear |
-|---|---|---|
-| set00001 | 0.400 | 0.812 |
-
-`metabench reference mlp`
-"""
+DOCS = {
+    "title": "Workloads: what they reach",
+    "sections": [
+        {"name": "", "blocks": [{"text": "A section a workload."}]},
+        {
+            "name": "mlp",
+            "blocks": [
+                {"text": "Accuracy, `higher` is **better** & <so>."},
+                {"columns": ["data set", "chance", "linear"], "rows": [["set00001", "0.400", "0.812"]]},
+                {"text": "`metabench reference mlp`"},
+            ],
+        },
+    ],
+}
 
 
 def place(folder, patch):
@@ -64,5 +68,5 @@ def place(folder, patch):
         elif name in METHODS:
             workflows.evaluate_board(name, METHODS[name], out=rules.parent)
     (folder / "docs").mkdir()
-    (folder / "docs/workloads.md").write_text(DOCS)
+    (folder / "docs/workloads.json").write_text(json.dumps(DOCS))
     return folder / "leaderboards"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metabench.metamodels.parts.common import write_bytes
+from metabench.files import replace_file
 
 if TYPE_CHECKING:
     from metabench.advise.tables import Read
@@ -44,7 +44,7 @@ def kept(result: Tuning, found: Read | None, seed: int, device: str, backend: st
             folder, result.task, found, best.config, seed, device=device, backend=backend, progress=_steps(say)
         )
         engine = json.loads((folder / saved.FACTS).read_text(encoding="utf-8"))["engine"]
-        write_bytes(folder / ORIGIN, json.dumps(origin).encode())
+        replace_file(folder / ORIGIN, json.dumps(origin).encode())
     if abs(scores["valid"] - best.score) > 5e-5:
         say(
             f"the kept network scores {scores['valid']:.4f} on the validation rows where the trial had {best.score:.4f}: the "
@@ -83,7 +83,7 @@ def reported(result: Tuning) -> None:
     """Write the report."""
     from metabench.advise import report
 
-    write_bytes(result.out / REPORT, report.page(result).encode())
+    replace_file(result.out / REPORT, report.page(result).encode())
 
 
 def _steps(say: Say) -> Callable[[int, int], None]:

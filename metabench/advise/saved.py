@@ -16,7 +16,7 @@ from metabench.advise.inputs import Inputs, fit
 from metabench.advise.stored import FACTS, WEIGHTS, describe, read_model
 from metabench.advise.tables import Read
 from metabench.errors import MetabenchError, UsageError
-from metabench.metamodels.parts.common import write_bytes
+from metabench.files import replace_file
 from metabench.plain import plain
 from metabench.tasks import Arrays, Task
 from metabench.tasks.prepare import Parts, training_part
@@ -82,8 +82,8 @@ def write(
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FACTS).unlink(missing_ok=True)  # an older one must not stand beside new weights
-    write_bytes(folder / WEIGHTS, save({name: np.ascontiguousarray(value) for name, value in tensors.items()}))
-    write_bytes(folder / FACTS, describe(description, folder / WEIGHTS))
+    replace_file(folder / WEIGHTS, save({name: np.ascontiguousarray(value) for name, value in tensors.items()}))
+    replace_file(folder / FACTS, describe(description, folder / WEIGHTS))
     return description["scores"]
 
 

@@ -22,7 +22,7 @@ from metabench.advise.proposals import FIRST, propose
 from metabench.advise.recommend import all_notes, configurations, facts, understood
 from metabench.advise.stored import check_trials
 from metabench.errors import MetabenchError, UsageError
-from metabench.metamodels.parts.common import write_bytes
+from metabench.files import replace_file
 from metabench.plain import plain
 from metabench.pretrained import Pretrained
 from metabench.registry import create
@@ -213,7 +213,7 @@ def tune(
             folder.mkdir(parents=True, exist_ok=True)
             everything = [trial_to_json(t) for arm in made.values() for t in arm]
             text = json.dumps({"format": FORMAT, "key": key, "trials": everything}, indent=1, allow_nan=False)
-            write_bytes(folder / TRIALS, text.encode())
+            replace_file(folder / TRIALS, text.encode())
         if progress is not None:
             for i, trial in enumerate(fresh, sum(map(len, made.values())) - len(fresh) + 1):
                 progress(trial, i, wanted)

@@ -328,9 +328,9 @@ def _about(table, workload: str, tasks: int) -> str:
 
 def _write(path: Path, title: str, told: str, page) -> None:
     from metabench.publishing import explained
-    from metabench.publishing.reports.parts.files import place
+    from metabench.publishing.pages.tree import write_file
 
-    place(path, explained.page_of(title, told, _command(), page).encode())
+    write_file(path, explained.page_of(title, told, _command(), page).encode())
     click.echo(f"wrote {path}", err=True)
 
 

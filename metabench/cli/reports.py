@@ -66,7 +66,7 @@ def report(
     rows = []
     for name in names or publishing.report_names():
         chosen = publishing.check_name(name)
-        asked = publishing.given(chosen, board, table, lambda text: click.echo(text, err=True))
+        asked = publishing.context_of(chosen, board, table, lambda text: click.echo(text, err=True))
         began = time.process_time()
         found, computed = publishing.find(chosen, asked, out, again)
         spent = time.process_time() - began

@@ -59,23 +59,14 @@ def plan(
     rate: float | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Say what `generate` would train and what it would cost: missing runs, operations, hours of work, minutes."""
+    from metabench import tasks
     from metabench.generate import preview
 
-    show(
-        [
-            preview(
-                table_folder(table),
-                workload,
-                pattern,
-                n_configs=configs,
-                n_seeds=seeds,
-                also=also,
-                workers=workers,
-                rate=rate,
-            )
-        ],
-        as_json,
-    )
+    planned = preview(
+        table_folder(table), workload, tasks.select(workload, pattern), n_configs=configs, n_seeds=seeds, also=also,
+        workers=workers, rate=rate,
+    )  # fmt: skip
+    show([planned], as_json)
 
 
 @click.command()

@@ -82,15 +82,15 @@ def generate(
 
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker imports the caller's script
         raise UsageError("generate is called on import; put the call under `if __name__ == '__main__':`")
-    load = registry.create("workloads", workload)
+    network = registry.create("workloads", workload)
     chosen = [tasks.get(task_id) for task_id in task_ids]
     if not chosen:
         raise UsageError("no tasks to train on")
-    with _site(executor, load, device, backend, workers) as site, TableWriter(path) as table:
+    with _target(executor, network, device, backend, workers) as target, TableWriter(path) as table:
         if n_configs is not None:
-            table.put_configs(workload, load.space, n_configs)
+            table.put_configs(workload, network.space, n_configs)
         if "default" in also:
-            table.add_configs(workload, load.space, load.space.table([load.space.default()]), ["default"])
+            table.add_configs(workload, network.space, network.space.table([network.space.default()]), ["default"])
         table.put_tasks(chosen)
         if retry_failed:
             table.drop_failed(workload)
@@ -98,16 +98,16 @@ def generate(
         configs = stored.configs(workload)
         if n_configs is not None:
             configs = chosen_configs(configs, stored.origins(workload), n_configs, also)
-        model = cost_model(load, site.device, site.backend)
+        model = cost_model(network, target.device, target.backend)
         known = table.keys(workload)
         if only is not None:
             known = np.union1d(known, np.setdiff1d(grid_ids(task_ids, configs.index, n_seeds), only))
-        plan = make_plan(load, chosen, configs, n_seeds, known, model, site.workers)
-        run = _Run(table, plan, site.device, budget)
+        plan = make_plan(network, chosen, configs, n_seeds, known, model, target.workers)
+        run = _Run(table, plan, target.device, budget)
         with Progress(plan.missing, plan.seconds, enabled=progress) as shown:
             if plan.chunks:
-                settings = workload, configs, site.device, site.backend, model.together
-                run.all(site.executor(min(site.workers, len(plan.chunks)), *settings), shown)
+                settings = workload, configs, target.device, target.backend, model.together
+                run.all(target.executor(min(target.workers, len(plan.chunks)), *settings), shown)
         table.compact(workload)
         table.check_whole()
         failed = table.count_failed(workload, [task.task_id for task in chosen], configs.index.to_numpy(), n_seeds)
@@ -120,7 +120,7 @@ def generate(
 def preview(
     path: str | Place,
     workload: str,
-    pattern: str,
+    task_ids: Sequence[str],
     *,
     n_configs: int = 256,
     n_seeds: int = 2,
@@ -134,16 +134,18 @@ def preview(
     hours of work that they are, and the minutes that they would take ``workers`` (default: here, one a core).
 
     Prices are those measured on this machine (see :mod:`metabench.generate.cost`), or follow from a ``rate``: GFLOP/s of
-    one worker, as :func:`generate` tells it while it trains. ``pattern`` selects tasks as in
-    :func:`metabench.tasks.select`. Raises UsageError for a rate that is none.
+    one worker, as :func:`generate` tells it while it trains. Raises UsageError for unknown names, and for a rate that is
+    none.
     """
     from metabench import tasks
     from metabench.training import choose
 
-    load = registry.create("workloads", workload)
-    chosen = [tasks.get(task_id) for task_id in tasks.select(workload, pattern)]
+    network = registry.create("workloads", workload)
+    chosen = [tasks.get(task_id) for task_id in task_ids]
+    if not chosen:
+        raise UsageError("no tasks to train on")
     stored = np.empty(0, np.int64)
-    configs = load.space.sample(n_configs, seed=0)
+    configs = network.space.sample(n_configs, seed=0)
     if manifest.read(path):
         table = load_table(path)
         if workload in table.workloads:
@@ -154,8 +156,10 @@ def preview(
     workers = workers or (os.cpu_count() or 1 if device == "cpu" else 1)
     if rate is not None and not 0 < rate < math.inf:
         raise UsageError(f"rate is {rate}; GFLOP/s of a worker are a positive number")
-    priced = CostModel({"flops": 1e-9 / rate}) if rate else cost_model(load, device, choose(load, device, backend))
-    plan = make_plan(load, chosen, configs, n_seeds, stored, priced, workers)
+    priced = (
+        CostModel({"flops": 1e-9 / rate}) if rate else cost_model(network, device, choose(network, device, backend))
+    )
+    plan = make_plan(network, chosen, configs, n_seeds, stored, priced, workers)
     return {
         "table": str(place(path)), "workload": workload, "tasks": len(chosen), "runs": plan.wanted, "stored": plan.stored,
         "missing": plan.missing, "chunks": len(plan.chunks), "gflop": round(plan.flops / 1e9),
@@ -164,7 +168,7 @@ def preview(
 
 
 @dataclass(frozen=True)
-class _Site:
+class ExecutionTarget:
     """Where a plan is trained, by how many workers at once, and how to have them: (number, settings …) → Executor."""
 
     device: str
@@ -174,7 +178,7 @@ class _Site:
 
 
 @contextlib.contextmanager
-def _site(name: str, workload, device: str, backend: str, workers: int | None) -> Iterator[_Site]:
+def _target(name: str, workload, device: str, backend: str, workers: int | None) -> Iterator[ExecutionTarget]:
     from metabench.training import choose
     from metabench.training.machine import pick_device
 
@@ -183,7 +187,7 @@ def _site(name: str, workload, device: str, backend: str, workers: int | None) -
 
         device = pick_device(device)
         n = workers or (os.cpu_count() or 1 if device == "cpu" else 1)
-        yield _Site(device, choose(workload, device, backend), n, Processes)
+        yield ExecutionTarget(device, choose(workload, device, backend), n, Processes)
     elif name == "ray":
         from metabench.generate.ray_cluster import Cluster
 
@@ -196,7 +200,7 @@ def _site(name: str, workload, device: str, backend: str, workers: int | None) -
                 raise UsageError(f"the Ray cluster has no {what}; where an autoscaler adds them, say how many: workers")
             if device == "cpu":  # nodes with GPUs choose for themselves: the driver need not have one
                 backend = choose(workload, device, backend)
-            yield _Site(device, backend, n, lambda _, *settings: Cluster(ray, workers, *settings))
+            yield ExecutionTarget(device, backend, n, lambda _, *settings: Cluster(ray, workers, *settings))
     else:
         raise suggest(name, cluster.EXECUTORS, "executor")
 

@@ -36,15 +36,20 @@ def reference(
     from metabench import tasks
     from metabench.training import run_cohort
 
-    load = registry.create("workloads", workload)
-    config = load.space.table([load.space.default()])
+    network = registry.create("workloads", workload)
+    config = network.space.table([network.space.default()])
     for task_id in task_ids:
         task = tasks.get(task_id)
         say(task_id)
         arrays = task.arrays(0)
-        curves = run_cohort(load, arrays, config, np.zeros(1, dtype=int), task.checkpoints)
+        curves = run_cohort(network, arrays, config, np.zeros(1, dtype=int), task.checkpoints)
         yield Reference(
-            task_id, task.metric, task.direction, task.chance, float(curves.test_score[0, -1]), load.references(arrays)
+            task_id,
+            task.metric,
+            task.direction,
+            task.chance,
+            float(curves.test_score[0, -1]),
+            network.references(arrays),
         )
 
 

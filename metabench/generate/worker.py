@@ -45,13 +45,13 @@ def main(
     from metabench import registry
 
     warnings.simplefilter("ignore", UserWarning)  # the parent has told about the backend once
-    load = registry.create("workloads", workload)
+    network = registry.create("workloads", workload)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
         pipe.send_bytes(READY)
         while True:
             task_id, config_ids, seeds = json.loads(pipe.recv_bytes())
             try:
-                answer = ROWS + _encode(train(load, task_id, configs, config_ids, seeds, device, backend, together))
+                answer = ROWS + _encode(train(network, task_id, configs, config_ids, seeds, device, backend, together))
             except BaseException as error:  # a task that cannot be had fails all its runs
                 answer = FAILED + _reason(error).encode()
             pipe.send_bytes(answer)

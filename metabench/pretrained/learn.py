@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +13,7 @@ import numpy as np
 
 from metabench import direction, registry
 from metabench.errors import UsageError
+from metabench.files import replacing_folder
 from metabench.metamodels.parts.common import MetaModel
 from metabench.metamodels.portfolio import Portfolio, regrets
 from metabench.metatrain import MetaTrain
@@ -81,40 +79,17 @@ def pretrain(
         measured={}, files={},
         command=f"metabench pretrain {name} --table {stored.name} --workload {workload} --method {method}{options}",
     )  # fmt: skip
+    place = out or SHIPPED / name
+    if place.exists() and not (place / RECORD).exists():
+        raise UsageError(f"{place} is there and holds no fitted meta-model; name a new folder")
     judged = _cross_validated(source, blank)
     fitted = _fitted(source, judged)
-    place = out or SHIPPED / name
-    with _replacing(place) as folder:
+    with replacing_folder(place) as folder:
         fitted.model.save(folder)
         (folder / TASKS).write_text(tasks_to_json(fitted.tasks), encoding="utf-8")
         files = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in FILES}
         (folder / RECORD).write_text(replace(fitted.record, files=files).to_json(), encoding="utf-8")
     return place
-
-
-class _replacing:
-    """A new folder that takes the place of one when the block ends well, and vanishes when it does not."""
-
-    def __init__(self, place: Path):
-        self.place = place
-
-    def __enter__(self) -> Path:
-        if self.place.exists() and not (self.place / RECORD).exists():
-            raise UsageError(f"{self.place} is there and holds no fitted meta-model; name a new folder")
-        self.place.parent.mkdir(parents=True, exist_ok=True)
-        self.made = Path(tempfile.mkdtemp(prefix=f".{self.place.name}.", dir=self.place.parent))
-        self.made.chmod(0o755)
-        return self.made
-
-    def __exit__(self, kind, *_) -> None:
-        if kind is not None:
-            shutil.rmtree(self.made, ignore_errors=True)
-            return
-        old = self.made.with_name(f"{self.made.name}.old")
-        if self.place.exists():
-            os.rename(self.place, old)
-        os.rename(self.made, self.place)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _fitted(source: MetaTrain, record: Record) -> Pretrained:

@@ -43,19 +43,19 @@ class Live:
         from metabench.search.continuous import to_text
         from metabench.training import run_cohort
 
-        load = registry.create("workloads", self.workload)
+        workload = registry.create("workloads", self.workload)
         if self.n_seeds is not None:
             trials = [replace(t, seed=t.seed % self.n_seeds) for t in trials]
         found: dict[tuple, Outcome] = {}
         cohorts: dict[tuple[str, int], dict[tuple, Trial]] = {}
-        keys = [(t.task_id, t.seed, to_text(load.space, t.config)) for t in trials]
+        keys = [(t.task_id, t.seed, to_text(workload.space, t.config)) for t in trials]
         for key, trial in zip(keys, trials, strict=True):
             split = trial.seed % tasks.get(trial.task_id).n_splits
             cohorts.setdefault((trial.task_id, split), {})[key] = trial
         for (task_id, _), members in cohorts.items():
             task, asked = tasks.get(task_id), list(members.values())
             curves = run_cohort(
-                load, task.arrays(asked[0].seed), load.space.table([t.config for t in asked]), [t.seed for t in asked],
+                workload, task.arrays(asked[0].seed), workload.space.table([t.config for t in asked]), [t.seed for t in asked],
                 task.checkpoints, device=self.device, backend=self.backend,
             )  # fmt: skip
             for i, key in enumerate(members):

@@ -75,7 +75,7 @@ def train(trainer: str, workload: str, threads: int, device: str, epochs: int, s
     from metabench import registry
     from metabench.speed.jobs import arrays as arrays_of
 
-    began, load = time.process_time(), registry.create("workloads", workload)
+    began, network = time.process_time(), registry.create("workloads", workload)
     for task, configs, seeds in share:
         arrays = arrays_of(workload, task)
         if trainer == "jax":
@@ -89,11 +89,11 @@ def train(trainer: str, workload: str, threads: int, device: str, epochs: int, s
 
             torch.set_num_threads(threads)
             for config, seed in zip(configs.to_dict("records"), seeds.tolist(), strict=True):
-                loop.train(load, arrays, config, seed, epochs, device, fused=trainer == "loop")
+                loop.train(network, arrays, config, seed, epochs, device, fused=trainer == "loop")
         else:
             from metabench.training import run_cohort
 
-            run_cohort(load, arrays, configs, seeds, (epochs,), device=device, backend=trainer)
+            run_cohort(network, arrays, configs, seeds, (epochs,), device=device, backend=trainer)
     return time.process_time() - began
 
 

@@ -93,8 +93,8 @@ def get(task_id: str) -> Task:
     if task_id not in known:
         raise registry.suggest(task_id, known, "task")
     listing = _listings()[name][1]
-    load = registry.load("workloads", workload)
-    folder = cache_dir() / "tasks" / f"{name}-{_identity(listing.fingerprint, load)}"
+    identity = _identity(listing.fingerprint, registry.load("workloads", workload))
+    folder = cache_dir() / "tasks" / f"{name}-{identity}"
     facts = _stored(folder, name, workload)
     return _task(workload, facts, partial(_load, folder, name, workload))
 

@@ -1,6 +1,7 @@
 """Generation for real on small bundled tasks: resumable, and honest about what fails."""
 
 import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -215,14 +216,22 @@ def test_no_such_executor_and_no_ray(tmp_path, monkeypatch):
 
 def test_a_plan_for_workers_of_a_given_rate(tmp_path):
     asked = {"n_configs": 64, "n_seeds": 2, "workers": 10}
-    slow, fast = (preview(tmp_path / "v1", "mlp", "mlp-digits", rate=rate, **asked) for rate in (0.1, 0.2))
+    slow, fast = (preview(tmp_path / "v1", "mlp", ["mlp-digits"], rate=rate, **asked) for rate in (0.1, 0.2))
     assert slow["gflop"] == fast["gflop"] > 0
     for found, rate in ((slow, 0.1), (fast, 0.2)):
         assert found["hours"] == pytest.approx(found["gflop"] / rate / 3600, abs=0.01)
         assert found["minutes"] == pytest.approx(found["gflop"] / rate / 60 / 10, abs=0.02)
     for rate in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="GFLOP/s of a worker are a positive number"):
-            preview(tmp_path / "v1", "mlp", "mlp-digits", rate=rate, **asked)
+            preview(tmp_path / "v1", "mlp", ["mlp-digits"], rate=rate, **asked)
+
+
+def test_a_preview_takes_what_generate_takes(tmp_path):
+    shared, asked = (inspect.signature(f).parameters for f in (generate, preview))
+    assert [n for n, p in shared.items() if p.kind != p.KEYWORD_ONLY] == ["path", "workload", "task_ids"]
+    assert {n: p for n, p in asked.items() if n != "rate"}.items() <= shared.items()
+    with pytest.raises(UsageError, match="no tasks to train on"):
+        preview(tmp_path / "v1", "mlp", [])
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

@@ -19,6 +19,7 @@ from scipy import stats
 
 from metabench import files, untrusted
 from metabench.errors import MetabenchError, UsageError
+from metabench.files import replace_file
 from metabench.metamodels.parts.matern import Interpolator, Matern
 from metabench.metatrain import TaskInfo, row_keys
 from metabench.search.base import History, MetaTrain, Problem, Surrogate
@@ -333,7 +334,7 @@ class MetaModel(Surrogate):
         arrays = {n: np.ascontiguousarray(getattr(self, n)) for n in self.arrays}
         arrays["source.length_scales"] = self.source_.length_scales
         state = save(arrays)
-        write_bytes(folder / "state.safetensors", state)
+        replace_file(folder / "state.safetensors", state)
         table = self.source_.configs.astype(object).where(self.source_.configs.notna(), None)
         description = {
             "format": FORMAT,
@@ -344,7 +345,7 @@ class MetaModel(Surrogate):
             "space": self.source_.space.to_json(),
             "configs": {n: table[n].tolist() for n in table},
         }
-        write_bytes(folder / "metamodel.json", json.dumps(description, indent=1).encode())
+        replace_file(folder / "metamodel.json", json.dumps(description, indent=1).encode())
         return folder
 
     @classmethod

@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from metabench.errors import MetabenchError
-from metabench.files import replace_file, sweep
-from metabench.publishing.boards.build import PUBLISHED, published, same, to_parquet
+from metabench.publishing.boards.build import PUBLISHED
+from metabench.publishing.pages.formats import published, to_parquet
+from metabench.publishing.pages.tree import check_tree, write_tree
 
 #: the published file that an earlier version keeps
 SCORES = "scores.parquet"
@@ -38,26 +39,19 @@ def build(summary: pd.DataFrame, folder: Path) -> list[Path]:
     Raises:
         MetabenchError: The folder cannot be written.
     """
-    path = folder / SCORES
+    written = write_tree(folder, {SCORES: to_parquet(published(summary))}, "the scores")
     try:
-        sweep(folder)
-        replace_file(path, to_parquet(published(summary)))
         for name in PAGES:
             if (folder / name).is_dir():
                 shutil.rmtree(folder / name)
             else:
                 (folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise MetabenchError(f"the scores cannot be written to {folder}: {error.strerror or error}") from None
-    return [path]
+        raise MetabenchError(f"{folder} cannot be cleared of pages: {error.strerror or error}") from None
+    return written
 
 
 def check(summary: pd.DataFrame, folder: Path) -> list[str]:
     """What is stale in an earlier version's folder: scores that differ, and pages that are left over."""
-    path = folder / SCORES
-    problems = [f"{folder / name} is left over" for name in PAGES if (folder / name).exists()]
-    if not path.is_file():
-        problems.append(f"{path} is absent")
-    elif not same(SCORES, path, to_parquet(published(summary))):
-        problems.append(f"{path} is stale")
-    return sorted(problems)
+    left = [f"{folder / name} is left over" for name in PAGES if (folder / name).exists()]
+    return sorted([*left, *check_tree(folder, {SCORES: to_parquet(published(summary))}, whole="site")])

@@ -5,27 +5,21 @@ Only what :data:`PUBLISHED` names is written below the folder; rules and submiss
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
 import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from metabench import schema
-from metabench.errors import MetabenchError
 from metabench.evaluation.store import EPOCHS, completed
-from metabench.files import write_tree
 from metabench.publishing.boards import board_pages
 from metabench.publishing.boards.view import Home, View
+from metabench.publishing.pages.formats import compact, parquet, published, records, to_csv, to_json, to_parquet
+from metabench.publishing.pages.tree import check_tree, write_tree
 
 if TYPE_CHECKING:
     from metabench.boards.board import Board
@@ -60,11 +54,7 @@ def build(
     """
     out = Path(out)
     files = contents(View(board, traces, scores, table, command, submissions, home))
-    try:
-        write_tree(out, files)
-    except OSError as error:
-        raise MetabenchError(f"the leaderboard cannot be written to {out}: {error.strerror or error}") from None
-    return [out / name for name in sorted(files)]
+    return write_tree(out, files, "the leaderboard")
 
 
 def check(
@@ -84,28 +74,7 @@ def check(
     """
     out = Path(out)
     files = contents(View(board, traces, scores, table, command, submissions, home))
-    problems = []
-    for name, data in files.items():
-        path = out / name
-        if not path.is_file():
-            problems.append(f"{path} is absent")
-        elif not same(name, path, data):
-            problems.append(f"{path} is stale")
-    left = [p for p in (out / "site").rglob("*") if p.is_file() and p.relative_to(out).as_posix() not in files]
-    return sorted([*problems, *(f"{path} is left over" for path in left)])
-
-
-def same(name: str, path: Path, data: bytes) -> bool:
-    """Does a published file hold these contents? Parquet is compared by its rows."""
-    if not name.endswith(".parquet"):
-        return path.read_bytes() == data
-    try:
-        # written again by one library, so that what is no number equals itself
-        return _parquet(pq.read_table(path).combine_chunks()) == _parquet(
-            pq.read_table(io.BytesIO(data)).combine_chunks()
-        )
-    except (pa.ArrowException, OSError):
-        return False
+    return check_tree(out, files, whole="site")
 
 
 def contents(view: View) -> dict[str, bytes]:
@@ -151,56 +120,6 @@ def about_board(view: View) -> dict[str, Any]:
     }  # fmt: skip
 
 
-# ---------------------------------------------------------------- data files
-def compact(value: float) -> float | None:
-    """A score as it is published: six significant digits; None where there is no number."""
-    return float(f"{value:.6g}") if math.isfinite(value) else None
-
-
-def published(frame: pd.DataFrame) -> pd.DataFrame:
-    """A frame with its floats rounded to six significant digits, so that processors agree on every byte."""
-    out = frame.reset_index(drop=True).copy()
-    for name in out:
-        if pd.api.types.is_float_dtype(out[name]):
-            out[name] = [math.nan if (x := compact(v)) is None else x for v in out[name]]
-    return out
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as plain values; None for what is no number."""
-    return [
-        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
-        for row in frame.to_dict("records")
-    ]
-
-
-def to_json(value: dict[str, Any]) -> bytes:
-    """A JSON object with a key a line, and a line for each record of a list: small, and changes show as lines."""
-
-    def text(part: Any) -> str:
-        if isinstance(part, list) and part and isinstance(part[0], dict):
-            return "[\n  " + ",\n  ".join(map(text, part)) + "\n ]"
-        return json.dumps(part, ensure_ascii=False, allow_nan=False)
-
-    keys = (f" {text(key)}: {text(part)}" for key, part in value.items())
-    return ("{\n" + ",\n".join(keys) + "\n}\n").encode()
-
-
-def to_csv(frame: pd.DataFrame) -> bytes:
-    """CSV (RFC 4180 with bare line feeds); lists are joined by blanks, what is no number is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(frame.columns)
-    for row in records(frame):
-        writer.writerow(" ".join(map(str, v)) if isinstance(v, list) else v for v in row.values())
-    return text.getvalue().encode()
-
-
-def to_parquet(frame: pd.DataFrame) -> bytes:
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    return _parquet(table.replace_schema_metadata({b"metabench.schema_version": schema.SCHEMA_VERSION.encode()}))
-
-
 def traces_parquet(traces: pa.Table) -> bytes:
     """Traces as they came; what reading them from a file adds to the schema is dropped, and so is an empty column."""
     if "configs" in traces.schema.names:
@@ -209,10 +128,4 @@ def traces_parquet(traces: pa.Table) -> bytes:
         plain = completed(traces).cast(schema.TRACES).replace_schema_metadata(traces.schema.metadata)
         if plain[EPOCHS].null_count == len(plain):
             plain = plain.drop_columns(EPOCHS)
-    return _parquet(plain.unify_dictionaries().combine_chunks())
-
-
-def _parquet(table: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
+    return parquet(plain.unify_dictionaries().combine_chunks())

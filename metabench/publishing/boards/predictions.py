@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from metabench import schema
-from metabench.errors import MetabenchError
-from metabench.files import write_tree
 from metabench.publishing.boards import prediction_page
-from metabench.publishing.boards.build import published, records, same, to_csv, to_json, to_parquet
+from metabench.publishing.pages.formats import published, records, to_csv, to_json, to_parquet
 from metabench.publishing.pages.render import render
+from metabench.publishing.pages.tree import check_tree, write_tree
 from metabench.scores.prediction import PRIOR
 
 if TYPE_CHECKING:
@@ -87,28 +86,14 @@ def build(
     board: Board, scores: PredictionScores, table: Table, out: str | os.PathLike, command: str, home: Home | None = None
 ) -> list[Path]:
     """Write the published files into the folder ``out``; their paths. Raises MetabenchError when it cannot be written."""
-    out, files = Path(out), contents(board, scores, table, command, home)
-    try:
-        write_tree(out, files)
-    except OSError as error:
-        raise MetabenchError(f"the leaderboard cannot be written to {out}: {error.strerror or error}") from None
-    return [out / name for name in sorted(files)]
+    return write_tree(out, contents(board, scores, table, command, home), "the leaderboard")
 
 
 def check(
     board: Board, scores: PredictionScores, table: Table, out: str | os.PathLike, command: str, home: Home | None = None
 ) -> list[str]:
     """What is stale in the folder ``out``, one line each; nothing is written."""
-    problems, files = [], contents(board, scores, table, command, home)
-    for name, data in files.items():
-        path = Path(out) / name
-        if not path.is_file():
-            problems.append(f"{path} is absent")
-        elif not same(name, path, data):
-            problems.append(f"{path} is stale")
-    here = Path(out)
-    left = [p for p in (here / "site").rglob("*") if p.is_file() and p.relative_to(here).as_posix() not in files]
-    return sorted([*problems, *(f"{path} is left over" for path in left)])
+    return check_tree(out, contents(board, scores, table, command, home), whole="site")
 
 
 def kept(predictions: pa.Table) -> pa.Table:

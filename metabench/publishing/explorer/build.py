@@ -13,7 +13,7 @@ from metabench.plain import plain
 from metabench.publishing.boards.view import check_names, page_name
 from metabench.publishing.explorer import data
 from metabench.publishing.pages.render import ASSETS, render, static
-from metabench.publishing.reports.parts.files import place
+from metabench.publishing.pages.tree import write_files
 from metabench.table import Table
 
 #: columns of tasks.parquet that the page shows
@@ -47,9 +47,7 @@ def build(
     Raises UsageError when no task has that name or one cannot name a file, MetabenchError when ``out`` cannot be written.
     """
     chosen = select(table, tasks)
-    out = Path(out)
-    written = [place(out / name, content) for name, content in contents(table, chosen, called or table.name, say)]
-    return sorted(written)
+    return sorted(write_files(out, contents(table, chosen, called or table.name, say)))
 
 
 def select(table: Table, pattern: str) -> list[str]:

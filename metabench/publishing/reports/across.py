@@ -24,7 +24,7 @@ from metabench.publishing.charts import drawings
 from metabench.publishing.charts.drawings import CLASSES, Axis
 from metabench.publishing.charts.plots import Series
 from metabench.publishing.pages.wording import num, signed
-from metabench.publishing.reports.base import Column, Figure, Findings, Given, Grid, Page, Report, Section
+from metabench.publishing.reports.base import Column, Figure, Findings, Grid, Page, Report, ReportContext, Section
 from metabench.publishing.reports.importance import workloads
 from metabench.publishing.reports.parts.searches import Ground, fitted
 from metabench.scores.aggregate import Hierarchy
@@ -55,11 +55,11 @@ class Across(Report):
     needs = "table"
     published = "core"
 
-    def inputs(self, given: Given) -> list[Any]:
+    def inputs(self, given: ReportContext) -> list[Any]:
         codes = [resolve(name)[0].fingerprint for name in (*METHODS, *LONG, *NOTHING)]
         return [given.table.digest_of(workloads(given.table)), MARKS, HELD, SOURCES, CONFIGS, LONG, BOTH, codes]
 
-    def compute(self, given: Given) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    def compute(self, given: ReportContext) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
         table, names = given.table, workloads(given.table)
         if len(names) < 2:
             raise UsageError(f"table {table.name} has one workload; this report leaves each of several out")

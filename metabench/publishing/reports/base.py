@@ -20,8 +20,8 @@ import pandas as pd
 
 from metabench.errors import MetabenchError, UsageError
 from metabench.plain import plain
-from metabench.publishing.boards.build import compact, published, records
 from metabench.publishing.pages import wording
+from metabench.publishing.pages.formats import compact, published, records
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -34,7 +34,7 @@ FORMAT = "1"
 
 
 @dataclass(frozen=True)
-class Given:
+class ReportContext:
     """What a report looks at: a table, and the board whose split and rules it follows where searches are asked about."""
 
     table: Table
@@ -206,7 +206,7 @@ class Report:
     #: raised when the same inputs give other numbers
     version: ClassVar[int] = 1
 
-    def inputs(self, given: Given) -> list[Any]:
+    def inputs(self, given: ReportContext) -> list[Any]:
         """What determines the findings besides the report's version, as JSON: what is read of the table and the board."""
         if given.board is None:
             return [given.table.digest]
@@ -214,11 +214,11 @@ class Report:
         split = {part: sorted(families) for part, families in b.split.items()}
         return [b.digest_on(given.table), b.workload, split, b.seeds, b.budget]
 
-    def key(self, given: Given) -> str:
+    def key(self, given: ReportContext) -> str:
         """sha256 of what determines the findings."""
         return hashlib.sha256(json.dumps([self.name, self.version, self.inputs(given)]).encode()).hexdigest()
 
-    def compute(self, given: Given) -> tuple[Mapping[str, Any], Mapping[str, pd.DataFrame]]:
+    def compute(self, given: ReportContext) -> tuple[Mapping[str, Any], Mapping[str, pd.DataFrame]]:
         """Facts and frames. Raises UsageError where table or board cannot answer the question."""
         raise NotImplementedError
 

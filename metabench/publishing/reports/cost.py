@@ -18,7 +18,7 @@ from metabench.publishing.charts import drawings
 from metabench.publishing.charts.drawings import CLASSES, Axis, Line
 from metabench.publishing.charts.plots import Series, duration
 from metabench.publishing.pages.wording import num, percent
-from metabench.publishing.reports.base import Column, Figure, Findings, Given, Grid, Page, Report, Section
+from metabench.publishing.reports.base import Column, Figure, Findings, Grid, Page, Report, ReportContext, Section
 from metabench.publishing.reports.parts.searches import (
     Published,
     fitted,
@@ -45,10 +45,10 @@ class Cost(Report):
     title = "What does meta-learning cost, and what does it save?"
     label = "Cost"
 
-    def inputs(self, given: Given) -> list[Any]:
+    def inputs(self, given: ReportContext) -> list[Any]:
         return [*super().inputs(given), content_digest(traces_of(given.rules))]
 
-    def compute(self, given: Given) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    def compute(self, given: ReportContext) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
         board, table = given.rules, given.table
         workload = one_workload(board, table)
         done = published(given)
@@ -196,7 +196,7 @@ def table_cost(table, workload: str, ids: list[str]) -> tuple[float, float]:
     return float(pc.sum(rows["seconds"]).as_py() or 0.0), float(pc.sum(rows["flops"]).as_py() or 0.0)
 
 
-def seconds_to_learn(name: str, given: Given) -> float:
+def seconds_to_learn(name: str, given: ReportContext) -> float:
     """Processor seconds that fitting a method to the board's source tasks takes; NaN for one that is not built in, or
     cannot run here."""
     from metabench.errors import UsageError

@@ -20,7 +20,7 @@ from metabench.metatrain import MetaTrain
 from metabench.publishing.charts import drawings
 from metabench.publishing.charts.drawings import CLASSES, Axis, Cloud, Line
 from metabench.publishing.pages.wording import num, percent, signed
-from metabench.publishing.reports.base import Column, Figure, Findings, Given, Grid, Page, Report, Section
+from metabench.publishing.reports.base import Column, Figure, Findings, Grid, Page, Report, ReportContext, Section
 from metabench.publishing.reports.parts.intervals import mean_over_families, rank_correlation
 from metabench.publishing.reports.parts.searches import Ground, fitted, one_workload, unfitted
 from metabench.publishing.reports.similarity import distances, standardised
@@ -54,12 +54,12 @@ class Failure(Report):
     label = "Failure"
     published_version = 1
 
-    def inputs(self, given: Given) -> list[Any]:
+    def inputs(self, given: ReportContext) -> list[Any]:
         names = [*METHODS, *{unfitted(m).twin for m in METHODS}]
         codes = sorted(resolve(n)[0].fingerprint for n in names if n)
         return [*super().inputs(given), FOLDS, TRIALS, sorted(FACTORS), codes]
 
-    def compute(self, given: Given) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    def compute(self, given: ReportContext) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
         board, table = given.rules, given.table
         workload = one_workload(board, table)
         described = describe(table, workload)

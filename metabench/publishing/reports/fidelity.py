@@ -20,7 +20,7 @@ from metabench.publishing.charts import drawings
 from metabench.publishing.charts.drawings import Axis
 from metabench.publishing.charts.plots import Series
 from metabench.publishing.pages.wording import num, percent, signed
-from metabench.publishing.reports.base import Column, Figure, Findings, Given, Grid, Page, Report, Section
+from metabench.publishing.reports.base import Column, Figure, Findings, Grid, Page, Report, ReportContext, Section
 from metabench.publishing.reports.parts.intervals import mean_over_families
 from metabench.sources.variants import FRACTIONS, MARK, WORSE
 from metabench.table.describe import spearman, worst_filled
@@ -44,7 +44,7 @@ class Fidelity(Report):
     needs = "table"
     published = "core_variants"
 
-    def compute(self, given: Given) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    def compute(self, given: ReportContext) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
         table = given.table
         workload, pairs = paired(table)
         full = {task: Trained.of(table, workload, task) for task in sorted({p[0] for p in pairs})}

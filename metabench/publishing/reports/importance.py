@@ -13,7 +13,7 @@ from metabench.evaluation.overhead import spread
 from metabench.publishing.charts import drawings
 from metabench.publishing.charts.drawings import Axis, Line
 from metabench.publishing.pages.wording import num, percent
-from metabench.publishing.reports.base import Column, Figure, Findings, Given, Grid, Page, Report, Section
+from metabench.publishing.reports.base import Column, Figure, Findings, Grid, Page, Report, ReportContext, Section
 
 #: tasks of a workload that are looked at (at even distances in the table), and hyperparameters that a picture shows
 TASKS, SHOWN, PAIRS = 40, 10, 5
@@ -30,11 +30,11 @@ class Importance(Report):
     needs = "table"
     published = "core"
 
-    def inputs(self, given: Given) -> list[Any]:
+    def inputs(self, given: ReportContext) -> list[Any]:
         table = given.table
         return [[[w, table.digest_of([w])] for w in workloads(table)], TASKS]
 
-    def compute(self, given: Given) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    def compute(self, given: ReportContext) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
         shares, about = [], []
         for workload in workloads(given.table):
             ids = spread(given.table.tasks.loc[given.table.tasks["workload"] == workload, "task_id"].tolist(), TASKS)

@@ -17,7 +17,7 @@ from metabench.publishing.charts import drawings
 from metabench.publishing.charts.drawings import CLASSES, Axis, Line
 from metabench.publishing.charts.plots import Series
 from metabench.publishing.pages.wording import pnumber
-from metabench.publishing.reports.base import Column, Figure, Findings, Given, Grid, Page, Report, Section
+from metabench.publishing.reports.base import Column, Figure, Findings, Grid, Page, Report, ReportContext, Section
 from metabench.publishing.reports.importance import workloads
 from metabench.scores.compare import holm
 
@@ -39,10 +39,10 @@ class LearningRate(Report):
     needs = "table"
     published = "core"
 
-    def inputs(self, given: Given) -> list[Any]:
+    def inputs(self, given: ReportContext) -> list[Any]:
         return [[[w, given.table.digest_of([w])] for w in workloads(given.table)], GROUPS]
 
-    def compute(self, given: Given) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    def compute(self, given: ReportContext) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
         slopes, lines, absent = [], [], []
         for workload in workloads(given.table):
             if RATE not in given.table.space(workload):

@@ -17,7 +17,7 @@ from metabench.publishing.charts import drawings
 from metabench.publishing.charts.drawings import Axis, Cloud, Line
 from metabench.publishing.charts.plots import Series
 from metabench.publishing.pages.wording import num, percent
-from metabench.publishing.reports.base import Column, Figure, Findings, Given, Grid, Page, Report, Section
+from metabench.publishing.reports.base import Column, Figure, Findings, Grid, Page, Report, ReportContext, Section
 from metabench.publishing.reports.parts.intervals import Interval, mean_over_families, rank_correlation
 from metabench.table.card.pictures import clustered
 from metabench.table.describe import describe
@@ -39,7 +39,7 @@ class Similarity(Report):
     needs = "table"
     published = "core"
 
-    def compute(self, given: Given) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    def compute(self, given: ReportContext) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
         workload = most_tasks(given.table)
         described = describe(given.table, workload)
         given.say(f"similarity: {len(described.tasks)} tasks of {workload}")

@@ -18,7 +18,7 @@ from metabench.publishing.charts import drawings
 from metabench.publishing.charts.drawings import CLASSES, Axis
 from metabench.publishing.charts.plots import Series
 from metabench.publishing.pages.wording import num
-from metabench.publishing.reports.base import Column, Figure, Findings, Given, Grid, Page, Report, Section
+from metabench.publishing.reports.base import Column, Figure, Findings, Grid, Page, Report, ReportContext, Section
 from metabench.publishing.reports.parts.searches import Ground, fitted, one_workload, unfitted
 from metabench.scores.aggregate import Hierarchy
 
@@ -41,10 +41,10 @@ class Sources(Report):
     label = "Source tasks"
     published_version = 1
 
-    def inputs(self, given: Given) -> list[Any]:
+    def inputs(self, given: ReportContext) -> list[Any]:
         return [*super().inputs(given), METHODS, SIZES, MARKS, [_code(m) for m in METHODS]]
 
-    def compute(self, given: Given) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    def compute(self, given: ReportContext) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
         board, table = given.rules, given.table
         workload = one_workload(board, table)
         ids = board.tasks(table, "test")

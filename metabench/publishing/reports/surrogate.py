@@ -20,7 +20,7 @@ from metabench.publishing.charts import drawings
 from metabench.publishing.charts.drawings import Axis, Cloud
 from metabench.publishing.charts.plots import Series
 from metabench.publishing.pages.wording import num
-from metabench.publishing.reports.base import Column, Figure, Findings, Given, Grid, Page, Report, Section
+from metabench.publishing.reports.base import Column, Figure, Findings, Grid, Page, Report, ReportContext, Section
 from metabench.publishing.reports.parts.intervals import Interval, mean_over_families
 from metabench.publishing.reports.parts.searches import Published, fitted, one_workload, published, search, traces_of
 from metabench.scores.aggregate import Hierarchy, expanded_tail, iqm
@@ -38,12 +38,12 @@ class Surrogate(Report):
     title = "How reliable is the surrogate?"
     label = "Surrogate"
 
-    def inputs(self, given: Given) -> list[Any]:
+    def inputs(self, given: ReportContext) -> list[Any]:
         traces = traces_of(given.rules)
         codes = sorted(resolve(m)[0].fingerprint for m in chosen(set(traces["method"].to_pylist())))
         return [*super().inputs(given), content_digest(traces), codes, TRIALS, FOLDS]
 
-    def compute(self, given: Given) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    def compute(self, given: ReportContext) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
         board, table = given.rules, given.table
         workload = one_workload(board, table)
         done = published(given)

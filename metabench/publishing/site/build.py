@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metabench.errors import MetabenchError
-from metabench.files import write_tree
+from metabench.publishing.pages.tree import check_tree, write_tree
 from metabench.publishing.site.collect import SITE, Collection
 from metabench.publishing.site.pages import site
 
@@ -24,23 +23,10 @@ def build(root: Path) -> list[Path]:
     It is written beside first, and then changes places with what was there. Raises what :func:`contents` raises, and
     MetabenchError where the folder cannot be written.
     """
-    files, out = contents(root), root / SITE
-    try:
-        write_tree(root, {f"{SITE}/{name}": data for name, data in files.items()})
-    except OSError as error:
-        raise MetabenchError(f"the site cannot be written to {out}: {error.strerror or error}") from None
-    return [out / name for name in files]
+    files = {f"{SITE}/{name}": data for name, data in contents(root).items()}
+    return write_tree(root, files, "the site")
 
 
 def check(root: Path) -> list[str]:
     """What is stale below ``root/site``: a line for each file that is absent, differs or is left over."""
-    files, out = contents(root), root / SITE
-    problems = []
-    for name, data in files.items():
-        if not (out / name).is_file():
-            problems.append(f"{out / name} is absent")
-        elif (out / name).read_bytes() != data:
-            problems.append(f"{out / name} is stale")
-    there = (p.relative_to(out) for p in out.rglob("*") if p.is_file())
-    left = [p for p in there if p.as_posix() not in files]
-    return sorted([*problems, *(f"{out / path} is left over" for path in left)])
+    return check_tree(root / SITE, contents(root))

@@ -18,9 +18,8 @@ from metabench.publishing.boards.view import page_name
 from metabench.publishing.charts import plots, strips
 from metabench.publishing.charts.plots import EPOCHS, TRIALS, Series
 from metabench.publishing.charts.strips import bar
-from metabench.publishing.pages import wording
+from metabench.publishing.pages import references, wording
 from metabench.publishing.pages.render import ASSETS, render, static
-from metabench.publishing.site import references
 from metabench.publishing.site.collect import REPORTS, Collection, Line, PublishedBoard
 from metabench.table.card import pages as cards
 from metabench.table.card import pictures
@@ -269,7 +268,7 @@ def workload(c: Collection, name: str) -> str:
         "workload.html.j2", "workloads", True, c=c, name=name, about=_about(name), space=space, default=space.default(),
         ids=ids, rows=[task_line(c, t) for t in ids], explained=explained, most=max(explained.values(), default=0.0),
         landscape=landscape.landscape(together, "landscape") if together else None,
-        reference=references.read(c.root.parent / "docs/workloads.md", name), d=place.description if place else None,
+        reference=references.read(c.root.parent / "docs/workloads.json", name), d=place.description if place else None,
         scale=cards.scale, values=cards.values, bar=NOISE_BAR, bars=bar,
         boards=[b for b in c.published if set(b.by_task.index) & set(ids)],
         tables=[f for f in c.facts if name in f.table.workloads], table_page=table_page,

@@ -10,7 +10,7 @@ from fakes import FakeTable, TwoWorkloads
 from metabench.baselines.random import Random
 from metabench.errors import UsageError
 from metabench.publishing.reports import across
-from metabench.publishing.reports.base import Findings, Given
+from metabench.publishing.reports.base import Findings, ReportContext
 from metabench.space import Float, Space
 from metabench.testing.planted import SPACE, PlantedFamily
 
@@ -70,7 +70,7 @@ def test_no_method_learns_from_what_it_is_tested_on(quick, monkeypatch):
 
 def test_what_workloads_have_in_common_carries_over(quick):
     table = two_workloads(tasks=6, configs=32, first=20)
-    facts, frames = across.Across().compute(Given(table))
+    facts, frames = across.Across().compute(ReportContext(table))
     assert facts == {"workloads": 2, "tasks": 12}
     total = frames["overall"].set_index(["method", "learned", "mark"])
     assert total.loc[("empirical_gp", "others", 5), "regret"] < total.loc[("random", "nothing", 5), "regret"]
@@ -103,4 +103,4 @@ def test_differences_are_paired(monkeypatch):
 
 def test_a_table_of_one_workload_is_refused(quick):
     with pytest.raises(UsageError, match="has one workload"):
-        across.Across().compute(Given(FakeTable.planted(tasks=4)))
+        across.Across().compute(ReportContext(FakeTable.planted(tasks=4)))

@@ -18,7 +18,7 @@ from metabench.publishing.reports import (
     sources,
     surrogate,
 )
-from metabench.publishing.reports.base import Given
+from metabench.publishing.reports.base import ReportContext
 from metabench.publishing.reports.parts.intervals import mean_over_families, rank_correlation
 from metabench.publishing.reports.parts.searches import Ground, Published, fitted
 from metabench.scores import score
@@ -109,7 +109,7 @@ def test_all_source_tasks_give_what_the_board_gives(planted, monkeypatch):
     table, board = planted
     monkeypatch.setattr(sources, "METHODS", {"empirical_gp": 2})
     monkeypatch.setattr(sources, "SIZES", (2,))
-    facts, frames = sources.Sources().compute(Given(table, board))
+    facts, frames = sources.Sources().compute(ReportContext(table, board))
     assert facts["sources"] == 6 and frames["curves"]["tasks"].unique().tolist() == [0, 2, 6]
     alone = board_for(table, budget=10, seeds=2, train=6, valid=2, starts=("own",))
     alone = type(alone)(**{**vars(alone), "split": {**alone.split, "valid": ()}})
@@ -291,7 +291,7 @@ def test_the_surrogates_scores_are_its_answers():
 def test_importance_names_what_was_planted():
     table = FakeTable.planted(tasks=6, configs=128)
     table.runs = lambda workload, columns=None, tasks=None: pd.DataFrame({"seed": [0]}).pipe(_arrow)
-    facts, frames = importance.Importance().compute(Given(table))
+    facts, frames = importance.Importance().compute(ReportContext(table))
     single = frames["shares"][frames["shares"]["interacts_with"] == ""]
     assert facts["workloads"] == 1 and single.sort_values("rank")["hyperparameter"].iloc[0] == "learning_rate"
     assert frames["workloads"]["tasks"].tolist() == [6]
@@ -322,7 +322,7 @@ def test_only_what_stands_after_holms_correction_is_called_certain():
 def test_questions_that_a_table_or_a_board_cannot_answer_are_refused(planted):
     table, _ = planted
     with pytest.raises(UsageError, match="name one with --board"):
-        sources.Sources().compute(Given(table))
+        sources.Sources().compute(ReportContext(table))
     with pytest.raises(UsageError, match="no workload of 8 tasks"):
         similarity.most_tasks(FakeTable.planted(tasks=4, configs=16))
 
@@ -355,4 +355,4 @@ def test_the_best_configurations_lie_where_they_were_planted():
 
 def test_fidelity_needs_variants():
     with pytest.raises(UsageError, match="holds no variants of its tasks"):
-        fidelity.Fidelity().compute(Given(FakeTable.planted(tasks=4, configs=8, seeds=2)))
+        fidelity.Fidelity().compute(ReportContext(FakeTable.planted(tasks=4, configs=8, seeds=2)))

@@ -75,7 +75,7 @@ class Parsed(HTMLParser):
 
 
 def made(toy, out):
-    asked = files.given(toy, None, None, lambda text: None)
+    asked = files.context_of(toy, None, None, lambda text: None)
     found, computed = files.find(toy, asked, out)
     files.write({"toy": found}, out)
     return computed
@@ -205,14 +205,14 @@ def test_names_beside_points_do_not_touch():
 
 
 def test_the_report_that_the_docs_show_works():
-    from metabench.publishing.reports.base import Given
+    from metabench.publishing.reports.base import ReportContext
     from metabench.table import load_table
 
     (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/reports.md").read_text(), re.S)
     known = {}
     exec(compile(block, "docs/reports.md", "exec"), known)
     report, table = known["Divergence"](), load_table("starter")
-    facts, frames = report.compute(Given(table))
+    facts, frames = report.compute(ReportContext(table))
     found = Findings.of("divergence", {}, facts, frames)
     share = found.frames["shares"].set_index("workload")["share"]
     status = table.runs("mlp", ["status"])["status"].to_pylist()

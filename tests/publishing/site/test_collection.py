@@ -1,5 +1,6 @@
 """The pages over all boards: what they hold, that links lead somewhere, and that they say when they are stale."""
 
+import json
 import math
 import re
 import shutil
@@ -15,8 +16,8 @@ from metabench import workflows
 from metabench.cli import main
 from metabench.errors import MetabenchError
 from metabench.publishing import site
+from metabench.publishing.pages import references
 from metabench.publishing.pages.wording import share
-from metabench.publishing.site import references
 from metabench.publishing.site.collect import Collection
 from metabench.publishing.site.pages import reports
 
@@ -199,11 +200,35 @@ def test_a_run_in_several_tables_counts_once_and_variants_have_no_page(built, tm
 
 # ---------------------------------------------------------------- parts
 def test_references_are_escaped_and_absent_sections_are_none(tmp_path):
-    (tmp_path / "w.md").write_text("## a\n\nsome `code` <b>\n\n| x | y |\n|---|---:|\n| 1 | **2** |\n\n## b\n\nend\n")
-    found = references.read(tmp_path / "w.md", "a")
+    table = {"columns": ["x", "y"], "rows": [["1", "**2**"]]}
+    held = {"title": "t", "sections": [{"name": "a", "blocks": [{"text": "some `code` <b>"}, table]}]}
+    (tmp_path / "w.json").write_text(json.dumps(held))
+    found = references.read(tmp_path / "w.json", "a")
     assert [str(p) for p in found.paragraphs] == ["some <code>code</code> &lt;b&gt;"]
     assert [[str(c) for c in row] for row in found.tables[0]] == [["x", "y"], ["1", "<b>2</b>"]]
-    assert references.read(tmp_path / "w.md", "c") is None and references.read(tmp_path / "none.md", "a") is None
+    assert references.read(tmp_path / "w.json", "c") is None and references.read(tmp_path / "none.json", "a") is None
+    assert references.markdown(held) == "# t\n\n## a\n\nsome `code` <b>\n\n| x | y |\n|---:|---|\n| 1 | **2** |\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"sections": [{"blocks": 3}]}',
+        '{"sections": [{"name": "a", "blocks": [{"picture": 1}]}]}',
+        '{"sections": [{"name": "a", "blocks": [{"columns": ["x"], "rows": [["1", "2"]]}]}]}',
+    ],
+)
+def test_damaged_references_are_one_line(text, tmp_path):
+    (tmp_path / "w.json").write_text(text)
+    with pytest.raises(MetabenchError, match=r"^.*w\.json cannot be read as references: [^\n]+$"):
+        references.read(tmp_path / "w.json", "a")
+
+
+def test_the_page_of_references_is_made_of_their_data():
+    docs = Path(__file__).parents[3] / "docs"
+    assert (docs / "workloads.md").read_text() == references.markdown(references.load(docs / "workloads.json"))
 
 
 def test_reports_are_listed_by_their_heads(tmp_path):

@@ -6,9 +6,7 @@ the index follow from these files alone.
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import resources
@@ -17,9 +15,10 @@ from pathlib import Path
 from metabench import registry
 from metabench.boards.board import find_board, load_board
 from metabench.errors import MetabenchError, UsageError
-from metabench.publishing.boards.build import to_csv, to_json
+from metabench.publishing.pages.formats import to_csv, to_json
 from metabench.publishing.pages.render import ASSETS, render, static
-from metabench.publishing.reports.base import Findings, Given, Report, paragraphs
+from metabench.publishing.pages.tree import check_tree, write_file, write_files
+from metabench.publishing.reports.base import Findings, Report, ReportContext, paragraphs
 from metabench.table import load_table
 
 PACKAGE, DATA = "metabench.publishing.reports", "data"
@@ -32,7 +31,7 @@ def report_names() -> list[str]:
     return registry.names("reports")
 
 
-def given(report: Report, board: str | None, table: str | None, say: Callable[[str], None]) -> Given:
+def context_of(report: Report, board: str | None, table: str | None, say: Callable[[str], None]) -> ReportContext:
     """What a report is asked about: a board on its own table or on another, or a table. None: what its page is about.
 
     Raises UsageError for an unknown name, and for a table that lacks the board's workload or families.
@@ -40,7 +39,7 @@ def given(report: Report, board: str | None, table: str | None, say: Callable[[s
     if report.needs == "table":
         if board is not None and table is None:
             table = load_board(board).dataset
-        return Given(load_table(table or report.published), None, say)
+        return ReportContext(load_table(table or report.published), None, say)
     rules = load_board(board) if board else load_board(report.published, report.published_version)
     held = load_table(table) if table else load_table(rules.dataset, rules.dataset_version)
     if table and held.name != rules.dataset:
@@ -49,10 +48,10 @@ def given(report: Report, board: str | None, table: str | None, say: Callable[[s
         )
     rules = rules.on(held)
     rules.check(held)
-    return Given(held, rules, say)
+    return ReportContext(held, rules, say)
 
 
-def command(report: Report, asked: Given) -> str:
+def command(report: Report, asked: ReportContext) -> str:
     """The shell command that makes a report."""
     if asked.board is None:
         return f"metabench report {report.name} --table {asked.table.name}"
@@ -62,7 +61,7 @@ def command(report: Report, asked: Given) -> str:
     return f"metabench report {report.name} --board {board}{other}"
 
 
-def find(report: Report, asked: Given, out: Path, again: bool = False) -> tuple[Findings, bool]:
+def find(report: Report, asked: ReportContext, out: Path, again: bool = False) -> tuple[Findings, bool]:
     """What the folder ``out`` stores of a report about this, or what it finds now; and whether it was computed now."""
     key, path = report.key(asked), out / DATA / f"{report.name}.json"
     if path.exists() and not again:
@@ -79,7 +78,7 @@ def find(report: Report, asked: Given, out: Path, again: bool = False) -> tuple[
     if asked.board is not None:
         made |= {"board": asked.board.name, "board_version": asked.board.version}
     found = to_json(Findings.of(report.name, made | {"key": key}, facts, frames).to_json())
-    place(path, found)  # kept at once: minutes went into it
+    write_file(path, found)  # kept at once: minutes went into it
     return Findings.from_json(found.decode(), str(path)), True
 
 
@@ -146,20 +145,7 @@ def write(found: dict[str, Findings], out: Path) -> list[Path]:
     Raises MetabenchError when ``out`` cannot be written.
     """
     files = contents(dict(sorted((stored(out) | found).items())), _home(out))
-    return [place(out / name, data) for name, data in files.items()]
-
-
-def place(path: Path, data: bytes) -> Path:
-    """Write a file whole or not at all. Raises MetabenchError when it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as part:
-            part.write(data)
-        os.chmod(part.name, 0o644)
-        os.replace(part.name, path)
-    except OSError as error:
-        raise MetabenchError(f"{path} cannot be written: {error.strerror or error}") from None
-    return path
+    return write_files(out, files.items())
 
 
 def stale(out: Path, names: Sequence[str] = ()) -> list[str]:
@@ -180,7 +166,7 @@ def stale(out: Path, names: Sequence[str] = ()) -> list[str]:
         board = made.get("board")
         if board == report.published:
             board = str(find_board(board, report.published_version))
-        asked = given(report, board, made["table"], lambda text: None)
+        asked = context_of(report, board, made["table"], lambda text: None)
         if report.key(asked) != made["key"]:
             lines.append(f"{out / DATA / f'{name}.json'} is of other inputs; run `{made['command']} --out {out}`")
     return sorted(lines)
@@ -190,15 +176,7 @@ def stale_pages(out: Path) -> list[str]:
     """What lies in the folder but is not what its stored findings give, one line each."""
     found = stored(out)
     files = contents(found, _home(out)) if found else {}
-    lines = []
-    for name, data in files.items():
-        path = out / name
-        if not path.is_file():
-            lines.append(f"{path} is absent")
-        elif path.read_bytes() != data:
-            lines.append(f"{path} is stale")
-    left = [p for p in out.rglob("*") if p.is_file() and p.relative_to(out).as_posix() not in files]
-    return sorted([*lines, *(f"{path} is left over" for path in left)])
+    return check_tree(out, files)
 
 
 def check_name(name: str) -> Report:

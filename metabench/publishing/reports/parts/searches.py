@@ -25,7 +25,7 @@ from metabench.search.replay import Replay, problems
 
 if TYPE_CHECKING:
     from metabench.boards.board import Board
-    from metabench.publishing.reports.base import Given
+    from metabench.publishing.reports.base import ReportContext
     from metabench.table import Table
 
 
@@ -141,7 +141,7 @@ def _start(board: Board) -> str:
     return "own" if "own" in board.starts else board.starts[0]
 
 
-def published(given: Given) -> Published:
+def published(given: ReportContext) -> Published:
     """What the board of a report has published. Raises MetabenchError where it has nothing."""
     board, table = given.rules, given.table
     workload = one_workload(board, table)
