@@ -93,8 +93,9 @@ def _problem(arrays: Arrays, facts: dict[str, Any]) -> str | None:
         x, y = getattr(arrays, f"x_{part}"), getattr(arrays, f"y_{part}")
         if x.ndim < 1 or y.ndim < 1 or len(x) != len(y):
             return f"x_{part} and y_{part} have other shapes than a split has"
-        if list(x.shape[1:]) != list(facts["shape"]):
-            return f"rows of x_{part} have shape {list(x.shape[1:])}, not {list(facts['shape'])}"
+        # a split's own training rows say how many columns there are: categories seen in one may be absent from another
+        if x.shape[1:] != arrays.x_train.shape[1:] or x.ndim != 1 + len(facts["shape"]):
+            return f"rows of x_{part} have shape {list(x.shape[1:])}, those of x_train {list(arrays.x_train.shape[1:])}"
         if x.dtype not in (np.float32, np.int32) or y.dtype not in (np.float32, np.int32):
             return f"x_{part} or y_{part} is neither float32 nor int32"
         is_classes = facts["kind"] == "classification" and y.dtype == np.int32 and len(y)

@@ -115,6 +115,20 @@ def test_shapes_and_classes_are_checked_whatever_the_digest_says(folder, genuine
     np.testing.assert_array_equal(getattr(found, name), getattr(genuine[1], name))
 
 
+def test_splits_of_other_widths_are_sound(folder, genuine):
+    """Categories that one split's training rows have and another's lack make columns of the first alone."""
+    facts = prepared.read_facts(folder)
+
+    def arrays(split):
+        import dataclasses
+
+        parts = {n: getattr(genuine[1], n)[:, : 13 - split] for n in ("x_train", "x_valid", "x_test")}
+        return dataclasses.replace(genuine[1], **parts)
+
+    prepared.store(folder, facts | {"n_splits": 2}, arrays)
+    assert [prepared.read(folder, split).x_train.shape[1] for split in (0, 1)] == [13, 12]
+
+
 def test_two_processes_may_prepare_one_task(folder, genuine, monkeypatch):
     """The other one finishes while this one writes."""
     shutil.move(folder, folder.with_name("aside"))
