@@ -278,9 +278,15 @@ def leaderboard_check(board: str, profile: str, out: Path | None, whole: bool, a
     "--other-processor", is_flag=True,
     help="Another kind of processor stored the cells: compare the first ten trials, and predictions to two digits.",
 )  # fmt: skip
+@click.option(
+    "--against", type=click.Path(path_type=Path, dir_okay=False, exists=True), metavar="FILE",
+    help="traces.parquet or predictions.parquet that the previous code made on this machine, to compare with instead of "
+    "what is stored.",
+)  # fmt: skip
 @as_json
 def leaderboard_rekey(
-    board: str, whole: bool, methods: tuple[str, ...], verify: int, seed: int, other_processor: bool, as_json: bool
+    board: str, whole: bool, methods: tuple[str, ...], verify: int, seed: int, other_processor: bool, against: Path | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Carry stored results over to the keys that the present code gives them, so that nothing is evaluated again.
 
@@ -290,8 +296,10 @@ def leaderboard_rekey(
 
     from metabench import workflows
 
+    if whole and against:
+        raise UsageError("--against holds the results of one board; it does not go with --all")
     how = (verify, methods, seed, other_processor)
-    found = workflows.rekey_all(*how) if whole else [workflows.rekey(board, *how)]
+    found = workflows.rekey_all(*how) if whole else [workflows.rekey(board, *how, against)]
     rows, refused = [], []
     for result in found:
         if isinstance(result, MetabenchError):

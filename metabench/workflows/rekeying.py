@@ -53,7 +53,14 @@ class Rekeyed:
     exact: int
 
 
-def rekey(name: str, verify: int, chosen: Sequence[str] = (), seed: int = 0, other_processor: bool = False) -> Rekeyed:
+def rekey(
+    name: str,
+    verify: int,
+    chosen: Sequence[str] = (),
+    seed: int = 0,
+    other_processor: bool = False,
+    against: Path | None = None,
+) -> Rekeyed:
     """Write the present keys into a board's stored traces or predictions.
 
     Args:
@@ -63,6 +70,8 @@ def rekey(name: str, verify: int, chosen: Sequence[str] = (), seed: int = 0, oth
         seed: of the draw.
         other_processor: allow for the rounding of the processor that stored the cells: the first trials of a search are
             compared, and predictions to two digits. Models that are fitted by an optimizer differ later.
+        against: traces or predictions that the previous code made here, to compare with in place of the stored ones; cells
+            are drawn among them.
 
     Returns:
         What was carried over; nothing is written when all keys are the present ones.
@@ -80,6 +89,7 @@ def rekey(name: str, verify: int, chosen: Sequence[str] = (), seed: int = 0, oth
     if not path.exists():
         raise MetabenchError(f"{path.parent} holds no {path.name}; run `metabench evaluate --board {name}` first")
     stored = pq.read_table(path)
+    made = stored if against is None else _made_before(against, stored)
     table = load_table(board.dataset, board.dataset_version)
     board = board.on(table)
     board.check(table)
@@ -89,13 +99,16 @@ def rekey(name: str, verify: int, chosen: Sequence[str] = (), seed: int = 0, oth
             raise suggest(method, there, f"method on board {board.name}")
     methods = _resolved(list(chosen) or there, board)
     kind = _Predictions if predicts else _Searches
-    cells = kind(board, table, methods, stored)
+    cells, compared = kind(board, table, methods, stored), kind(board, table, methods, made)
     keys = cells.keys()
     rows = [i for i, m in enumerate(stored["method"].to_pylist()) if not chosen or m in chosen]
     lost = next((cells.named[i] for i in rows if cells.named[i] not in keys), None)
     if lost is not None:
         raise MetabenchError(f"{path}: the board's rules have no cell {_words(lost)}; nothing was changed")
-    verified, exact = _verify(cells, rows, verify, seed, other_processor)
+    drawn = [cell for cell in compared.named if cell[0] in {m.name for m in methods}]
+    if absent := sorted({m.name for m in methods} - {cell[0] for cell in drawn}):
+        raise MetabenchError(f"{against} holds no cell of {absent[0]}; nothing was changed")
+    verified, exact = _verify(compared, drawn, verify, seed, other_processor)
     old = stored["cell"].to_pylist()
     new = list(old)
     for i in rows:
@@ -126,19 +139,25 @@ def _resolved(names: Sequence[str], board: Board) -> list[Method]:
         raise UsageError(f"board {board.name}: {error}; choose methods that can be checked with --method") from None
 
 
+def _made_before(path: Path, stored: pa.Table) -> pa.Table:
+    try:
+        return pq.read_table(path).select(stored.schema.names).cast(stored.schema)
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise MetabenchError(f"{path} is no file of such results: {str(error).splitlines()[0]}") from None
+
+
 def _words(cell: Cell) -> str:
     method, start, task_id, seed = cell
     return f"of {method} on task {task_id}, " + (f"start {start}, " if start else "") + f"seed {seed}"
 
 
-def _verify(cells: _Searches | _Predictions, rows: Sequence[int], n: int, seed: int, near: bool) -> tuple[int, int]:
+def _verify(cells: _Searches | _Predictions, named: Sequence[Cell], n: int, seed: int, near: bool) -> tuple[int, int]:
     """Compute ``n`` cells again: how many, and how many of them are the same to the last bit.
 
     Raises MetabenchError naming the methods of those that differ.
     """
-    named = sorted({cells.named[i] for i in rows})
-    drawn = np.random.default_rng(seed).permutation(len(named))[:n]
-    sample = sorted(named[i] for i in drawn)
+    known = sorted(set(named))
+    sample = sorted(known[i] for i in np.random.default_rng(seed).permutation(len(known))[:n])
     wrong: dict[str, str] = {}
     exact = 0
     by_name = {m.name: m for m in cells.methods}
