@@ -159,15 +159,22 @@ def _lost(path: Path, workload: str, sums: dict[str, str], damaged: Sequence[str
     ids: np.ndarray | None = None
     if all(part is not None for part in parts):
         ids = np.concatenate([np.empty(0, np.int64), *(part["run_id"].to_numpy() for part in parts)])
-    sound = [_keys(path / name) for name in sums if name.startswith(f"runs/{workload}") and name not in damaged]
-    known = [part for part in (*parts, *sound) if part is not None]
+    known = [part for part in (*parts, *_sound_keys(path, workload, sums, damaged)) if part is not None]
     tasks = {task for part in known for task in part["task_id"].cast(pa.string()).unique().to_pylist()}
     n_seeds = 1 + max((int(part["seed"].to_numpy().max()) for part in known if len(part)), default=-1)
     return _Lost(workload, ids, tuple(sorted(t for t in tasks if t.partition("-")[0] == workload)), n_seeds)
 
 
+def _sound_keys(path: Path, workload: str, sums: dict[str, str], damaged: Sequence[str]) -> list[pa.Table]:
+    """The keys of those runs files of a workload that are not damaged."""
+    names = [name for name in sums if name.startswith("runs/") and Path(name).stem.split("-")[0] == workload]
+    return [
+        files.read_rows(path / name, files.open_runs(path / name), _KEYS) for name in names if name not in damaged
+    ]
+
+
 def _keys(path: Path) -> pa.Table | None:
-    """The keys of a runs file, if every one of them is what its run_id says."""
+    """The keys of a damaged runs file, if every one of them is what its run_id says."""
     try:
         part = untrusted.parquet(path, columns=_KEYS)
         names = part["task_id"].cast(pa.string()).to_pylist()
@@ -185,8 +192,8 @@ def _drawn(path: Path, workload: str, sums: dict[str, str], damaged: Sequence[st
     """
     name = f"configs/{workload}.parquet"
     space = registry.create("workloads", workload).space
-    parts = [_keys(path / file) for file in sums if file.startswith(f"runs/{workload}")]
-    top = max((int(p["config_id"].to_numpy().max()) for p in parts if p is not None and len(p)), default=0)
+    parts = _sound_keys(path, workload, sums, damaged)
+    top = max((int(part["config_id"].to_numpy().max()) for part in parts if len(part)), default=0)
     for bits in range(top.bit_length(), top.bit_length() + 5):
         with tempfile.TemporaryDirectory() as folder, TableWriter(folder) as writer:
             writer.put_configs(workload, space, 1 << bits)

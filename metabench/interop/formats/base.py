@@ -322,7 +322,9 @@ def _runs(part: Rows, origin: str) -> pa.Table:
     ends = np.searchsorted(part.task[order], np.arange(len(part.tasks) + 1))
     for t, facts in enumerate(part.tasks):
         at = order[ends[t] : ends[t + 1]]
-        size = int(whole[at[0]]) if len(at) else e
+        if not len(at):
+            continue
+        size = int(whole[at[0]])
         curves = Curves.empty(len(at), part.epochs[:size], origin, "unknown")
         for name in SERIES:
             if name in part.series:

@@ -67,7 +67,8 @@ class Facts:
             raise MetabenchError(wrong[0])
         found = [describe(table, w) for w in table.workloads if table.runs(w, ["seed"]).num_rows]
         found.sort(key=lambda d: -d.runs)
-        listed = [_file(table.path, name, sha256) for name, sha256 in manifest.read(table.path).items()]
+        sums = {name: value for name, value in manifest.read(table.path).items() if name.endswith(".parquet")}
+        listed = [_file(table.path, name, value) for name, value in sums.items()]
         notes = beside.get(NOTES, b"").decode("utf-8").strip()
         return cls(table, found, listed, split, beside.get(splits.FILE, b""), notes)
 
