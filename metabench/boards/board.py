@@ -21,7 +21,7 @@ from metabench.registry import suggest
 from metabench.search.starts import STARTS, USUAL
 from metabench.table.splits import members
 from metabench.tasks.variants import is_variant
-from metabench.untrusted import read_toml
+from metabench.untrusted import one_line, read_toml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +42,8 @@ MARKS = (1, 2, 3, 5, 10, 25, 50, 100)
 #: shares of families in meta-train, meta-valid, meta-test
 SHARES = (0.60, 0.15, 0.25)
 
+#: characters of an error line
+LINE = 500
 _TYPES: dict[str, type] = {
     "name": str, "version": int, "title": str, "dataset": str, "dataset_version": int, "digest": str, "workload": str,
     "objective": str, "budget": int, "seeds": int, "marks": list, "starts": list, "profiles": dict, "split": dict,
@@ -227,8 +229,16 @@ class Board:
 def parse_board(rules: Mapping[str, Any], where: str = "board.toml", path: Path | None = None) -> Board:
     """A Board from the parsed contents of a board.toml.
 
-    Raises UsageError naming the file and the first key that is unknown, absent, of the wrong type or out of range.
+    Raises UsageError naming the file and the first key that is unknown, absent, of the wrong type or out of range, in one
+    line of bounded length.
     """
+    try:
+        return _parsed(rules, where, path)
+    except UsageError as error:
+        raise UsageError(one_line(error, LINE)) from None
+
+
+def _parsed(rules: Mapping[str, Any], where: str, path: Path | None) -> Board:
     for key in rules:
         if key not in _TYPES:
             raise UsageError(f"{where}: {suggest(key, list(_TYPES), 'key')}")
@@ -302,7 +312,7 @@ def _check_types(rules: Mapping[str, Any], where: str) -> None:
     if not starts:
         raise UsageError(f"{where}: starts is empty; known: {', '.join(STARTS)}")
     for start in starts:
-        if start not in STARTS:
+        if not isinstance(start, str) or start not in STARTS:
             raise UsageError(f"{where}: {suggest(str(start), list(STARTS), 'start')}")
     if len(set(starts)) < len(starts):
         raise UsageError(f"{where}: starts {starts} repeat a name")

@@ -1,19 +1,19 @@
 """The rules of protocol 3 in board.toml: folds, replicates, controls and contrasts.
 
-    protocol = "3"
-    seeds = 10                                   # searches of each method and task
-    controls = ["random", "portfolio"]
-    contrasts = [["auto", "gp"], ["task_gp", "portfolio"]]
+protocol = "3"
+seeds = 10                                   # searches of each method and task
+controls = ["random", "portfolio"]
+contrasts = [["auto", "gp"], ["task_gp", "portfolio"]]
 
-    [folds]
-    number = 5
-    partitions = 2
-    seed = 3
-    confirmatory = ["some_family"]
+[folds]
+number = 5
+partitions = 2
+seed = 3
+confirmatory = ["some_family"]
 
-    [replicates]
-    sees = "mean"                                # or "run": one noisy run
-    fit_seeds = 3
+[replicates]
+sees = "mean"                                # or "run": one noisy run
+fit_seeds = 3
 """
 
 from __future__ import annotations

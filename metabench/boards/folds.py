@@ -134,7 +134,9 @@ def problems(found: Iterable[Fold], confirmatory: Collection[str] = ()) -> list[
         learned = {part: family for family in fold.train for part in members(family)}
         for family in fold.test:
             if shared := sorted(members(family) & learned.keys()):
-                out.append(f"fold {fold.name}: family {family!r} is held out and shares rows with {learned[shared[0]]!r}")
+                out.append(
+                    f"fold {fold.name}: family {family!r} is held out and shares rows with {learned[shared[0]]!r}"
+                )
         for family in (*fold.train, *fold.test):
             if members(family) & secret:
                 out.append(f"fold {fold.name}: family {family!r} shares rows with a confirmatory family")

@@ -204,6 +204,6 @@ def _predictions_in(content: bytes, path: str | os.PathLike) -> pa.Table:
     try:
         found = pq.read_table(pa.BufferReader(content)).select(schema.PREDICTIONS.names).cast(schema.PREDICTIONS)
         found.validate(full=True)
-    except (pa.ArrowException, OSError, KeyError, OverflowError, NotImplementedError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError, OverflowError, NotImplementedError) as error:
         raise MetabenchError(f"{path} holds no predictions: {one_line(error, 200)}") from None
     return found

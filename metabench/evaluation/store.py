@@ -155,7 +155,8 @@ def traces_in(content: bytes, path: str | os.PathLike, kind: pa.Schema = schema.
         with pq.ParquetFile(pa.BufferReader(content)) as file:
             table = file.read()
         table.validate(full=True)
-    except (pa.ArrowException, OSError, OverflowError) as error:
+        names = table.column_names  # raises where one is no UTF-8
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise MetabenchError(f"{path} cannot be read as traces: {one_line(error, 200)}") from None
     version = (table.schema.metadata or {}).get(b"metabench.schema_version", b"none").decode(errors="replace")
     if version != schema.SCHEMA_VERSION:
@@ -163,7 +164,7 @@ def traces_in(content: bytes, path: str | os.PathLike, kind: pa.Schema = schema.
     if kind is schema.TRACES:
         table = completed(table)
     for field in kind:
-        if table.schema.names.count(field.name) > 1:
+        if names.count(field.name) > 1:
             raise MetabenchError(f"{path} holds no traces: column {field.name!r} is there twice")
         if field.name not in table.schema.names:
             raise MetabenchError(f"{path} holds no traces: column {field.name!r} is absent")
@@ -175,7 +176,9 @@ def traces_in(content: bytes, path: str | os.PathLike, kind: pa.Schema = schema.
 
 def content_digest(traces: pa.Table) -> str:
     """sha256 of what traces say, whatever the keys of their cells and their order."""
-    ordered = traces.drop_columns(["cell"]).sort_by([(name, "ascending") for name in ("method", "start", "task_id", "seed")])
+    ordered = traces.drop_columns(["cell"]).sort_by(
+        [(name, "ascending") for name in ("method", "start", "task_id", "seed")]
+    )
     digest = hashlib.sha256()
     for name in sorted(ordered.schema.names):
         column = ordered[name].combine_chunks()

@@ -80,7 +80,11 @@ def strange(rows):
     }
     for name in ("method", "start", "task_id", "seed", "config_ids", "overhead", "epochs"):
         for kind, column in kinds.items():
-            if f"{name}: {kind}" not in ("epochs: null", "epochs: no type", "overhead: fraction list"):  # these are right
+            if f"{name}: {kind}" not in (
+                "epochs: null",
+                "epochs: no type",
+                "overhead: fraction list",
+            ):  # these are right
                 yield f"{name}: {kind}", written(replaced(rows, name, column))
     for kind, column in kinds.items():
         yield f"scores: {kind}", written(rows.append_column("scores", column))
@@ -97,6 +101,13 @@ def strange(rows):
     )
     for name in ("method", "start", "task_id"):
         yield f"{name}: no UTF-8", written(replaced(rows, name, pa.concat_arrays([bad] * n)))
+    for name in (
+        "method",
+        "config_ids",
+        "cell",
+    ):  # a column's name that is no UTF-8, in the footer and in Arrow's schema
+        content = written(rows, store_schema=False)
+        yield f"{name} renamed to bytes", content.replace(name.encode(), b"\xff\xfe" + name.encode()[2:])
     yield "no rows", written(rows.slice(0, 0))
     yield "no columns", written(pa.table({}))
     yield "30,000 columns", written(pa.table({f"c{i}": pa.array([], pa.int8()) for i in range(30_000)}))

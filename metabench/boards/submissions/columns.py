@@ -89,7 +89,8 @@ def _unpacked(content: bytes, cells: int) -> pa.Table:
             raise Refused(str(error).replace(str(path), NAME)) from None
     try:
         table.validate(full=True)
-    except pa.ArrowException as error:
+        [str(name) for name in table.column_names]  # raises where one is no UTF-8
+    except (pa.ArrowException, ValueError) as error:
         raise Refused(f"{NAME} cannot be read: {one_line(error, 200)}") from None
     return table
 
