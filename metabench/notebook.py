@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from metabench.boards.board import Board
+    from metabench.boards.judge import Judged
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,16 @@ class Figure:
         return self.svg
 
 
-def score(traces: pa.Table, table=None, board: Board | None = None, *, beside: bool = True, **settings: Any) -> Outcome:
+def score(
+    traces: pa.Table, table=None, board: Board | None = None, *, beside: bool = True, **settings: Any
+) -> Outcome | Judged:
     """Score traces on the board that they were made on, beside the methods published there under the same rules.
 
     ``table`` and ``board`` (narrowed to the traces' profile) may be given instead of being found; then, and with
-    ``beside=False``, the traces are scored alone. ``settings`` are those of :func:`metabench.scores.score`. Raises
-    UsageError when the traces do not say where they come from, and what :func:`metabench.scores.score` raises.
+    ``beside=False``, the traces are scored alone. ``settings`` are those of :func:`metabench.scores.score`. On a board of
+    protocol 3 the result is a :class:`metabench.boards.judge.Judged`, and ``settings`` are those of its function ``judge``.
+
+    Raises UsageError when the traces do not say where they come from, and what :func:`metabench.scores.score` raises.
     """
     from metabench import workflows
 
@@ -98,6 +103,10 @@ def score(traces: pa.Table, table=None, board: Board | None = None, *, beside: b
         if beside:
             others = workflows.published_beside(whole, board, mine)
             traces = workflows.together(traces, others)
+    if board.design is not None:
+        from metabench.boards.judge import judge
+
+        return judge(traces, table, board, **settings)
     found = score_traces(traces, table, board, **settings)
     others = [m for m in dict.fromkeys(traces["method"].to_pylist()) if m not in mine]
     at = found.summary[found.summary["mark"] == max(m for m in board.marks if m <= 10 or m == board.marks[0])]

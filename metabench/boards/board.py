@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metabench import schema
+from metabench.boards.design import KEYS, Design, parse_design
 from metabench.boards.shift import Shift, parse_shift
 from metabench.errors import MetabenchError, UsageError
 from metabench.registry import suggest
@@ -36,8 +37,9 @@ OBJECTIVES = ("replay", "live")
 #: what methods do: search for good configurations, by full trainings or (counted in epochs) also by partial ones, or
 #: predict all of them after some observed trials
 TRACKS = ("search", "multi-fidelity", "predict")
-#: how searches are scored: as :mod:`metabench.scores.regret` says, or as Pineda Arango et al. (2021) did for HPO-B
-PROTOCOLS = ("metabench", "hpob")
+#: how searches are scored: as :mod:`metabench.scores.regret` says (protocol 2), as Pineda Arango et al. (2021) did for HPO-B,
+#: or by protocol 3: folds, replicates and tiers (:mod:`metabench.boards.design`)
+PROTOCOLS = ("metabench", "hpob", "3")
 MARKS = (1, 2, 3, 5, 10, 25, 50, 100)
 #: shares of families in meta-train, meta-valid, meta-test
 SHARES = (0.60, 0.15, 0.25)
@@ -48,10 +50,13 @@ _TYPES: dict[str, type] = {
     "name": str, "version": int, "title": str, "dataset": str, "dataset_version": int, "digest": str, "workload": str,
     "objective": str, "budget": int, "seeds": int, "marks": list, "starts": list, "profiles": dict, "split": dict,
     "track": str, "observed": list, "shift": dict, "protocol": str, "source_configs": int,
+    "folds": dict, "replicates": dict, "controls": list, "contrasts": list,
 }  # fmt: skip
 _OPTIONAL = {
     "title", "objective", "marks", "starts", "profiles", "track", "observed", "shift", "protocol", "source_configs",
 }  # fmt: skip
+#: what protocol 3 puts in the place of the split
+_DEALT = {"split"}
 #: what a board on data that everyone imports for themselves may leave to the table
 _IMPORTED = {"digest", "split"}
 _OVERRIDES = {"budget", "seeds", "starts"}
@@ -95,6 +100,10 @@ class Board:
     source_configs: int = 0
     #: name of the profile that these rules are narrowed to
     narrowed: str = "full"
+    #: folds, replicates, controls and contrasts, where the protocol is "3"
+    design: Design | None = None
+    #: ids of the tasks that may be held out; None: all of the families in split.test
+    admitted: frozenset[str] | None = None
     #: the folder that holds board.toml
     path: Path | None = field(default=None, compare=False)
 
@@ -139,7 +148,7 @@ class Board:
 
         Raises MetabenchError when the table stores no split.
         """
-        if self.digest and self.split:
+        if self.digest and (self.split or self.design is not None):
             return self
         return replace(self, digest=self.digest or self.digest_on(table), split=self.split or table.split)
 
@@ -175,12 +184,16 @@ class Board:
         """
         if part not in PARTS:
             raise suggest(part, list(PARTS), "part of a split")
+        if self.design is not None and not self.split:
+            raise UsageError(f"board {self.name} deals folds; its tasks are held out fold by fold")
         frame = table.tasks
         mine = frame["family"].isin(self.split[part]) & ~frame["task_id"].map(is_variant).astype(bool)
         if self.shift is not None:
             mine &= frame[self.shift.column].isin(getattr(self.shift, part))
         if self.shift is None or self.shift.column != "workload":
             mine &= frame["workload"].isin(self.workloads(table))
+        if part == "test" and self.admitted is not None:
+            mine &= frame["task_id"].isin(self.admitted)
         return frame.loc[mine, "task_id"].tolist()
 
     def source(self, table, calibrated: bool = True) -> MetaTrain:
@@ -215,6 +228,8 @@ class Board:
         frame = table.tasks
         across = self.shift is not None and self.shift.column == "workload"
         mine = frame["workload"].isin(self.workloads(table))
+        if self.design is not None and not self.split:
+            return  # folds are dealt from the table's own families
         known = sorted(set(frame["family"] if across else frame.loc[mine, "family"]))
         for part in PARTS:
             for family in self.split[part]:
@@ -243,7 +258,7 @@ def _parsed(rules: Mapping[str, Any], where: str, path: Path | None) -> Board:
         if key not in _TYPES:
             raise UsageError(f"{where}: {suggest(key, list(_TYPES), 'key')}")
     for key in _TYPES:
-        free = _OPTIONAL | (_IMPORTED if rules.get("protocol") == "hpob" else set())
+        free = _OPTIONAL | set(KEYS) | {"hpob": _IMPORTED, "3": _DEALT}.get(str(rules.get("protocol")), set())
         if key not in rules and key not in free:
             raise UsageError(f"{where}: key {key!r} is absent")
     _check_types(rules, where)
@@ -257,6 +272,9 @@ def _parsed(rules: Mapping[str, Any], where: str, path: Path | None) -> Board:
         raise UsageError(f"{where}: {suggest(track, list(TRACKS), 'track')}")
     if (protocol := rules.get("protocol", "metabench")) not in PROTOCOLS:
         raise UsageError(f"{where}: {suggest(protocol, list(PROTOCOLS), 'protocol')}")
+    design = parse_design(rules, where) if protocol == "3" else None
+    if design is None and (strange := [key for key in KEYS if key in rules]):
+        raise UsageError(f'{where}: key {strange[0]!r} needs protocol = "3"')
     observed = rules.get("observed", [0, 1, 5, 25])
     if (
         not observed
@@ -280,12 +298,12 @@ def _parsed(rules: Mapping[str, Any], where: str, path: Path | None) -> Board:
     if marks[0] < 1 or marks[-1] > rules["budget"]:
         raise UsageError(f"{where}: marks {list(marks)} leave the range 1 … budget ({rules['budget']})")
     alone = track == "multi-fidelity" or objective == "live"
-    starts = tuple(rules.get("starts", ("own",) if alone else USUAL))
+    starts = tuple(rules.get("starts", ("own",) if alone or design else USUAL))
     if track == "multi-fidelity" and starts != ("own",):
         raise UsageError(f'{where}: starts {list(starts)}: where epochs are counted, methods choose alone: ["own"]')
     if objective == "live" and (starts, track) != (("own",), "search"):
         raise UsageError(f'{where}: a live board is of track "search" and has starts = ["own"]')
-    elsewhere = ("split", "profiles", "marks", "starts", "observed", "shift")
+    elsewhere = ("split", "profiles", "marks", "starts", "observed", "shift", *KEYS)
     rest = {"digest": ""} | {k: v for k, v in rules.items() if k not in elsewhere}
     shift = rules.get("shift")
     return Board(
@@ -297,6 +315,7 @@ def _parsed(rules: Mapping[str, Any], where: str, path: Path | None) -> Board:
         observed=tuple(observed),
         shift=None if shift is None else parse_shift(shift, rules["workload"], track, where),
         path=path,
+        design=design,
     )
 
 

@@ -15,7 +15,9 @@ def leading(means: np.ndarray, share: float = 0.5) -> np.ndarray:
     return np.argsort(means, kind="stable")[: int(np.ceil(share * len(means)))]
 
 
-def split_half(values: np.ndarray, bootstrap: FamilyBootstrap, splits: int = SPLITS, seed: int = 0) -> tuple[float, float, float]:
+def split_half(
+    values: np.ndarray, bootstrap: FamilyBootstrap, splits: int = SPLITS, seed: int = 0
+) -> tuple[float, float, float]:
     """Spearman's correlation of the methods' means between two random halves of the families.
 
     Args:

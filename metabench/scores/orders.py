@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from metabench.errors import UsageError
+from metabench.scores.replicates import Replicates
 
 
 def chances(pool: int, trials: int) -> np.ndarray:
@@ -61,4 +62,28 @@ def expected(seen: np.ndarray, values: np.ndarray, trials: int) -> np.ndarray:
         _, group = np.unique(-score[order], return_inverse=True)
         worth = (np.bincount(group, worth) / np.bincount(group))[group]
         out[at] = chance @ worth
+    return out
+
+
+def random_regret(replicates: Replicates, star: np.ndarray, trials: int) -> np.ndarray:
+    """Expected regret of random search on every task and replicate.
+
+    Args:
+        replicates: what searches see and what scores them.
+        star: expected test score of each task's reference, float64 [tasks].
+        trials: number of trials; a task with a smaller pool keeps the regret of having tried all of it.
+
+    Returns:
+        float64 [tasks, columns, trials].
+
+    Raises:
+        MetabenchError: as :meth:`metabench.scores.replicates.Replicates.span` does.
+    """
+    span, (tasks, configs, columns) = replicates.span(star), replicates.seen.shape
+    out = np.empty((tasks, columns, trials))
+    for t in range(tasks):
+        there = np.flatnonzero(np.ones(configs, dtype=bool) if replicates.pool is None else replicates.pool[t])
+        worth = np.maximum(0.0, replicates.scored[t, there].T / span[t])
+        utility = expected(replicates.seen[t, there].T, worth, min(trials, len(there)))
+        out[t] = 1.0 - np.pad(utility, ((0, 0), (0, trials - utility.shape[1])), mode="edge")
     return out

@@ -44,7 +44,9 @@ def encode(references: Iterable[TaskReference]) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([f.name for f in fields(TaskReference)])
     for one in references:
-        writer.writerow([int(v) if isinstance(v, bool) else repr(v) if isinstance(v, float) else v for v in astuple(one)])
+        writer.writerow(
+            [int(v) if isinstance(v, bool) else repr(v) if isinstance(v, float) else v for v in astuple(one)]
+        )
     return text.getvalue().encode()
 
 
@@ -76,7 +78,9 @@ def parse(content: bytes, where: str = FILE) -> dict[str, TaskReference]:
         except ValueError as error:
             raise MetabenchError(f"{line}: {error}") from None
         if seeds < 2 or seeds % 2 or config < 0 or row[8] not in ("0", "1") or not math.isfinite(numbers[0]):
-            raise MetabenchError(f"{line}: seeds are even and at least 2, config is at least 0, star finite, admitted 0 or 1")
+            raise MetabenchError(
+                f"{line}: seeds are even and at least 2, config is at least 0, star finite, admitted 0 or 1"
+            )
         if row[0] in out:
             raise MetabenchError(f"{line}: task {row[0]} stands there twice")
         out[row[0]] = TaskReference(row[0], seeds, config, *numbers, row[8] == "1")

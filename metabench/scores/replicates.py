@@ -58,9 +58,18 @@ class Replicates:
     seen: np.ndarray
     scored: np.ndarray
     median: np.ndarray
+    #: which configurations a task has, bool [tasks, configs]; None: all
+    pool: np.ndarray | None = None
 
     @classmethod
-    def of(cls, valid: np.ndarray, test: np.ndarray, seeds: np.ndarray, one_run: bool = False) -> Replicates:
+    def of(
+        cls,
+        valid: np.ndarray,
+        test: np.ndarray,
+        seeds: np.ndarray,
+        one_run: bool = False,
+        pool: np.ndarray | None = None,
+    ) -> Replicates:
         """Build the replicates of a table.
 
         Args:
@@ -69,6 +78,7 @@ class Replicates:
             seeds: how many of the seeds each task has, int [tasks]; those beyond are not read.
             one_run: searches see one noisy run instead of a replicate's mean (the second track). Columns are then the
                 seeds, taken from A and B in turn, and are repeated for tasks with fewer seeds than others.
+            pool: which configurations a task has, bool [tasks, configs]; None: all. The others count in no median.
 
         Returns:
             The replicates; without ``one_run`` column 0 sees A and is scored on B, column 1 the other way round.
@@ -85,7 +95,9 @@ class Replicates:
             sides = halves(int(n))
             if n > given:
                 raise UsageError(f"task {t} is to have {n} seeds, the scores have {given}")
-            on_test, median[t] = _scored(test[t, :, :n], sides)
+            there = np.ones(configs, dtype=bool) if pool is None else pool[t]
+            scored[t] = 0.0
+            on_test, median[t] = _scored(test[t, there, :n], sides)
             for half, side in zip("AB", sides, strict=True):
                 if not np.isfinite(valid[t][:, side]).all(axis=1).any():
                     raise MetabenchError(f"task {t}: every configuration diverged with some seed of replicate {half}")
@@ -93,9 +105,9 @@ class Replicates:
                 side = sides[j % 2]
                 if one_run:
                     side = side[[(j // 2) % len(side)]]
-                seen[t, :, j] = valid[t][:, side].mean(axis=1)
-                scored[t, :, j] = on_test[1 - j % 2]
-        return cls(seen, scored, median)
+                seen[t, :, j] = np.where(there, valid[t][:, side].mean(axis=1), np.nan)
+                scored[t, there, j] = on_test[1 - j % 2]
+        return cls(seen, scored, median, pool)
 
     def incumbents(self, configs: np.ndarray) -> np.ndarray:
         """The best configuration after each trial by what the search saw; the first of equals.
@@ -147,7 +159,7 @@ class Replicates:
         It holds the luck of the runs that the search chose on, and is shown beside the regret on test scores.
         """
         chosen = self.incumbents(configs)
-        middle = median_configuration(self.seen)
+        middle = median_configuration(self.seen, self.pool)
         span = np.nanmax(self.seen, axis=1) - middle
         t, k = self._places(configs)
         gain = self._at(self.seen, np.maximum(chosen, 0)) - middle[t, k]

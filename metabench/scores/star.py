@@ -72,9 +72,7 @@ class Star:
     naive_bias: float
 
 
-def star(
-    valid: np.ndarray, test: np.ndarray, stages: tuple = STAGES, draws: int = 200, seed: int = 0
-) -> Star:
+def star(valid: np.ndarray, test: np.ndarray, stages: tuple = STAGES, draws: int = 200, seed: int = 0) -> Star:
     """The reference of a task from a finished race.
 
     Args:
@@ -103,7 +101,9 @@ def star(
     rest = v.sum(axis=1, keepdims=True) - v[:, before:]
     scored = np.take_along_axis(e[:, before:], rest.argmax(axis=0)[None], axis=0)[0]
     chosen = int(v.sum(axis=1).argmax())
-    shortfall, naive = _missed(valid[:, :seeds], int(finalists[chosen]), stages, draws, np.random.default_rng([seed, 0x57A2]))
+    shortfall, naive = _missed(
+        valid[:, :seeds], int(finalists[chosen]), stages, draws, np.random.default_rng([seed, 0x57A2])
+    )
     return Star(
         int(finalists[chosen]), float(scored.mean()), float(scored.std(ddof=1) / np.sqrt(len(scored))), shortfall, naive
     )
@@ -138,7 +138,9 @@ def level(valid: np.ndarray) -> np.ndarray:
     complete = made[:, first].all(axis=1)
     own = np.where(complete, _mean(valid, made & first), np.nan)
     known = made & complete[:, None]
-    hardness = np.array([np.median((valid[:, k] - own)[on]) if (on := known[:, k]).any() else 0.0 for k in range(valid.shape[1])])
+    hardness = np.array(
+        [np.median((valid[:, k] - own)[on]) if (on := known[:, k]).any() else 0.0 for k in range(valid.shape[1])]
+    )
     if (~first).any():
         hardness[~first] -= hardness[~first].mean()
     return valid - hardness

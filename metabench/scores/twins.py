@@ -54,7 +54,9 @@ def halvings(searches: int, columns: int, seed: int = 0) -> list[tuple[np.ndarra
     rng, out = np.random.default_rng([seed, 0x7313]), []
     for _ in range(HALVES):
         mixed = [rng.permutation(group) for group in groups]
-        out.append(tuple(np.concatenate([m[at : at + len(m) // 2] for m in mixed]) for at in (0, min(map(len, groups)) // 2)))
+        out.append(
+            tuple(np.concatenate([m[at : at + len(m) // 2] for m in mixed]) for at in (0, min(map(len, groups)) // 2))
+        )
     return out
 
 

@@ -201,6 +201,8 @@ def _transfer(
     for method, twin in sorted(twins.items()):
         if method in searches.regret and twin in searches.regret:
             both = (area.log_area(searches.regret[m], headline) for m in (method, twin))
-            rows.append({"method": method, "twin": twin} | asdict(negative_transfer(*both, bootstrap, searches.columns, seed)))
+            rows.append(
+                {"method": method, "twin": twin} | asdict(negative_transfer(*both, bootstrap, searches.columns, seed))
+            )
     fields = ["trailing", "leading", "net", "low", "high", "null", "excess", "excess_low", "excess_high"]
     return pd.DataFrame(rows, columns=["method", "twin", *fields])

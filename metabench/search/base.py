@@ -137,7 +137,9 @@ class Searcher:
         """
         searcher = copy.copy(self)
         searcher.problem = problem
-        searcher.seed = seed if problem.stream is None else stream_seed(problem.stream, seed, problem.task.task_id, self.name)
+        searcher.seed = (
+            seed if problem.stream is None else stream_seed(problem.stream, seed, problem.task.task_id, self.name)
+        )
         searcher.rng = np.random.default_rng([searcher.seed, 0x5EA2C4])
         searcher.begin()
         return searcher

@@ -145,11 +145,16 @@ def twin_error(effects: Effects, repetitions: int, seed: int = 0) -> dict[str, f
 
 
 def random_coverage(
-    families: int, repetitions: int, marks: tuple[int, ...] = (1, 3, 5, 10, 50), seed: int = 0, **settings: float
+    families: int,
+    repetitions: int,
+    marks: tuple[int, ...] = (1, 3, 5, 10, 50),
+    further: int = 3000,
+    seed: int = 0,
+    **settings: float,
 ) -> dict[str, dict]:
     """Coverage of the interval of exact random search, and of random search from ten lists.
 
-    The truth is the mean over 3,000 further tasks of the exact expectation. ``settings`` are those of
+    The truth is the mean over ``further`` tasks of the exact expectation. ``settings`` are those of
     :func:`metabench.testing.simulated.table`.
 
     Returns:
@@ -161,11 +166,9 @@ def random_coverage(
     def exact(n: int) -> tuple[np.ndarray, Replicates, np.ndarray]:
         one = table(rng, tasks=n, configs=configs, seeds=4, **settings)
         replicates, best = Replicates.of(one.valid, one.test, np.full(n, 4)), one.expected_test.max(axis=1)
-        worth = np.maximum(0.0, replicates.scored / replicates.span(best)[:, None, None])
-        utility = orders.expected(np.moveaxis(replicates.seen, 1, 2), np.moveaxis(worth, 1, 2), trials)
-        return 1.0 - utility.mean(axis=1), replicates, best
+        return orders.random_regret(replicates, best, trials).mean(axis=1), replicates, best
 
-    truth = np.concatenate([exact(300)[0] for _ in range(10)]).mean(axis=0)
+    truth = np.concatenate([exact(100)[0] for _ in range(further // 100)]).mean(axis=0)
     bootstrap = FamilyBootstrap.build(family_names(families, families), RESAMPLES, seed)
     hits: dict[str, list] = {"exact": [], "lists": []}
     for _ in range(repetitions):
@@ -176,12 +179,17 @@ def random_coverage(
             low, high = bootstrap.interval(values.T)
             hits[name].append(((low <= truth) & (truth <= high), high - low))
     return {
-        name: {m: (float(np.mean([c[m - 1] for c, _ in found])), float(np.mean([w[m - 1] for _, w in found]))) for m in marks}
+        name: {
+            m: (float(np.mean([c[m - 1] for c, _ in found])), float(np.mean([w[m - 1] for _, w in found])))
+            for m in marks
+        }
         for name, found in hits.items()
     }
 
 
-def regret_bias(repetitions: int, tasks: int = 10, configs: int = 512, seed: int = 0, **settings: float) -> dict[str, float]:
+def regret_bias(
+    repetitions: int, tasks: int = 10, configs: int = 512, seed: int = 0, **settings: float
+) -> dict[str, float]:
     """Bias of measured regret against the truth, y* by a race included.
 
     On every simulated task a race on seeds of its own finds the reference; random searches of 50 trials see one replicate
@@ -240,8 +248,7 @@ def area_bias(repetitions: int, seed: int = 0) -> float:
     for _ in range(repetitions):
         one = table(rng, tasks=5, configs=64, seeds=4)
         sides, best = Replicates.of(one.valid, one.test, np.full(5, 4)), one.expected_test.max(axis=1)
-        worth = np.maximum(0.0, sides.scored / sides.span(best)[:, None, None])
-        exact = 1.0 - orders.expected(np.moveaxis(sides.seen, 1, 2), np.moveaxis(worth, 1, 2), 50).mean(axis=1)
+        exact = orders.random_regret(sides, best, 50).mean(axis=1)
         order = rng.permuted(np.broadcast_to(np.arange(64), (1, 5, 200, 64)), axis=-1)[..., :50]
         simulated = 1.0 - sides.utilities(order, best)[0].mean(axis=1)
         gaps.append((log_area(exact, 50) - log_area(simulated, 50)).mean())

@@ -107,8 +107,6 @@ def table(
     own = rng.normal(size=(2, tasks, configs, seeds))
     own[1] = same_run * own[0] + np.sqrt(1 - same_run**2) * own[1]
     hard = split * rng.normal(size=(2, tasks, 1, seeds))
-    valid, test = (
-        mean[..., None] + noise * o + h for mean, o, h in zip((expected, on_test), own, hard, strict=True)
-    )
+    valid, test = (mean[..., None] + noise * o + h for mean, o, h in zip((expected, on_test), own, hard, strict=True))
     lost = rng.random(valid.shape) < diverged
     return Table(np.where(lost, np.nan, valid), np.where(lost, np.nan, test), expected, on_test)
