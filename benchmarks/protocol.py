@@ -1,6 +1,9 @@
 """Protocol 3 on simulated boards of known truth, and on the stored runs of ten seeds.
 
-    python benchmarks/protocol.py simulate          coverage, errors, calibration and bias beside their nominal values
+    python benchmarks/protocol.py coverage          coverage of intervals, family-wise errors, beside the nominal values
+    python benchmarks/protocol.py random            coverage of the interval of random search
+    python benchmarks/protocol.py places            calibration of P(first), power, error of negative transfer
+    python benchmarks/protocol.py bias              bias of regret, shortfall of the reference
     python benchmarks/protocol.py intervals         coverage of four kinds of bootstrap interval
     python benchmarks/protocol.py search FOLDER     searches among the 64 configurations of core_seeds, five folds twice
     python benchmarks/protocol.py judge FOLDER      the verdict on them
@@ -45,37 +48,46 @@ TWINS = dict.fromkeys(("rush", "empirical_gp", "task_gp"), "gp")
 
 
 # ---------------------------------------------------------------- simulation
-def simulate(repetitions: int) -> None:
-    means = 0.2 + 0.01 * np.arange(6)
-    print("check | board | nominal | simulated")
+EFFECTS = Effects(0.2 + 0.01 * np.arange(6), 60, 70)
+
+
+def coverage(repetitions: int) -> None:
     for families, tasks in ((20, 26), (81, 91)):
         for skewed in (False, True):
-            effects = Effects(means, families, tasks, skewed=skewed)
+            effects = Effects(EFFECTS.means, families, tasks, skewed=skewed)
             where = f"{families} families, {'skewed' if skewed else 'normal'}"
             for name, share in checks.coverage(effects, repetitions).items():
                 print(f"coverage of {name} | {where} | .95 | {share:.3f}", flush=True)
             for name, share in checks.errors(effects, repetitions, 0.02).items():
                 print(f"error of {name} | {where} | ≤ .05 | {share:.3f}", flush=True)
+
+
+def random_search(repetitions: int) -> None:
     for families in (25, 81):
-        found = checks.random_coverage(families, repetitions // 2)
+        found = checks.random_coverage(families, repetitions)
         for name, by_mark in found.items():
             shares = ", ".join(f"{mark}: {share:.3f}" for mark, (share, _) in by_mark.items())
             print(f"coverage of random search, {name} | {families} families, by trials | .95 | {shares}", flush=True)
-    effects = Effects(means, 60, 70)
+
+
+def places(repetitions: int) -> None:
     for spread in (0.01, 0.03):
         for said, share, error, n in checks.placed_first(
-            effects, lambda rng, s=spread: 0.2 + s * rng.normal(size=10), repetitions
+            EFFECTS, lambda rng, s=spread: 0.2 + s * rng.normal(size=10), repetitions
         ):
             print(f"P(first), spread {spread} | {n} methods | {said:.3f} | {share:.3f} ± {error:.3f}", flush=True)
-    _, size = checks.power(effects, 0.0, 20)
-    print(f"power at the detectable difference | {size:.3f} | .80 | {checks.power(effects, size, repetitions)[0]:.3f}")
-    for name, share in checks.twin_error(effects, repetitions // 4).items():
+    _, size = checks.power(EFFECTS, 0.0, 20)
+    print(f"power at the detectable difference | {size:.3f} | .80 | {checks.power(EFFECTS, size, repetitions)[0]:.3f}")
+    for name, share in checks.twin_error(EFFECTS, repetitions // 4).items():
         print(f"error of {name} (negative transfer) | 60 families | .05 | {share:.3f}", flush=True)
+
+
+def bias(repetitions: int) -> None:
     for noise in (0.1, 0.2, 0.35):
-        found = checks.regret_bias(repetitions // 20, noise=noise, between=0.0)
-        bias = found["measured"] + found["shortfall"] - found["true"]
-        print(f"regret at 50 trials | noise {noise} | {found['true']:.3f} | {found['measured']:.3f} measured")
-        print(f"bias beyond the shortfall | noise {noise} | 0 | {bias:.3f} ± {found['bias_error']:.3f}")
+        found = checks.regret_bias(repetitions, noise=noise, between=0.0)
+        gap = found["measured"] + found["shortfall"] - found["true"]
+        print(f"regret at 50 trials | noise {noise} | {found['true']:.3f} | {found['measured']:.3f}")
+        print(f"bias beyond the shortfall | noise {noise} | 0 | {gap:.3f} ± {found['bias_error']:.3f}")
         print(f"regret scored on what chose | noise {noise} | {found['true']:.3f} | {found['same']:.3f}")
         print(f"shortfall | noise {noise} | {found['true_shortfall']:.3f} | {found['shortfall']:.3f}")
         print(
@@ -182,16 +194,24 @@ def judge(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("simulate", "intervals", "search", "judge"))
+    simulations = {
+        "coverage": coverage,
+        "random": random_search,
+        "places": places,
+        "bias": bias,
+        "intervals": intervals,
+    }
+    stored = {"search": search, "judge": judge}
+    parser.add_argument("what", choices=(*simulations, *stored))
     parser.add_argument("folder", nargs="?", type=Path)
-    parser.add_argument("--repetitions", type=int, default=1000)
+    parser.add_argument("--repetitions", type=int, default=1000, help="simulated boards")
     given = parser.parse_args()
-    if given.what in ("search", "judge"):
-        if given.folder is None:
-            parser.error(f"{given.what} needs a folder")
-        (search if given.what == "search" else judge)(given.folder)
+    if given.what in simulations:
+        simulations[given.what](given.repetitions)
+    elif given.folder is None:
+        parser.error(f"{given.what} needs a folder")
     else:
-        (simulate if given.what == "simulate" else intervals)(given.repetitions)
+        stored[given.what](given.folder)
 
 
 if __name__ == "__main__":
