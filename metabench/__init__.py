@@ -21,8 +21,8 @@ if TYPE_CHECKING:  # for editors and type checkers; what runs is loaded when it 
     from metabench.advise.saved import load_model as load_model
     from metabench.advise.tune import tune as tune
     from metabench.boards.board import load_board as load_board
-    from metabench.evaluation import evaluate as evaluate
     from metabench.metamodels.parts.common import MetaModel as MetaModel
+    from metabench.notebook import evaluate as evaluate
     from metabench.notebook import score as score
     from metabench.pretrained import load_metamodel as load_metamodel
     from metabench.search.base import History as History
@@ -40,7 +40,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "load_table": "metabench.table",
     "load_board": "metabench.boards.board",
-    "evaluate": "metabench.evaluation",
+    "evaluate": "metabench.notebook",
     "score": "metabench.notebook",
     "load_metamodel": "metabench.pretrained",
     "recommend": "metabench.advise.recommend",

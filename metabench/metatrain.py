@@ -12,10 +12,12 @@ import pandas as pd
 from scipy import stats
 
 from metabench import direction
+from metabench.brief import brief
 from metabench.errors import UsageError
 from metabench.space import Choice, Float, Int, Ordinal, Parameter, Space, When
 
 
+@brief
 @dataclass(frozen=True)
 class TaskInfo:
     """What may be known of a task before anything is trained on it."""
@@ -36,6 +38,7 @@ class TaskInfo:
         return float(self.features.get(name, np.nan))
 
 
+@brief
 @dataclass(frozen=True)
 class MetaTrain:
     """Source tasks with everything that was observed on them: what a meta-model learns from.

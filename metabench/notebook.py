@@ -6,8 +6,10 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metabench.brief import brief
 from metabench.errors import UsageError
 from metabench.scores import Scores
 from metabench.scores import score as score_traces
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from metabench.boards.judge import Judged
 
 
+@brief
 @dataclass(frozen=True)
 class Outcome(Scores):
     """Scores with a view of them; everything that :class:`metabench.scores.Scores` holds is here."""
@@ -65,6 +68,7 @@ class Outcome(Scores):
         return self.ranking(start).to_html() + self.figure(start).svg
 
 
+@brief
 @dataclass(frozen=True)
 class Figure:
     """An SVG picture, shown by notebooks."""
@@ -73,6 +77,33 @@ class Figure:
 
     def _repr_svg_(self) -> str:
         return self.svg
+
+
+def evaluate(methods: Any, board: Board | str, table=None, **settings: Any) -> pa.Table:
+    """Let methods search the meta-test tasks of a board.
+
+    Args:
+        methods: a method or several, by name or as searchers.
+        board: what :func:`metabench.load_board` gave, or a board's name: its newest version.
+        table: the board's table, where it is open already.
+        **settings: those of :func:`metabench.evaluation.evaluate`.
+
+    Returns:
+        The traces, a row for each search.
+
+    Raises:
+        UsageError: for an unknown board or method, and what :func:`metabench.evaluation.evaluate` raises.
+    """
+    from metabench import evaluation
+    from metabench.boards.board import Board, load_board
+
+    if isinstance(board, str | Path):
+        board = load_board(board)
+    if not isinstance(board, Board):
+        raise UsageError(
+            f"{type(board).__name__} {board!r} is no board; give a board's name or what load_board returned"
+        )
+    return evaluation.evaluate(methods, board, table, **settings)
 
 
 def score(

@@ -198,6 +198,10 @@ class Space(Mapping[str, Parameter]):
     def __hash__(self):
         return hash(tuple(self.parameters.items()))
 
+    def __repr__(self) -> str:
+        names = list(self)
+        return f"Space({', '.join(names[:6])}{f', … {len(names)} in all' if len(names) > 6 else ''})"
+
     def __or__(self, other: Space) -> Space:
         return Space({**self.parameters, **other.parameters})
 

@@ -13,6 +13,8 @@ ROOT = Path(metabench.__file__).parent
 #: top to bottom; a module imports from its own row and from those above it
 ROWS = [
     "errors",
+    "brief",
+    "checkout",
     "direction",
     "plain",
     "untrusted",

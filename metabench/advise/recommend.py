@@ -13,6 +13,7 @@ import pandas as pd
 
 from metabench import pretrained, tasks
 from metabench.advise.data import Read, read
+from metabench.brief import brief
 from metabench.errors import UsageError
 from metabench.plain import plain
 from metabench.pretrained import Pretrained
@@ -21,6 +22,7 @@ from metabench.search.continuous import row
 from metabench.tasks import Task
 
 
+@brief
 @dataclass(frozen=True)
 class Recommendation:
     """What :func:`recommend` says. ``configs`` are those to train, in this order, with what they promise (``percentile``:

@@ -15,6 +15,7 @@ from metabench.advise.frames import as_pandas, is_frame
 from metabench.advise.inputs import Inputs, fit
 from metabench.advise.stored import FACTS, WEIGHTS, describe, read_model
 from metabench.advise.tables import Read
+from metabench.brief import brief
 from metabench.errors import MetabenchError, UsageError
 from metabench.files import replace_file
 from metabench.plain import plain
@@ -157,6 +158,7 @@ def _by_plain_loop(workload, arrays: Arrays, full: dict[str, Any], seed: int, ep
     return alone.net.eval(), {part: float(found[part][1]) for part in ("valid", "test")}
 
 
+@brief
 @dataclass(frozen=True)
 class Network:
     """A network that ``metabench tune`` kept; :func:`metabench.load_model` opens it."""

@@ -21,6 +21,7 @@ from metabench.advise import keeping
 from metabench.advise.proposals import FIRST, propose
 from metabench.advise.recommend import all_notes, configurations, facts, understood
 from metabench.advise.stored import check_trials
+from metabench.brief import brief
 from metabench.errors import MetabenchError, UsageError
 from metabench.files import replace_file
 from metabench.plain import plain
@@ -62,6 +63,7 @@ class Trial:
         return self.test[-1] if self.status == "ok" else float("nan")
 
 
+@brief
 @dataclass(frozen=True)
 class Tuning:
     """What :func:`tune` did."""

@@ -14,9 +14,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metabench import schema
+from metabench import checkout, schema
 from metabench.boards.design import KEYS, Design, parse_design
 from metabench.boards.shift import Shift, parse_shift
+from metabench.brief import brief
 from metabench.errors import MetabenchError, UsageError
 from metabench.registry import suggest
 from metabench.search.starts import STARTS, USUAL
@@ -64,6 +65,7 @@ _OVERRIDES = {"budget", "seeds", "starts"}
 _FIDELITY_OVERRIDES = {"seeds"}
 
 
+@brief
 @dataclass(frozen=True)
 class Board:
     """Rules of a leaderboard. ``seeds`` counts the searches of each method, start and task; ``budget`` their trials.
@@ -365,7 +367,7 @@ def _parse_split(split: Mapping[str, Any], where: str) -> dict[str, tuple[str, .
 def board_folders() -> list[Path]:
     """Where boards are looked for: METABENCH_LEADERBOARDS (a path list), ./leaderboards, the repository's."""
     listed = [Path(part) for part in os.environ.get("METABENCH_LEADERBOARDS", "").split(os.pathsep) if part]
-    return list(dict.fromkeys([*listed, Path("leaderboards"), Path(__file__).parents[2] / "leaderboards"]))
+    return list(dict.fromkeys([*listed, Path("leaderboards"), *checkout.beside("leaderboards")]))
 
 
 def _versions(folder: Path) -> dict[int, Path]:

@@ -6,6 +6,7 @@ import fnmatch
 import json
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -347,13 +348,24 @@ def _command() -> str:
     return shlex.join(words)
 
 
-def _progress() -> Callable[[int, int], None] | None:
-    """A line on a terminal that says how far it is; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        return None
+#: seconds between lines of progress where standard error is no terminal
+EVERY = 10.0
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Says how far it is and how long the rest takes: in place on a terminal, else at the start and every few seconds."""
+    terminal, began = sys.stderr.isatty(), time.monotonic()
+    last = -EVERY
 
     def told(done: int, of: int) -> None:
-        click.echo(f"\rtask {done + 1} of {of}" + "\r\x1b[K" * (done + 1 == of), err=True, nl=False)
+        nonlocal last
+        passed = time.monotonic() - began
+        if not terminal and passed - last < EVERY:
+            return
+        last = passed
+        rest = f", about {passed / done * (of - done):.0f} s left" if done else ""
+        text = f"explaining task {done + 1} of {of}{rest}"
+        click.echo(f"\r\x1b[K{text}" + "\r\x1b[K" * (done + 1 == of) if terminal else text, err=True, nl=not terminal)
 
     return told
 

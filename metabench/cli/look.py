@@ -168,6 +168,19 @@ LISTINGS: dict[str, Callable[[], Rows]] = {
 }
 
 
+def _none(what: str) -> str:
+    """Why a listing is empty, and what fills it."""
+    from metabench.boards.board import board_folders
+    from metabench.table.read import dataset_folders
+
+    found = {"tables": (dataset_folders, "METABENCH_DATASETS"), "boards": (board_folders, "METABENCH_LEADERBOARDS")}
+    if what not in found:
+        return f"there are no {what}"
+    folders, variable = found[what]
+    places = ", ".join(map(str, folders()))
+    return f"no {what} in {places}; set {variable} to the folder that holds them, such as that of a clone of the repository"
+
+
 @click.command("list")
 @click.argument("what", metavar="|".join(LISTINGS), shell_complete=completes(lambda: list(LISTINGS)))
 @as_json
@@ -178,7 +191,10 @@ def list_(what: str, as_json: bool) -> None:
 
         raise suggest(what, list(LISTINGS), "listing")
     try:
-        show(LISTINGS[what](), as_json, what=what)
+        rows = LISTINGS[what]()
+        show(rows, as_json, what=what)
+        if not rows:
+            click.echo(_none(what), err=True)
     except Damaged as error:
         show(error.rows, as_json, what=what)
         raise

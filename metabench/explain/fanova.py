@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from metabench.brief import brief
 from metabench.errors import UsageError
 from metabench.space import Choice, Float, Int, Ordinal, Space
 
@@ -37,6 +38,7 @@ POINTS = 4096
 INACTIVE = -1
 
 
+@brief
 @dataclass(frozen=True)
 class Axis:
     """One hyperparameter as a finite list of ``values`` (native units) with their ``weights`` (which sum to 1)."""
@@ -54,6 +56,7 @@ class Axis:
         return len(self.values)
 
 
+@brief
 @dataclass(frozen=True)
 class Grid:
     """A space as axes of finitely many values: what a forest is fitted on and integrated over."""
@@ -373,6 +376,7 @@ class Forest:
         return only
 
 
+@brief
 @dataclass(frozen=True)
 class Shares:
     """A variance and the shares of it that each hyperparameter alone (``main`` [axes]), with all its interactions (``total``

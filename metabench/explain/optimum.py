@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from metabench.brief import brief
 from metabench.errors import UsageError
 from metabench.explain.cases import source_of
 from metabench.explain.effects import check
@@ -29,6 +30,7 @@ PARTS = 4
 RESAMPLES, DRAWS = 1000, 200
 
 
+@brief
 @dataclass(frozen=True)
 class Optimum:
     """Where the best values of ``hyperparameter`` lie, and how they move with ``against``.

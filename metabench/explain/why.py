@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from metabench.brief import brief
 from metabench.metatrain import TaskInfo
 from metabench.plain import plain
 from metabench.space import Choice, Space
@@ -41,6 +42,7 @@ _TREES = {
 _ROUNDS = 250
 
 
+@brief
 @dataclass(frozen=True)
 class Why:
     """One configuration on one task, in percentiles: the expected share of all configurations that one beats.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from metabench.brief import brief
 from metabench.errors import UsageError
 from metabench.interop.ranges import ABSENT, Listed, Numeric, Range, is_number
 from metabench.interop.words import UNITS, option_of, recognised
@@ -22,6 +23,7 @@ from metabench.registry import suggest
 from metabench.space import Choice, Int, Ordinal, Parameter, Space
 
 
+@brief
 @dataclass(frozen=True)
 class Link:
     """A parameter of the user's that is a hyperparameter of the meta-model."""
@@ -110,6 +112,7 @@ class Link:
         return -np.expm1(-z) if self.parameter.reverse else z
 
 
+@brief
 @dataclass(frozen=True)
 class Mapping:
     """The way between a user's parameters and the space of a meta-model.

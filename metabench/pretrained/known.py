@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from metabench.brief import brief
 from metabench.errors import MetabenchError
 from metabench.metatrain import TaskInfo
 
 
+@brief
 @dataclass(frozen=True)
 class KnownTask:
     """A source task: what was known of it, and what came out."""

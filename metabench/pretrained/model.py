@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from metabench.brief import brief
 from metabench.errors import UsageError
 from metabench.metatrain import TaskInfo, row_keys
 from metabench.pretrained.known import KnownTask
@@ -39,6 +40,7 @@ SAID = ("percentile", "percentile_low", "percentile_high", "score", "score_low",
 Z90 = float(stats.norm.ppf(0.95))
 
 
+@brief
 @dataclass(frozen=True)
 class Neighbour:
     """A source task beside a new one."""
@@ -163,7 +165,7 @@ class Pretrained:
     def _session(self, task: Task | TaskInfo | None, seed: int) -> Session:
         """The search over the pool of ``seed``; the last SESSIONS are kept."""
         info = self.info(task)
-        key = repr(info), seed
+        key = info.task_id, info.kind, info.metric, info.direction, repr(sorted(info.features.items())), seed
         found = self._sessions.pop(key, None)
         if found is None:
             pool = self._pool(seed)
@@ -280,7 +282,7 @@ class Pretrained:
     # ---------------------------------------------------------------- configurations
     def _row(self, position: int, kind: str) -> dict[str, Any]:
         values = self.configs.iloc[position]
-        return {n: values[n] for n in self.space.for_task(kind) if not pd.isna(values[n])}
+        return {n: _plain(values[n]) for n in self.space.for_task(kind) if not pd.isna(values[n])}
 
     def _typed(self, configs: pd.DataFrame) -> pd.DataFrame:
         """A configuration table with all columns of the space: those that count on other tasks only may be absent."""
@@ -370,3 +372,8 @@ class Pretrained:
             scores = np.stack([middle, *(middle + np.sqrt(keep) * (end - scores[0]) for end in scores[1:])])
         scores = scores if sign > 0 else -scores[[0, 2, 1]]
         return np.clip(scores, *RANGES.get(info.metric, (-np.inf, np.inf)))
+
+
+def _plain(value: Any) -> Any:
+    """A value of numpy's as Python has it, so that JSON takes it."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from metabench import untrusted
+from metabench.brief import brief
 from metabench.errors import MetabenchError
 
 #: format of a folder; another one is refused
@@ -23,6 +24,7 @@ SHIPPED = Path(__file__).parent
 FILES = ("metamodel.json", "state.safetensors", TASKS)
 
 
+@brief
 @dataclass(frozen=True)
 class Record:
     """Where a fitted meta-model comes from, and what it reached on tasks that were held out of it."""

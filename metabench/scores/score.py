@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from metabench import direction
+from metabench.brief import brief
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluation.store import SURROGATE, TWINS, completed
 from metabench.scores import fidelity, live
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 REFERENCE = "random"
 
 
+@brief
 @dataclass(frozen=True)
 class Scores:
     """Everything that a leaderboard reports. Regrets are in [0, 1] (test: [−1, 1]), smaller is better.

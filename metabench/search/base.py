@@ -18,6 +18,7 @@ import pandas as pd
 from scipy import special
 
 from metabench import direction
+from metabench.brief import brief
 from metabench.metatrain import MetaTrain, TaskInfo
 from metabench.space import Space
 
@@ -25,6 +26,7 @@ from metabench.space import Space
 _ROOT = np.sqrt(2 * np.pi)
 
 
+@brief
 @dataclass(frozen=True)
 class Problem:
     """A search to be done: propose rows of ``candidates`` so that the best score is found soon."""
@@ -66,6 +68,7 @@ def stream_seed(stream: str, seed: int, task_id: str, method: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
+@brief
 @dataclass
 class History:
     """Trials made so far on one problem: pool positions and raw scores (NaN where a run diverged), in order."""
@@ -94,6 +97,7 @@ class History:
         return np.flatnonzero(mask)
 
 
+@brief
 @dataclass(frozen=True)
 class Prediction:
     """Predicted utilities (larger is better, the method's own scale): mean and std, float64 [candidates]."""

@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
+from metabench.brief import brief
 from metabench.errors import UsageError
 from metabench.plain import plain
 from metabench.search.base import Problem
@@ -27,6 +28,7 @@ POOL = 2048
 LONGEST = 20_000
 
 
+@brief
 @dataclass
 class Trials:
     """What was tried so far, in order: a configuration table, and raw scores (NaN where a run diverged)."""

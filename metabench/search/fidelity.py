@@ -15,10 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metabench.brief import brief
 from metabench.errors import MetabenchError
 from metabench.search.base import History, Problem, Searcher
 
 
+@brief
 @dataclass(frozen=True)
 class FidelityProblem(Problem):
     """A search that is counted in epochs. ``budget`` is the number of full trainings that these suffice for."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from metabench.brief import brief
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 OWN = "user"
 
 
+@brief
 @dataclass(frozen=True)
 class Listing:
     """What is known of a data set before its data is read."""
@@ -33,6 +36,7 @@ class Listing:
     features: int = 0
 
 
+@brief
 @dataclass(frozen=True)
 class Dataset:
     """Raw data as its source has it: nothing imputed, scaled or left out but what leaks the target.

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from metabench import schema
+from metabench import checkout, schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.registry import suggest
 from metabench.space import Space
@@ -158,8 +158,27 @@ class Table:
                     raise MetabenchError(f"{self.path} was changed while it was being read; load it again")
         return self._runs[workload]
 
-    def runs(self, workload: str, columns: Sequence[str] | None = None, tasks: Sequence[str] | None = None) -> pa.Table:
-        """Rows (schema RUNS) in the order of the files; ``columns`` and ``tasks`` select (None: all)."""
+    def _known(self, task_ids: str | Sequence[str]) -> list[str]:
+        """Task ids as a list, of one where text is given. Raises UsageError for an unknown one."""
+        task_ids = [task_ids] if isinstance(task_ids, str) else list(task_ids)
+        known = set(self.tasks["task_id"])
+        for task_id in task_ids:
+            if task_id not in known:
+                whole = [name for name in sorted(known) if name.partition("-")[2] == task_id]
+                hint = f"; did you mean {' or '.join(map(repr, whole[:3]))}?" if whole else ""
+                error = suggest(str(task_id), sorted(known), f"task in table {self.name}")
+                raise UsageError(f"unknown task in table {self.name} {task_id!r}{hint}") if whole else error
+        return task_ids
+
+    def runs(
+        self, workload: str, columns: str | Sequence[str] | None = None, tasks: str | Sequence[str] | None = None
+    ) -> pa.Table:
+        """Rows (schema RUNS) in the order of the files; ``columns`` and ``tasks`` select (None: all).
+
+        Raises UsageError for a task or column that the table does not have.
+        """
+        columns = [columns] if isinstance(columns, str) else columns
+        tasks = None if tasks is None else self._known(tasks)
         if unknown := [name for name in columns or () if name not in schema.RUNS.names]:
             raise suggest(unknown[0], schema.RUNS.names, "column")
         names = list(schema.RUNS.names if columns is None else columns)
@@ -185,10 +204,7 @@ class Table:
 
     def _cells(self, workload: str, task_ids: Sequence[str], columns: Sequence[str]) -> tuple[pa.Table, tuple, tuple]:
         """Rows of some tasks, the position [task, config, seed] of each, and the shape of that grid."""
-        task_ids = list(task_ids)
-        known = self.tasks["task_id"].tolist()
-        for task_id in set(task_ids) - set(known):
-            raise suggest(task_id, known, f"task in table {self.name}")
+        task_ids = self._known(task_ids)
         part = self.runs(workload, ["task_id", "config_id", "seed", *columns], task_ids)
         where = {task_id: i for i, task_id in enumerate(task_ids)}
         column = part["task_id"].combine_chunks()
@@ -260,6 +276,7 @@ class Table:
         """Source tasks as a :class:`metabench.metatrain.MetaTrain`, the validation tasks in its ``valid``."""
         from metabench.metatrain import MetaTrain
 
+        train_ids = self._known(train_ids)
         valid = self.meta_train(workload, valid_ids) if len(valid_ids) else None
         observed = self.ran(workload, train_ids)
         return MetaTrain(
@@ -346,9 +363,9 @@ def join(tables: Sequence[Table]) -> Table:
 
 
 def dataset_folders() -> list[Path]:
-    """Where tables are looked for by name: METABENCH_DATASETS (a path list), ./datasets, the repository's datasets."""
+    """Where tables are looked for by name: METABENCH_DATASETS (a path list), ./datasets, and in a checkout its datasets."""
     listed = [Path(part) for part in os.environ.get("METABENCH_DATASETS", "").split(os.pathsep) if part]
-    return list(dict.fromkeys([*listed, Path("datasets"), Path(__file__).parents[2] / "datasets"]))
+    return list(dict.fromkeys([*listed, Path("datasets"), *checkout.beside("datasets")]))
 
 
 def _versions(folder: Place) -> dict[int, Place]:

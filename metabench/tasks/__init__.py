@@ -7,6 +7,7 @@ key of everything they depend on.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import fnmatch
 import hashlib
 import warnings
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from metabench import files, registry
-from metabench.errors import MetabenchError
+from metabench.errors import MetabenchError, UsageError
 from metabench.sources.base import Dataset
 from metabench.tasks import prepared
 from metabench.tasks.prepare import prepare
@@ -91,12 +92,24 @@ def get(task_id: str) -> Task:
     workload, _, name = task_id.partition("-")
     known = names(workload, is_variant(name)) if workload in registry.names("workloads") else []
     if task_id not in known:
-        raise registry.suggest(task_id, known, "task")
+        raise _unknown(task_id, known)
     listing = _listings()[name][1]
     identity = _identity(listing.fingerprint, registry.load("workloads", workload))
     folder = cache_dir() / "tasks" / f"{name}-{identity}"
     facts = _stored(folder, name, workload)
     return _task(workload, facts, partial(_load, folder, name, workload))
+
+
+def _unknown(task_id: str, known: list[str]) -> UsageError:
+    """What is wrong with an id: no task of its workload, or no workload in front."""
+    if known:
+        return registry.suggest(task_id, known, "task")
+    every = [name for workload in registry.names("workloads") for name in names(workload)]
+    if whole := [name for name in every if name.partition("-")[2] == task_id]:
+        return UsageError(f"unknown task {task_id!r}; did you mean {' or '.join(map(repr, whole[:3]))}?")
+    if near := difflib.get_close_matches(task_id, every, n=1, cutoff=0.5):
+        return UsageError(f"unknown task {task_id!r}; did you mean {near[0]!r}?")
+    return UsageError(f"unknown task {task_id!r}; `metabench list tasks` names the {len(every):,} that there are")
 
 
 def from_dataset(dataset: Dataset, workload: str = "mlp") -> Task:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from metabench.brief import brief
+
 #: epochs at which every run is evaluated; the last one gives the headline score
 CHECKPOINTS = (1, 2, 3, 5, 8, 12, 18, 26, 36, 50)
 #: training rows beyond which a task has fewer epochs → its last one; an epoch has more steps there, so that all tasks
@@ -21,6 +23,7 @@ def checkpoints(n_train: int, most: int = CHECKPOINTS[-1]) -> tuple[int, ...]:
     return tuple(epoch for epoch in CHECKPOINTS if epoch <= last)
 
 
+@brief
 @dataclass(frozen=True)
 class Arrays:
     """One split of a task, preprocessed: what a backend trains on.
@@ -67,6 +70,7 @@ class Arrays:
         return self.n_classes or int(np.prod(self.y_train.shape[1:]))
 
 
+@brief
 @dataclass(frozen=True)
 class Task:
     """A row of ``tasks.parquet`` together with the way to its arrays."""

@@ -39,6 +39,25 @@ class ContractError(MetabenchError):
     """A plug-in breaks the contract; the message says where."""
 
 
+def _require_stored(model) -> None:
+    """What :meth:`MetaModel.save` needs: every attribute that it stores is named and is there."""
+    fitted = sorted(n for n in vars(model) if n.endswith("_") and not n.startswith("_") and n != "source_")
+    named = [*getattr(model, "arrays", ()), *getattr(model, "facts", ())]
+    how = 'arrays = ("weights_",) names fitted numpy arrays, facts = ("names_",) fitted JSON values; save and load store these'
+    for name in named:
+        _require(hasattr(model, name), f"{model.name}: `arrays` or `facts` names {name}, which fit did not set; {how}")
+    own = {c for c in type(model).__mro__ if "save" in vars(c)}
+    if not any(c.__name__ == "MetaModel" for c in own) or len(own) > 1:
+        return  # it saves in its own way
+    _require(
+        hasattr(model, "source_"),
+        f"{model.name}: fit must set source_ = SourceSpace.fit(source, targets); save stores it",
+    )
+    lost = [n for n in fitted if n not in named]
+    if not named and lost:
+        raise ContractError(f"{model.name}: fit set {', '.join(lost)}, but save would lose it; {how}")
+
+
 def _require(holds: bool, what: str) -> None:
     if not holds:
         raise ContractError(what)
@@ -286,6 +305,7 @@ def check_metamodel(searcher: Searcher | type) -> None:
         trial(searcher, replace(problem, candidates=other))
         trial(searcher, _changed(problem))
     if hasattr(searcher, "save"):
+        _require_stored(searcher)
         with tempfile.TemporaryDirectory() as folder:
             searcher.save(folder)
             again = type(searcher).load(folder)

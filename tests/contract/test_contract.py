@@ -5,6 +5,7 @@ import pytest
 from methods import BASELINES, METAMODELS, PARTIAL, SLOW, learns, method
 
 from metabench import registry, testing
+from metabench.errors import UsageError
 from metabench.search.base import History, Searcher
 from metabench.tasks.task import Arrays
 
@@ -92,3 +93,36 @@ def test_a_searcher_may_name_points_alone():
 def test_violations_are_found(searcher, message):
     with pytest.raises(testing.ContractError, match=message):
         testing.check_searcher(searcher)
+
+
+def _saving(fit):
+    """A meta-model that learns by ``fit`` and says nothing of what is to be stored."""
+    from metabench.metamodels.parts.common import MetaModel
+
+    class Saving(MetaModel):
+        name = "saving"
+
+        def ask(self, history: History) -> int:
+            return int(history.untried(len(self.problem.candidates))[0])
+
+    Saving.fit = fit
+    return Saving()
+
+
+def test_what_save_needs_is_said():
+    from metabench.metamodels.parts.common import SourceSpace
+
+    def unnamed(self, source):
+        self.source_ = SourceSpace.fit(source, source.normal_scores)
+        self.weights_ = np.ones(3)
+        return self
+
+    def without_space(self, source):
+        return self
+
+    with pytest.raises(
+        testing.ContractError, match=r"fit set weights_, but save would lose it; arrays = \(\"weights_\",\)"
+    ):
+        testing.check_metamodel(_saving(unnamed))
+    with pytest.raises(UsageError, match=r"has not been fitted; call fit\(source\), which has to set source_"):
+        testing.check_metamodel(_saving(without_space))

@@ -320,7 +320,9 @@ class MetaModel(Surrogate):
 
     def begin(self) -> None:
         if not hasattr(self, "source_"):
-            raise UsageError(f"{self.name} has not been fitted; call fit(source) or load(folder) first")
+            raise UsageError(
+                f"{self.name} has not been fitted; call fit(source), which has to set source_, or load(folder) first"
+            )
 
     def save(self, folder: str | os.PathLike) -> Path:
         """Write the fitted model into ``folder`` (made if need be) and return it.
