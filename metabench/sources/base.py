@@ -34,6 +34,8 @@ class Listing:
     unit: str = "word"
     #: columns of a table that a model may see; 0 where it is no table
     features: int = 0
+    #: simulated or enumeration, where no measurement made the rows
+    made: str = ""
 
 
 @brief

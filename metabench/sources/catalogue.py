@@ -68,7 +68,8 @@ class Catalogue:
         entry = self._entry(name)
         fingerprint = hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
         modality, unit = entry.get("modality", "tabular"), entry.get("unit", "word")
-        return Listing(name, entry["task"], modality, entry["rows"], fingerprint, unit, entry.get("features", 0))
+        made = entry.get("made", "")
+        return Listing(name, entry["task"], modality, entry["rows"], fingerprint, unit, entry.get("features", 0), made)
 
     def load(self, name: str) -> Dataset:
         from metabench.sources._fetch import fetch

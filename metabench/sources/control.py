@@ -29,7 +29,7 @@ class Control:
     def listing(self, name: str) -> Listing:
         if name not in _SYSTEMS:
             raise registry.suggest(name, self.names(), "system")
-        return Listing(name, "control", "control", STARTS, "1")
+        return Listing(name, "control", "control", STARTS, "1", made="simulated")
 
     def load(self, name: str) -> Dataset:
         self.listing(name)

@@ -175,7 +175,7 @@ def improved(table, workload: str, config_ids: Sequence[int], tasks: Sequence[st
     Returns:
         task → whether its best improves.
     """
-    from metabench.scores.reliability import components
+    from metabench.table.reliability import components
 
     frame = table.tasks[table.tasks["workload"] == workload].set_index("task_id")
     ids = list(frame.index) if tasks is None else list(tasks)

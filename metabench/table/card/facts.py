@@ -114,6 +114,11 @@ class Facts:
         return [name for name in self.tasks if name.startswith("feature_")]
 
     @property
+    def told_origins(self) -> bool:
+        """Whether the table says how its configurations came to be."""
+        return any(files.read_origins(self.table.path / f"configs/{d.workload}.parquet") for d in self.workloads)
+
+    @property
     def imported(self) -> bool:
         """Whether the runs were made by others."""
         return bool(self.tasks["source"].str.startswith("import:").any())

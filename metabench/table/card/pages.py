@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from functools import cache, partial
 from typing import Any
@@ -14,6 +15,8 @@ from metabench.space import Parameter
 from metabench.table import splits
 from metabench.table.card.facts import Facts, columns, size_category
 from metabench.table.describe import AGREEMENT_BAR, NEAR, NOISE_BAR, at_bounds
+from metabench.table.reliability import ADMITTED, SET_APART, SPAN, of_table
+from metabench.tasks.flags import FLAGS, of_frame
 from metabench.tasks.splits import EVALUATION_CAP, MIN_CLASS, SMALL, SPLITS, TRAIN_CAP
 from metabench.untrusted import printable
 
@@ -33,8 +36,39 @@ def readme(facts: Facts) -> str:
     return _render(
         "README.md.j2", facts, front=front_matter(facts), snippets=snippets(facts), columns=partial(columns, facts),
         bounds=bounds, space={d.workload: facts.table.space(d.workload).items() for d in facts.workloads}, scale=scale,
-        values=values,
+        values=values, origins=partial(_origins, facts), admission=_admission(facts), SET_APART=SET_APART, ADMITTED=ADMITTED, SPAN=SPAN, FLAGS=FLAGS,
     )  # fmt: skip
+
+
+def _origins(facts: Facts, workload: str) -> str:
+    """How the configurations of a workload came to be, with numbers where there are several ways."""
+    counts = facts.table.origins(workload).str.partition(":")[0].value_counts()
+    if list(counts.index) == ["sobol"]:
+        return "scrambled Sobol"
+    names = {"sobol": "scrambled Sobol", "default": "the default"}
+    return ", ".join(f"{names.get(name, name)} {n:,}" for name, n in counts.items())
+
+
+def _admission(facts: Facts) -> dict[str, list[dict[str, Any]]]:
+    """Workload → a row per task: its reliability and what speaks against it. Empty for a table that does not say how its
+    configurations came to be: version 1 had no such rule."""
+    if facts.imported or not facts.told_origins:
+        return {}
+    flags = of_frame(facts.tasks)
+    out = {}
+    for d in facts.workloads:
+        found = of_table(facts.table, d.workload)
+        if not found:  # one seed tells nothing of noise
+            continue
+        out[d.workload] = [
+            {
+                "task_id": task_id, "seeds": r.seeds, "needed": r.needed, "replicate": r.replicate,
+                "errors": r.span / r.standard_error if r.standard_error > 0 else math.inf, "admitted": r.admitted,
+                "flags": ", ".join(flags[task_id]),
+            }
+            for task_id, r in found.items()
+        ]  # fmt: skip
+    return out
 
 
 def datasheet(facts: Facts) -> str:

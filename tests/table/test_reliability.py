@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metabench.scores.reliability import MOST, Reliability, components, reliability
+from metabench.table.reliability import MOST, Reliability, components, reliability
 
 
 def task(rng, signal=1.0, noise=1.0, configs=64, seeds=10):
