@@ -146,13 +146,17 @@ def preview(
         raise UsageError("no tasks to train on")
     stored = np.empty(0, np.int64)
     configs = network.space.sample(n_configs, seed=0)
+    origins = pd.Series(["sobol"] * n_configs)
     if manifest.read(path):
         table = load_table(path)
         if workload in table.workloads:
             stored = np.sort(table.runs(workload, ["run_id"])["run_id"].to_numpy())
-            if also:
-                known = chosen_configs(table.configs(workload), table.origins(workload), n_configs, also)
-                configs = pd.concat([configs, known[known.index >= n_configs]])
+            if len(known := table.configs(workload)) > n_configs:
+                configs, origins = known, table.origins(workload)
+    if "default" in also and "default" not in origins.tolist():  # generate stores it first
+        configs = pd.concat([configs, load.space.table([load.space.default()])], ignore_index=True)
+        origins = pd.concat([origins, pd.Series(["default"])], ignore_index=True)
+    configs = chosen_configs(configs, origins, n_configs, also)
     workers = workers or (os.cpu_count() or 1 if device == "cpu" else 1)
     if rate is not None and not 0 < rate < math.inf:
         raise UsageError(f"rate is {rate}; GFLOP/s of a worker are a positive number")

@@ -1,8 +1,8 @@
 """The reference configuration of a task, against which regret is measured: found by racing on seeds of its own.
 
 The maximum of many noisy scores lies above every expected score. A race spends seeds where they decide instead: all
-configurations are trained with few seeds, and the best of each round with more (ROUNDS; successive halving with fixed rungs, Karnin
-et al., 2013). The winner is the reference, its expected score y* is the mean over seeds on which nothing was chosen, and how
+configurations are trained with few seeds, and the best of each round with more (ROUNDS; sequential halving with fixed rungs,
+Karnin et al., 2013). The winner is the reference, its expected score y* is the mean over seeds on which nothing was chosen, and how
 far it may lie under the unknown best is told beside it. Nothing depends on the methods that are compared.
 """
 
@@ -83,8 +83,8 @@ def _means(scores: np.ndarray) -> np.ndarray:
 def shortfall(scores: np.ndarray, winner: int, draws: int = DRAWS) -> float:
     """Expected distance of a configuration to the best expected score, by empirical Bayes (Efron & Morris, 1973).
 
-    Expected scores of the better half of the configurations are taken as normal, and so is the noise of a run. The seeds' own effects
-    are those on the configurations that have all seeds.
+    Expected scores of the better half of the configurations are taken as normal, and so is the noise of a run. The seeds'
+    own effects are those on the configurations that have all seeds.
 
     Args:
         scores: larger is better, float64 [configurations, seeds]; NaN where a configuration was not run with a seed, −inf

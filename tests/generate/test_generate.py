@@ -264,3 +264,23 @@ def test_a_full_disk_is_one_line_and_loses_nothing(whole, tmp_path, monkeypatch)
 def test_rows_travel_as_arrow():
     table = rows.failed("mlp-iris", np.arange(3), np.zeros(3), "because", 1, "cpu")
     assert worker.decode(worker.ROWS + worker._encode(table)).equals(pa.table(table))
+
+
+@needs_compiler
+def test_the_default_and_elites_are_trained_beside_the_sobol_part(whole, tmp_path):
+    path = tmp_path / "v1"
+    load = registry.create("workloads", "mlp")
+    counted = preview(path, "mlp", "mlp-iris", n_configs=4, n_seeds=2, also=["default"], rate=1.0)
+    report = generate(path, "mlp", TASKS[:1], n_configs=4, n_seeds=2, also=["default"], workers=1, progress=False)
+    assert counted["missing"] == report.trained == 10
+    with TableWriter(path) as writer:
+        elite = load.space.sample(1, 3, method="random")
+        assert writer.add_configs("mlp", load.space, elite, ["elite:mlp-wine:tpe"]) == [5]
+    asked = {"n_configs": 2, "n_seeds": 2, "also": ["default", "elite"]}
+    assert preview(path, "mlp", "mlp-iris", **asked, rate=1.0)["missing"] == 2
+    report = generate(path, "mlp", TASKS[:1], **asked, workers=1, progress=False)
+    assert (report.stored_before, report.trained) == (6, 2) and verify(path) == []
+    table = load_table(path)
+    assert table.origins("mlp").tolist() == ["sobol"] * 4 + ["default", "elite:mlp-wine:tpe"]
+    shared = load_table(whole).final("mlp", TASKS[:1])[:, :4]
+    assert np.array_equal(table.final("mlp", TASKS[:1])[:, :4], shared, equal_nan=True)

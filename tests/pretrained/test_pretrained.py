@@ -45,7 +45,9 @@ def test_what_ships_is_what_its_record_says(name):
 def test_it_learned_from_what_the_table_holds_of_its_workload(name):
     """A table may grow in other workloads; where its own changes, `metabench pretrain` makes it again."""
     record = mb.load_metamodel(name).record
-    assert mb.load_table(record.table, record.table_version).digest_of([record.workload]) == record.table_digest, record.command
+    assert mb.load_table(record.table, record.table_version).digest_of([record.workload]) == record.table_digest, (
+        record.command
+    )
 
 
 def test_a_metamodel_ships_for_every_workload_that_a_table_holds():

@@ -108,7 +108,9 @@ def test_entries_say_only_what_is_known():
 
 
 @DATA
-@pytest.mark.parametrize("name", ["avocado_prices", "internet_ads", "kepler_koi", "outdoor", "project_star", "satimage"])
+@pytest.mark.parametrize(
+    "name", ["avocado_prices", "internet_ads", "kepler_koi", "outdoor", "project_star", "satimage"]
+)
 def test_new_sets_read(name):
     data, stored = Catalogue().load(name), _catalogue()["data"][name]
     assert data.X.shape == (stored["rows"], stored["features"])

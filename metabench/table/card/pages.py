@@ -36,7 +36,8 @@ def readme(facts: Facts) -> str:
     return _render(
         "README.md.j2", facts, front=front_matter(facts), snippets=snippets(facts), columns=partial(columns, facts),
         bounds=bounds, space={d.workload: facts.table.space(d.workload).items() for d in facts.workloads}, scale=scale,
-        values=values, origins=partial(_origins, facts), admission=_admission(facts), SET_APART=SET_APART, ADMITTED=ADMITTED, SPAN=SPAN, FLAGS=FLAGS,
+        values=values, origins=partial(_origins, facts), admission=_admission(facts), SET_APART=SET_APART,
+        ADMITTED=ADMITTED, SPAN=SPAN, FLAGS=FLAGS,
     )  # fmt: skip
 
 
