@@ -1,9 +1,9 @@
 """The reference configuration of a task, against which regret is measured: found by racing on seeds of its own.
 
 The maximum of many noisy scores lies above every expected score. A race spends seeds where they decide instead: all
-configurations are trained with few seeds, and the best of each round with more (ROUNDS; sequential halving with fixed rungs,
-Karnin et al., 2013). The winner is the reference, its expected score y* is the mean over seeds on which nothing was chosen, and how
-far it may lie under the unknown best is told beside it. Nothing depends on the methods that are compared.
+configurations are trained with few seeds, and the best of each round with more (ROUNDS; sequential halving with fixed
+rungs, Karnin et al., 2013). The winner is the reference, and its expected score y* is the mean over seeds that chose
+nothing. The race also tells how far y* may lie under the unknown best. It depends on no method that is compared.
 """
 
 from __future__ import annotations
