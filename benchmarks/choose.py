@@ -36,7 +36,7 @@ def regrets(scores: np.ndarray, sign: float, order: list[int]) -> list[float]:
 
 def held_out():
     """The source, and for each fold the positions of its training and of its held-out tasks."""
-    table = load_table(TABLE)
+    table = load_table(TABLE, 1)
     ids = table.tasks.loc[table.tasks["workload"] == WORKLOAD, "task_id"].tolist()
     whole = table.ran(WORKLOAD, ids).all(axis=(1, 2))
     source = table.meta_train(WORKLOAD, [i for i, made in zip(ids, whole) if made])

@@ -30,7 +30,7 @@ MARKS, SEEDS, MARGIN = (1, 2, 3, 5, 10, 25, 50), 4, 0.01
 
 def source_of(name: str) -> MetaTrain:
     """Tasks of a table whose families the board has in train or valid."""
-    board, table = load_board("search", 2), load_table(name)
+    board, table = load_board("search", 2), load_table(name, 1)
     known = {*board.split["train"], *board.split["valid"]}
     tasks = table.tasks[(table.tasks["workload"] == WORKLOAD) & table.tasks["family"].isin(known)]
     return table.meta_train(WORKLOAD, tasks["task_id"].tolist())
