@@ -108,15 +108,16 @@ def typed(column: pd.Series, name: str, reading: Reading) -> tuple[pd.Series, Fo
         a line each.
     """
     said: list[str] = []
-    stripped = column.map(lambda v: v.strip() if isinstance(v, str) else v)
-    gone = stripped.isin([*MARKS, *reading.missing])
-    text = stripped.mask(gone, None).where(stripped.notna(), None)
+    gaps = {*MARKS, *reading.missing}
+    cut = (v.strip() if isinstance(v, str) else None for v in column.tolist())
+    text = pd.Series([None if v in gaps else v for v in cut], index=column.index, dtype=object)
     known = text[text.notna()]
     if not len(known):
         return text, None, said
     lower = known.str.lower()
     if set(lower.unique()) <= set(_TRUTH):
-        made = text.map(lambda v: None if v is None else _TRUTH[v.lower()]).astype("boolean")
+        found = [None if v is None else _TRUTH[v.lower()] for v in text.tolist()]
+        made = pd.Series(found, index=text.index, dtype="boolean")
         return (made if made.isna().any() else made.astype(bool)), Format(truth=True), said
     words = lower.isin(GAPS)
     cells = known[~words]

@@ -48,7 +48,8 @@ def script(task: Task, found: Read | None, path: Path | None, config: dict[str, 
         metric=task.metric, encoding="utf-8-sig" if utf8 else found.encoding, epochs=max(task.checkpoints),
         feather=ending in files.FEATHER, records=ending in files.RECORDS, gaps=[*MARKS, *found.missing],
         delimiter=layout and layout.delimiter, skip=layout and layout.skip, formats=list(found.formats.items()),
-        columns_in_file=layout and named(layout.header)[0], config=dict.fromkeys(_OPTIONAL, 0.0) | config, **_FACTS[task.workload](found, ending),
+        columns_in_file=layout and named(layout.header)[0], config=dict.fromkeys(_OPTIONAL, 0.0) | config,
+        **_FACTS[task.workload](found, ending),
     )  # fmt: skip
     return re.sub(r"\n{4,}", "\n\n\n", text)
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from metabench import direction, files, untrusted
-from metabench.advise import keeping
+from metabench.advise import keeping, ranking
 from metabench.advise.proposals import FIRST, propose
 from metabench.advise.recommend import all_notes, configurations, facts, understood
 from metabench.advise.stored import check_trials
@@ -51,10 +51,17 @@ class Trial:
     train_loss: tuple[float, ...]
     seconds: float
     flops: int
+    #: area under the ROC curve on the validation rows, where that chooses (:mod:`metabench.advise.ranking`)
+    auc: float | None = None
+
+    @property
+    def choice(self) -> float:
+        """What trials are chosen by: the larger the better where it is the AUC, else as the metric says."""
+        return self.score if self.auc is None else self.auc
 
     @property
     def score(self) -> float:
-        """The validation score at the end, which chooses; NaN unless the trial is ok."""
+        """The validation score at the end, which chooses unless the AUC does; NaN unless the trial is ok."""
         return self.valid[-1] if self.status == "ok" else float("nan")
 
     @property
@@ -94,6 +101,8 @@ class Tuning:
     @property
     def learned(self) -> bool:
         """Whether the best trial beats a constant guess on the validation rows."""
+        if self.best.auc is not None:
+            return self.best.auc > 0.5
         return not self.sign * self.best.score <= self.sign * self.guess + 1e-9
 
     @property
@@ -138,14 +147,15 @@ class Tuning:
 
 
 def best_of(trials: tuple[Trial, ...], task: Task) -> Trial:
-    """The trial with the best validation score (ties: the first). Raises MetabenchError when all diverged."""
+    """The trial with the best validation score, or AUC where that chooses (ties: the first). Raises MetabenchError when all
+    diverged."""
     sign = direction.sign(task.direction)
     good = [t for t in trials if np.isfinite(t.score)]
     if not good:
         raise MetabenchError(
             f"all {len(trials)} trainings diverged: the data may hold extreme numbers; try more --trials"
         )
-    return max(good, key=lambda t: sign * t.score)
+    return max(good, key=lambda t: sign * t.choice)
 
 
 def tune(
@@ -205,6 +215,9 @@ def tune(
         say(f"{folder} holds {stored} trials of this tuning already: none is trained, all of them count")
         trials = stored
     train = _Trainer(task, fitted, seed, device, backend)
+    if train.ranks:
+        notes = (*notes, ranking.SAID)
+        say(ranking.SAID)
     wanted = trials + (trials + 1) * compare
     clock.spent("reading")
 
@@ -223,7 +236,7 @@ def tune(
     while (done := len(made.get(TUNED, []))) < trials:
         together = min(max(FIRST - done, 1), trials - done)
         past = Trials(
-            fitted.space.table([t.config for t in made.get(TUNED, [])]), [t.score for t in made.get(TUNED, [])]
+            fitted.space.table([t.config for t in made.get(TUNED, [])]), [t.choice for t in made.get(TUNED, [])]
         )
         configs = configurations(fitted, propose(fitted, task, past, together, seed=seed))
         clock.spent("choosing")
@@ -271,15 +284,26 @@ class _Trainer:
     def __init__(self, task: Task, fitted: Pretrained, seed: int, device: str, backend: str):
         self.task, self.fitted, self.seed, self.device, self.backend = task, fitted, seed, device, backend
         self.workload = create("workloads", task.workload)
+        self.ranks = ranking.chooses(self.workload, task, task.arrays(seed), device, backend)
 
     def __call__(self, arm: str, configs: list[dict[str, Any]]) -> list[Trial]:
         """Train configurations together."""
         from metabench.training import run_cohort
 
-        curves = run_cohort(
-            self.workload, self.task.arrays(self.seed), self.fitted.space.table(configs), [self.seed] * len(configs),
-            self.task.checkpoints, device=self.device, backend=self.backend,
-        )  # fmt: skip
+        arrays, table, seeds = (
+            self.task.arrays(self.seed),
+            self.fitted.space.table(configs),
+            [self.seed] * len(configs),
+        )
+        if self.ranks:
+            curves, aucs = ranking.trained(self.workload, arrays, table, seeds, self.task.checkpoints)
+        else:
+            curves, aucs = (
+                run_cohort(
+                    self.workload, arrays, table, seeds, self.task.checkpoints, device=self.device, backend=self.backend
+                ),
+                [None] * len(configs),
+            )
         out = []
         for i, config in enumerate(configs):
             n = int(curves.length[i])
@@ -289,7 +313,16 @@ class _Trainer:
             said = {k: plain(v) for k, v in config.items() if plain(v) is not None}
             epochs = tuple(int(e) for e in curves.epochs[:n])
             out.append(
-                Trial(arm, said, curves.status[i], epochs, *series, float(curves.seconds[i]), int(curves.flops[i]))
+                Trial(
+                    arm,
+                    said,
+                    curves.status[i],
+                    epochs,
+                    *series,
+                    float(curves.seconds[i]),
+                    int(curves.flops[i]),
+                    aucs[i],
+                )
             )
         return out
 
@@ -316,6 +349,7 @@ def trial_to_json(trial: Trial) -> dict[str, Any]:
     """A trial as JSON has it."""
     curves = ("epochs", "valid", "test", "train_loss")
     rest = {name: getattr(trial, name) for name in ("arm", "config", "status", "seconds", "flops")}
+    rest |= {} if trial.auc is None else {"auc": trial.auc}
     return rest | {name: list(getattr(trial, name)) for name in curves}
 
 

@@ -93,10 +93,12 @@ def tuned(found: Tuning) -> Iterator[str]:
     yield of_task(found.task)
     yield ""
     metric, best = found.task.metric.replace("_", " "), found.best
-    rows = [["trial", "from", f"valid {metric}", "curve", "training s", ""]]
+    ranks = any(t.auc is not None for t in found.trials)
+    rows = [["trial", "from", f"valid {metric}", *["valid AUC"] * ranks, "curve", "seconds", ""]]
     for i, t in enumerate((*found.trials, *found.others), 1):
         said = f"{t.score:.4f}" if t.status == "ok" else t.status
-        rows.append([str(i), t.arm, said, sparkline(t), f"{t.seconds:.2f}", "best" if t is best else ""])
+        area = ["" if t.auc is None else f"{t.auc:.4f}"] * ranks
+        rows.append([str(i), t.arm, said, *area, sparkline(t), f"{t.seconds:.2f}", "best" if t is best else ""])
     yield from aligned(rows)
     yield ""
     scores = found.kept or {"valid": best.score, "test": best.test_score}
@@ -119,7 +121,7 @@ def tuned(found: Tuning) -> Iterator[str]:
         yield f"tuned is {', '.join(sides)}; one search each, on one split of {found.task.n_valid} and {found.task.n_test} rows"
     if found.wall:
         parts = ", ".join(f"{seconds:.1f} {what}" for what, seconds in found.wall.items())
-        yield f"{sum(found.wall.values()):.1f} s went by: {parts}"
+        yield f"{sum(found.wall.values()):.1f} s went by in this call: {parts} (seconds above are of training alone)"
     if found.out:
         yield f"written: {found.out}/report.html, {found.out}/model (mb.load_model), {found.out}/trials.json"
 

@@ -154,7 +154,7 @@ def preview(
             if len(known := table.configs(workload)) > n_configs:
                 configs, origins = known, table.origins(workload)
     if "default" in also and "default" not in origins.tolist():  # generate stores it first
-        configs = pd.concat([configs, load.space.table([load.space.default()])], ignore_index=True)
+        configs = pd.concat([configs, network.space.table([network.space.default()])], ignore_index=True)
         origins = pd.concat([origins, pd.Series(["default"])], ignore_index=True)
     configs = chosen_configs(configs, origins, n_configs, also)
     workers = workers or (os.cpu_count() or 1 if device == "cpu" else 1)

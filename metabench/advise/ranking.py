@@ -1,0 +1,67 @@
+"""Choosing among trials by the area under the ROC curve, where too few validation rows of a rare class make balanced accuracy
+coarse: with four of them it has steps of an eighth, and most trials tie."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from metabench.tasks import Arrays, Task
+from metabench.training import Curves, choose, resident
+
+#: validation rows of the rarest class below which the AUC chooses
+FEWEST = 30
+SAID = (
+    f"fewer than {FEWEST} validation rows of the rarest class: trials are chosen by the area under the ROC curve (AUC) on the "
+    "validation rows"
+)
+
+
+def chooses(workload, task: Task, arrays: Arrays, device: str, backend: str) -> bool:
+    """Whether the AUC chooses: the task is scored by balanced accuracy, the rarest class has fewer than FEWEST validation
+    rows, and the engine hands over the weights that it takes."""
+    if task.kind != "classification" or task.metric != "balanced_accuracy":
+        return False
+    counts = np.bincount(arrays.y_valid, minlength=arrays.n_classes)
+    hands_over = device == "cpu" and workload.name in resident.KEEPS and choose(workload, device, backend) == "resident"
+    return int(counts.min()) < FEWEST and hands_over
+
+
+def trained(workload, arrays: Arrays, configs, seeds, checkpoints) -> tuple[Curves, list[float | None]]:
+    """Curves as :func:`metabench.training.run_cohort` gives them, and the validation AUC of each run (None: it diverged)."""
+    import torch
+
+    weights: list[np.ndarray | None] = []
+    curves = resident.run(workload, arrays, configs, np.asarray(seeds), checkpoints, weights=weights)
+    aucs: list[float | None] = []
+    for row, seed, values in zip(configs.to_dict("records"), seeds, weights, strict=True):
+        if values is None:
+            aucs.append(None)
+            continue
+        net = workload.build(arrays, row, seed).float()
+        net.take(values)
+        with torch.no_grad():
+            outputs = net.eval()(torch.from_numpy(arrays.x_valid)).double().numpy()
+        aucs.append(auc(outputs, arrays.y_valid))
+    return curves, aucs
+
+
+def auc(outputs: np.ndarray, y: np.ndarray) -> float:
+    """Area under the ROC curve of outputs [n, classes] for classes y: of several classes the mean of each against the rest.
+    A class without rows does not count."""
+    from scipy.stats import rankdata
+
+    odds = np.exp(outputs - outputs.max(1, keepdims=True))
+    odds /= odds.sum(1, keepdims=True)
+    areas = []
+    for label in range(odds.shape[1]):
+        mine = y == label
+        if mine.any() and not mine.all():
+            # ties among probabilities rounded to 1 are broken by the outputs themselves
+            margin = outputs[:, label] - np.delete(outputs, label, axis=1).max(1)
+            ranks = rankdata(margin if odds.shape[1] == 2 else odds[:, label])
+            n = int(mine.sum())
+            areas.append((ranks[mine].sum() - n * (n + 1) / 2) / (n * (len(y) - n)))
+    return float(np.mean(areas)) if areas else 0.5
+
+
+__all__ = ["FEWEST", "SAID", "auc", "chooses", "trained"]
