@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,15 +121,15 @@ def score(
     mine = list(dict.fromkeys(traces["method"].to_pylist()))
     if table is None or board is None:
         from metabench.boards.board import load_board
-        from metabench.evaluation.store import BOARD
+        from metabench.evaluation.about import About
         from metabench.table import load_table
 
-        facts = json.loads((traces.schema.metadata or {}).get(BOARD, b"null"))
-        if facts is None and board is None:
+        about = About.of(traces)
+        if about.board is None and board is None:
             raise UsageError("these traces do not say which board they were made on; give the table and the board")
-        whole = load_board(facts["board"]) if board is None else board
+        whole = load_board(about.board) if board is None else board
         table = table or load_table(whole.dataset, whole.dataset_version)
-        board = whole.profile(facts["profile"]) if board is None else whole
+        board = whole.profile(about.profile) if board is None else whole
         if beside:
             others = workflows.published_beside(whole, board, mine)
             traces = workflows.together(traces, others)

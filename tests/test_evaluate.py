@@ -13,8 +13,9 @@ from fakes import Dies, FakeTable, First, Lacks, Last, Meddles, NotANumber, OutO
 from metabench import registry, schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluation import MethodsFailed, evaluate, plan, resolve
+from metabench.evaluation.about import About
 from metabench.evaluation.overhead import Overhead, _summary, overhead
-from metabench.evaluation.store import TWINS, CellStore, read_traces
+from metabench.evaluation.store import CellStore, read_traces
 from metabench.search.base import History, Searcher
 from metabench.search.starts import random_start
 
@@ -245,7 +246,7 @@ def test_the_public_name_stays_the_function():
 
 def test_twins_travel_with_the_traces(table, board, tmp_path):
     traces = evaluate([First, Last], board, table)
-    assert traces.schema.metadata[TWINS] == b'{"last": "first"}'
+    assert About.of(traces) == About({"last": "first"})
 
 
 def test_a_damaged_file_is_named_and_its_cells_computed_anew(tmp_path, table, board):

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
-
 from metabench.boards.board import Board, board_names, load_board
 from metabench.errors import UsageError
 from metabench.evaluation import CellStore, plan, resolve
+from metabench.evaluation.about import read_published
 from metabench.evaluation.cost import Cost, costs
-from metabench.evaluation.store import read_traces
 
 if TYPE_CHECKING:
     import os
@@ -96,7 +94,7 @@ def published_traces(board: Board) -> pa.Table:
     path = board.path and board.path / TRACES
     if not path or not path.exists():
         return board.traces_schema.empty_table()
-    return read_traces(path, board.traces_schema).replace_schema_metadata(pq.read_schema(path).metadata)
+    return read_published(path, board.traces_schema)
 
 
 def _elsewhere(board: Board) -> Sequence[pa.Table]:

@@ -10,6 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,11 @@ from metabench import processes, schema
 from metabench.cluster import EXECUTORS
 from metabench.errors import IncompleteError, MetabenchError, UsageError
 from metabench.evaluation import live
+from metabench.evaluation.about import About
 from metabench.evaluation.methods import Method, resolve
 from metabench.evaluation.ray_cluster import compute as compute_on_ray
 from metabench.evaluation.ray_cluster import compute_live
-from metabench.evaluation.store import BOARD, SURROGATE, TWINS, CellStore
+from metabench.evaluation.store import CellStore
 from metabench.evaluation.worker import Bench, Group, one_thread, serve
 from metabench.registry import suggest
 from metabench.search.base import Problem, Searcher
@@ -129,12 +131,12 @@ def evaluate(
         finally:
             kept.write(unsaved)
     traces = _assemble(groups, pa.concat_tables([done, pa.Table.from_pylist(rows, kept.kind)]), failures)
-    about = {TWINS: _twins(resolved)}
+    about = About({m.name: m.searcher.twin for m in resolved if m.searcher.twin})
     if board.path is not None:
-        about[BOARD] = json.dumps({"board": str(board.path), "profile": board.narrowed}).encode()
+        about = replace(about, board=str(board.path), profile=board.narrowed)
     if rehearsal is not None:
-        about[SURROGATE] = json.dumps(rehearsal.errors.to_dict("records")).encode()
-    traces = traces.replace_schema_metadata({**(traces.schema.metadata or {}), **about})
+        about = replace(about, surrogate=rehearsal.errors.to_dict("records"))
+    traces = about.put_on(traces)
     if failures:
         raise MethodsFailed(failures, traces, len(resolved))
     return traces
@@ -152,9 +154,7 @@ def _each(resolved: list[Method], boards: list[Board], table, **how) -> pa.Table
     together = pa.concat_tables(parts)
     names = together["method"].to_pylist()
     order = [i for m in resolved if m.name not in failures for i, name in enumerate(names) if name == m.name]
-    traces = (
-        together.take(pa.array(order, pa.int64())).combine_chunks().replace_schema_metadata(parts[0].schema.metadata)
-    )
+    traces = About.of(parts[0]).put_on(together.take(pa.array(order, pa.int64())).combine_chunks())
     if failures:
         raise MethodsFailed(failures, traces, len(resolved))
     return traces
@@ -205,10 +205,6 @@ def _assemble(groups: list[Group], table: pa.Table, failures: dict[str, str]) ->
     at = {key: row for row, key in enumerate(table["cell"].to_pylist())}
     order = [at[key] for g in groups if g.method not in failures for key in g.keys.values()]
     return table.take(pa.array(order, pa.int64())).combine_chunks()
-
-
-def _twins(methods: list[Method]) -> bytes:
-    return json.dumps({m.name: m.searcher.twin for m in methods if m.searcher.twin}, sort_keys=True).encode()
 
 
 # ---------------------------------------------------------------- computing

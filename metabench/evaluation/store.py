@@ -21,14 +21,8 @@ from metabench.errors import MetabenchError
 from metabench.files import replace_file, sweep
 from metabench.untrusted import one_line, printable, read_bytes
 
-#: metadata of a table of traces: method → its non-transfer twin, as JSON
-TWINS = b"metabench.twins"
 #: the column that only boards which count epochs need; files of others lack it
 EPOCHS = "epochs"
-#: metadata of a table of traces: the board that they were made on, as JSON {"board": folder, "profile": name}
-BOARD = b"metabench.board"
-#: metadata of a table of traces: the error of the surrogate that answered, a record for each task, as JSON
-SURROGATE = b"metabench.surrogate"
 
 
 #: the digest of its content in the name of a file

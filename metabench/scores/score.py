@@ -3,7 +3,6 @@ are made to order the traces hold configurations with what training them gave.""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
@@ -16,7 +15,8 @@ import pyarrow.compute as pc
 from metabench import direction
 from metabench.brief import brief
 from metabench.errors import MetabenchError, UsageError
-from metabench.evaluation.store import SURROGATE, TWINS, completed
+from metabench.evaluation.about import About
+from metabench.evaluation.store import completed
 from metabench.scores import fidelity, live
 from metabench.scores.aggregate import Hierarchy
 from metabench.scores.compare import against, compare, improvement, negative_transfer
@@ -156,7 +156,7 @@ def score(
     ranks = _ranks(paths.groups, regrets.incumbent)
     curves = _curves(paths, ranks, hierarchy)
     if twins is None:
-        twins = json.loads((traces.schema.metadata or {}).get(TWINS, b"{}"))
+        twins = About.of(traces).twins
     summary = _summary(paths, hierarchy, curves, board.marks)
     frames = _comparisons(paths, hierarchy, summary)
     low, high = hierarchy.interval(floor)
@@ -177,7 +177,7 @@ def _surrogate(traces: pa.Table, board: Board) -> pd.DataFrame | None:
     """The surrogate's error, which the traces carry. Raises MetabenchError when a surrogate answered and they do not."""
     if not board.made_to_order or not any(e.startswith("surrogate") for e in traces["engine"].to_pylist()):
         return None
-    found = json.loads((traces.schema.metadata or {}).get(SURROGATE, b"null"))
+    found = About.of(traces).surrogate
     if found is None or board.objective != "surrogate":
         raise MetabenchError("traces: a surrogate answered; its scores stand on no board, nor without its error")
     return pd.DataFrame(found)

@@ -1,5 +1,6 @@
 """The whole way: train, join with what is stored, let every method search held-out tasks, publish the board."""
 
+from metabench.evaluation.about import together
 from metabench.workflows.evaluation import (
     Evaluated,
     choose_settings,
@@ -8,7 +9,6 @@ from metabench.workflows.evaluation import (
     plan_board,
     published_beside,
     ranking,
-    together,
 )
 from metabench.workflows.prediction import Predicted, predict_board
 from metabench.workflows.publishing import all_stale, publish, publish_all, stale

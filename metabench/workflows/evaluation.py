@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from metabench import registry, schema
+from metabench import registry
 from metabench.boards.board import Board, load_board
 from metabench.boards.plan import TRACES, Planned, planned, published_traces
 from metabench.errors import IncompleteError, MetabenchError
 from metabench.evaluation import CellStore, MethodsFailed, evaluate, plan, resolve
-from metabench.evaluation.store import SURROGATE, TWINS
+from metabench.evaluation.about import together
 from metabench.files import replacing, sweep
 from metabench.search.fidelity import FidelitySearcher
 
@@ -186,16 +185,6 @@ def _stored(
     keys = {name: {k for g in groups if g.method == name for k in g.keys.values()} for name in able}
     known = set(store.read(set().union(*keys.values()))["cell"].to_pylist())
     return [name for name, wanted in keys.items() if wanted and wanted <= known]
-
-
-def together(traces: pa.Table, published: pa.Table) -> pa.Table:
-    """Both, with what their metadata says of the methods' twins."""
-    twins = [json.loads((part.schema.metadata or {}).get(TWINS, b"{}")) for part in (published, traces)]
-    merged = json.dumps(twins[0] | twins[1], sort_keys=True).encode()
-    kind = schema.LIVE if "configs" in traces.schema.names else schema.TRACES
-    both = pa.concat_tables([traces.cast(kind), published.cast(kind)])
-    about = {k: v for k, v in (traces.schema.metadata or {}).items() if k == SURROGATE}
-    return both.replace_schema_metadata({**kind.metadata, **about, TWINS: merged})
 
 
 def ranking(scores: Scores, start: str = "own", marks: Sequence[int] = (1, 5, 10, 25, 50)) -> list[dict[str, Any]]:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from metabench import registry
 from metabench.boards.board import Board, board_folders, find_board, load_board
 from metabench.boards.plan import TRACES
 from metabench.errors import MetabenchError, UsageError
-from metabench.evaluation.store import TWINS, read_traces
+from metabench.evaluation.about import About, read_published, together
 from metabench.publishing.boards import archive
 from metabench.untrusted import printable
-from metabench.workflows.evaluation import together
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,8 +104,8 @@ def _published(name: str, profile: str, out: Path | None):
         raise MetabenchError(f"{folder} holds no {TRACES}; run `metabench evaluate --board {name}` first")
     traces = _own(folder, board, {s.method for s, _ in submitted}, name)
     for submission, rows in submitted:
-        twins = {TWINS: json.dumps({submission.method: submission.twin} if submission.twin else {}).encode()}
-        traces = together(rows.replace_schema_metadata(twins), traces)
+        about = About({submission.method: submission.twin} if submission.twin else {})
+        traces = together(about.put_on(rows), traces)
     command = f"metabench evaluate --board {name}" + ("" if profile == "full" else f" --profile {profile}")
     scores, accepted = score(traces, table, narrowed), [s for s, _ in submitted]
     return narrowed, traces, scores, table, folder, command, accepted, _home(board, folder, table)
@@ -118,7 +115,7 @@ def _own(folder: Path, board: Board, submitted: set[str], name: str) -> pa.Table
     """The suite's own traces in a folder. Raises MetabenchError when the board's own hold any other method's."""
     if not (folder / TRACES).exists():
         return board.traces_schema.empty_table()
-    traces = _read(folder / TRACES, board)
+    traces = read_published(folder / TRACES, board.traces_schema)
     found = set(pc.unique(traces["method"]).to_pylist())
     if twice := sorted(found & submitted):
         raise MetabenchError(f"{folder / TRACES} holds method {twice[0]!r}, which is a submission; {_anew(name)}")
@@ -132,11 +129,6 @@ def _own(folder: Path, board: Board, submitted: set[str], name: str) -> pa.Table
 
 def _anew(name: str) -> str:
     return f"run `metabench evaluate --board {name}` to write the suite's own traces anew"
-
-
-def _read(path: Path, board: Board) -> pa.Table:
-    """Traces, checked, with what their file's metadata says of the methods."""
-    return read_traces(path, board.traces_schema).replace_schema_metadata(pq.read_schema(path).metadata)
 
 
 def _predicted(name: str, out: Path | None):
