@@ -116,12 +116,13 @@ def _own(folder: Path, board: Board, submitted: set[str], name: str) -> pa.Table
     if not (folder / TRACES).exists():
         return board.traces_schema.empty_table()
     traces = read_published(folder / TRACES, board.traces_schema)
+    if not board.path or folder.resolve() != board.path.resolve():  # somebody's trial: what was submitted since counts
+        return traces.filter(pc.invert(pc.is_in(traces["method"], pa.array(sorted(submitted), pa.string()))))
     found = set(pc.unique(traces["method"]).to_pylist())
     if twice := sorted(found & submitted):
         raise MetabenchError(f"{folder / TRACES} holds method {twice[0]!r}, which is a submission; {_anew(name)}")
     known = {*registry.names("baselines"), *registry.names("metamodels")}
-    is_live = board.path and folder.resolve() == board.path.resolve() and not archive.is_superseded(board.path)
-    if is_live and (strange := sorted(found - known)):
+    if not archive.is_superseded(board.path) and (strange := sorted(found - known)):
         what = f"{folder / TRACES} holds method {printable(strange[0])!r}, which is neither installed nor submitted"
         raise MetabenchError(f"{what}; submit it, or {_anew(name)}")
     return traces

@@ -291,6 +291,15 @@ def test_strangers_among_the_suites_own_traces_are_refused(listed, table, method
         publishing.publish("fake")
 
 
+def test_a_trial_elsewhere_shows_what_was_accepted(place, listed, table, tmp_path):
+    out = tmp_path / "trial"
+    out.mkdir()
+    pq.write_table(evaluate([Mine, "random"], listed, table), out / "traces.parquet")
+    publishing.publish("fake", out=out)
+    assert set(pq.read_table(out / "traces.parquet")["method"].to_pylist()) == {"random"}
+    assert "| submission, recomputed |" in (out / "README.md").read_text()
+
+
 def test_a_forged_folder_stops_a_build_and_leaves_the_site(place, listed, table):
     publishing.publish("fake")
     before = {name: hashlib.sha256((listed.path / name).read_bytes()).digest() for name in files_of(listed)}
