@@ -1,6 +1,7 @@
 # Everything a newcomer needs. `make benchmark` and `make test` set themselves up; a second call finds it done.
 #   make benchmark   train a slice, add the committed tables, search held-out tasks, build the leaderboard (build/benchmark)
 #   make test        the test suite, without a browser
+#   make test-oldest  the test suite with the oldest versions of the dependencies (an environment of its own; about an hour)
 #   make test-site   the leaderboard's page in a browser (needs chromium)
 #   make test-cluster  a Ray cluster of three nodes, nodes killed, tables on an S3 server on loopback (two minutes)
 #   make lint        ruff
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: benchmark test test-site test-cluster lint clean
+.PHONY: benchmark test test-oldest test-site test-cluster lint clean
 .DELETE_ON_ERROR:
 
 benchmark: $(VENV)/.run
@@ -18,6 +19,9 @@ benchmark: $(VENV)/.run
 
 test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n 2 -m "not site and not cluster"
+
+test-oldest: $(VENV)/oldest/.test
+	OMP_NUM_THREADS=1 $(VENV)/oldest/bin/python -m pytest -q -rs -n 2 -m "not site and not cluster"
 
 test-site: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m site
@@ -47,6 +51,14 @@ $(VENV)/.run: $(BIN)/python constraints.txt pyproject.toml
 $(VENV)/.test: $(VENV)/.run
 	@echo "adding what the tests need" >&2
 	@$(PIP) --editable '.[test]'
+	@touch $@
+
+# uv alone can ask for the oldest versions that the metadata allows; dependencies of dependencies are the newest
+$(VENV)/oldest/.test: $(BIN)/python pyproject.toml
+	@echo "setting up $(VENV)/oldest: some minutes, once" >&2
+	@$(BIN)/python -m venv --clear $(VENV)/oldest
+	@$(VENV)/oldest/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5'
+	@$(VENV)/oldest/bin/python -m uv pip install --quiet --python $(VENV)/oldest/bin/python --resolution lowest-direct --editable '.[test]'
 	@touch $@
 
 # the S3 server's dependencies contradict the pins, so it has an environment of its own

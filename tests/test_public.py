@@ -26,9 +26,11 @@ def test_the_names_are_those_of_their_modules():
     assert (mb.load_table, mb.load_board, mb.score) == (load_table, load_board, score)
 
 
-def test_evaluate_stays_the_function_beside_the_package_of_that_name():
-    package = importlib.import_module("metabench.evaluation")
-    assert callable(mb.evaluate) and mb.evaluate is package.evaluate
+def test_evaluate_is_a_function_whatever_is_imported_first():
+    importlib.import_module("metabench.evaluation")
+    from metabench.notebook import evaluate
+
+    assert callable(mb.evaluate) and mb.evaluate is evaluate
     code = "import metabench.evaluation\nimport metabench as mb\nassert callable(mb.evaluate)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -220,7 +221,8 @@ def doctor(as_json: bool) -> None:
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(1), help="Turns; the best of each counts.")
 @click.option(
     "--methods", metavar="all|NAME,NAME…",
-    help="Train nothing: time how long these methods think for a suggestion after 50 trials on the board `search`.",
+    help="Train nothing: time a suggestion of these methods (or of tune and MetaSampler) on the board `search`: after 50 stored "
+    "trials, and of a continuous search after 50 and 1,000.",
 )  # fmt: skip
 @click.option(
     "--tables", is_flag=True, help="Train nothing: time a made-up table's reading, look-ups, size and checks."
@@ -297,17 +299,37 @@ def _methods_speed(names: str, repeats: int, as_json: bool) -> None:
     from metabench.boards.board import load_board
     from metabench.evaluation.overhead import overhead
     from metabench.table import load_table
+    from metabench.workflows.suggestions import ADVISERS, suggestions
 
     board = load_board("search")
-    chosen = workflows.methods()[0] if names == "all" else [name.strip() for name in names.split(",")]
+    named = [name.strip() for name in names.split(",")]
+    advisers = [a for a in ADVISERS if names == "all" or a in named]
+    chosen = workflows.methods()[0] if names == "all" else [n for n in named if n not in ADVISERS]
+    if find_spec("optuna") is None:
+        advisers = [a for a in advisers if a != "MetaSampler"]
     table = load_table(board.dataset, board.dataset_version)
-    rows = overhead(chosen, board, table, repeats=repeats, say=lambda text: click.echo(text, err=True))
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    rows = overhead(chosen, board, table, repeats=repeats, say=say) if chosen else []
     told = [
         {"method": r.method, "fit s": round(r.fit, 2), "first ms": round(1e3 * r.start, 2),
          "after 50 ms": round(1e3 * r.last, 2), "mean ms": round(1e3 * r.mean, 2), "worst ms": round(1e3 * r.worst, 2)}
         for r in sorted(rows, key=lambda r: r.mean)
     ]  # fmt: skip
-    show([asdict(r) for r in rows] if as_json else told, as_json, board=board.name, trials=50)
+    later = [
+        {"method": r.method, "trials": r.trials, "resume ms": round(1e3 * r.resume, 1), "next ms": round(1e3 * r.next, 2),
+         "worst ms": round(1e3 * r.worst, 2)}
+        for r in suggestions([*chosen, *advisers], board, table, repeats=repeats, say=say)
+    ]  # fmt: skip
+    if not as_json:
+        if told:
+            show(told, False)
+            click.echo()
+        show(later, False)
+        return
+    show([asdict(r) for r in rows], True, board=board.name, trials=50, continuous=later)
 
 
 def _tables_speed(runs: int, repeats: int, as_json: bool) -> None:

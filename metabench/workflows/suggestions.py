@@ -36,7 +36,7 @@ STEPS = 5
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Seconds of one thread; medians over STEPS suggestions of one search, the least over repeats."""
+    """Seconds of processor time of one thread; medians over STEPS suggestions of one search, the least over repeats."""
 
     method: str
     #: trials made before
@@ -134,14 +134,14 @@ class _Given:
 def _method(fitted: Searcher, given: _Given, n: int) -> Iterator[float]:
     """Seconds of resuming with ``n`` trials, and of STEPS suggestions more."""
     tried = list(given.positions[:n])
-    began = time.perf_counter()
+    began = time.thread_time()
     search = fitted.start(given.problem, 0)
     for _ in range(STEPS + 1):
         history = History(list(tried), given.scores[tried].tolist())
         position = search.ask(history)
-        yield time.perf_counter() - began
+        yield time.thread_time() - began
         tried.append(int(position))
-        began = time.perf_counter()
+        began = time.thread_time()
 
 
 def _tune(model: Pretrained, given: _Given, n: int) -> Iterator[float]:
@@ -151,9 +151,9 @@ def _tune(model: Pretrained, given: _Given, n: int) -> Iterator[float]:
     configs, scores = given.configs(given.positions[:n]), given.scores[given.positions[:n]].tolist()
     for step in range(STEPS + 1):
         trials = Trials(configs, list(scores))
-        began = time.perf_counter()
+        began = time.thread_time()
         made = propose(model, given.info, trials)
-        yield time.perf_counter() - began
+        yield time.thread_time() - began
         configs = type(configs)({c: [*configs[c], made[c].iloc[0]] for c in configs}).astype(configs.dtypes.to_dict())
         scores.append(float(given.scores[given.positions[n + step]]))
 
@@ -185,11 +185,11 @@ def _sampler(model: Pretrained, given: _Given, n: int) -> Iterator[float]:
                 params=has, distributions={k: distributions[k] for k in has}, value=float(score)
             ))  # fmt: skip
         for step in range(STEPS + 1):
-            began = time.perf_counter()
+            began = time.thread_time()
             trial = study.ask()
             for name, distribution in distributions.items():
                 trial._suggest(name, distribution)
-            yield time.perf_counter() - began
+            yield time.thread_time() - began
             study.tell(trial, float(given.scores[given.positions[n + step]]))
     finally:
         optuna.logging.set_verbosity(level)
