@@ -198,10 +198,10 @@ def moment(text: pd.Series) -> pd.Series:
 
 def why_not_numbers(example: str) -> str:
     """What might make a column of numbers or dates out of names such as this one; "" if nothing is known."""
-    if re.fullmatch(r"[^\d\s]?\s*[+-]?[\d.,]+\s*[^\d\s]{0,3}", example) and re.search(r"\d", example):
-        return f", such as {example[:30]!r}: write numbers without units"
     if _OTHER_DATE.fullmatch(example):
         return f", such as {example[:30]!r}: write dates as 2024-12-31"
+    if re.fullmatch(r"[^\d\s]?\s*[+-]?[\d.,]+\s*[^\d\s]{0,3}", example) and re.search(r"\d", example):
+        return f", such as {example[:30]!r}: write numbers without units"
     return ""
 
 

@@ -49,8 +49,8 @@ def suffix(path: Path) -> str:
 class _Bounded(io.RawIOBase):
     """Bytes of a file, or of what it unpacks to; a line beyond LINE ends it."""
 
-    def __init__(self, source: Any, path: Path):
-        self.source, self.path, self.since = source, path, 0
+    def __init__(self, raw: IO[bytes], path: Path):
+        self.raw, self.source, self.path, self.since = raw, _unpacked(raw), path, 0
 
     def readable(self) -> bool:
         return True
@@ -69,6 +69,7 @@ class _Bounded(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             self.source.close()
+            self.raw.close()
         super().close()
 
 
@@ -90,9 +91,7 @@ def opened(path: Path, encoding: str, newline: str | None = "") -> IO[str]:
     encoding = "utf-8-sig" if is_utf8(encoding) else encoding
     raw = path.open("rb")
     try:
-        return io.TextIOWrapper(
-            io.BufferedReader(_Bounded(_unpacked(raw), path), 1 << 20), encoding=encoding, newline=newline
-        )
+        return io.TextIOWrapper(io.BufferedReader(_Bounded(raw, path), 1 << 20), encoding=encoding, newline=newline)
     except BaseException:
         raw.close()
         raise

@@ -82,7 +82,7 @@ TARGETS = {
 @st.composite
 def tables(draw):
     """A table as lists of Python objects, the target's name, and whether Arrow can hold it."""
-    rows = draw(st.integers(20, 32))
+    rows = draw(st.integers(32, 48))
     names = draw(st.lists(NAMES, min_size=1, max_size=5))
     python = draw(st.booleans())
     kinds = draw(
@@ -95,7 +95,7 @@ def tables(draw):
         columns.append(draw(st.lists(st.one_of(cells, cells, cells, gaps), min_size=rows, max_size=rows)))
     target = draw(st.sampled_from(sorted(TARGETS)))
     cells = TARGETS[target]
-    y = draw(st.lists(st.one_of(cells, cells, cells, st.none()), min_size=rows, max_size=rows))
+    y = draw(st.lists(st.one_of(cells, cells, cells, cells, cells, st.none()), min_size=rows, max_size=rows))
     return [*zip(names, columns, strict=True), ("target", y)], not python
 
 
