@@ -110,18 +110,18 @@ class Board:
     path: Path | None = field(default=None, compare=False)
 
     @property
-    def made_to_order(self) -> bool:
+    def is_live(self) -> bool:
         """Are trials made to order, so that any configuration of the space may be tried?"""
         return self.objective != "replay"
 
     @property
     def traces_schema(self) -> pa.Schema:
         """The columns of its traces."""
-        return schema.LIVE if self.made_to_order else schema.TRACES
+        return schema.LIVE if self.is_live else schema.TRACES
 
     def rehearsed(self) -> Board:
         """A live board whose trials a surrogate answers. Raises UsageError for a board that looks rows up."""
-        if not self.made_to_order:
+        if not self.is_live:
             raise UsageError(f"board {self.name} looks stored rows up; only a live board is rehearsed with a surrogate")
         return replace(self, objective="surrogate")
 

@@ -118,7 +118,7 @@ def judge(
         MetabenchError: when references are absent, a cell is absent, twice there or not valid, or was made in another fold.
     """
     design, board = _design(board), board.on(table)
-    if board.made_to_order or board.by_epochs or len(board.workloads(table)) != 1:
+    if board.is_live or board.by_epochs or len(board.workloads(table)) != 1:
         raise UsageError(f"board {board.name}: protocol 3 judges searches that replay one workload by full trainings")
     board.check(table)
     known = references.read(board.path) if known is None else known

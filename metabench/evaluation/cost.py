@@ -54,7 +54,7 @@ def costs(
     """
     groups = list(groups)
     train = _training(table, board) if board.objective == "live" else {}
-    head, trial = LIVE_BYTES if board.made_to_order else BYTES
+    head, trial = LIVE_BYTES if board.is_live else BYTES
     out = []
     for method in methods:
         missing = [(g, sum(k not in known for k in g.keys.values())) for g in groups if g.method == method.name]

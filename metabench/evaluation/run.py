@@ -102,13 +102,13 @@ def evaluate(
     failures = {m.name: f"method {m.name!r} {m.lacks}" for m in resolved if m.lacks}
     compute, bench = _compute, lambda: bench_of(resolved, board, table)
     rehearsal = None
-    if board.made_to_order:
+    if board.is_live:
         if board.objective == "surrogate":
             rehearsal = SurrogateObjective.from_table(table, board.workload, board.tasks(table, "test"))
         searchers = {m.name: m.searcher for m in resolved}
         compute, bench = live.compute, lambda: live.LiveBench.of(searchers, board, table, rehearsal)
     if executor == "ray":
-        outcomes = (compute_live if board.made_to_order else compute_on_ray)(todo, failures, bench)
+        outcomes = (compute_live if board.is_live else compute_on_ray)(todo, failures, bench)
     elif executor == "local":
         outcomes = compute(todo, failures, bench, workers)
     else:
@@ -170,14 +170,15 @@ def plan(methods: list[Method], board: Board, table) -> list[Group]:
         common += [board.track, EPOCHS_VERSION]
     if board.source_configs:
         common.append(board.source_configs)
-    if board.made_to_order:
+    if board.is_live:
         common += [live.LIVE_VERSION, POOL, schema.NUMERICS_VERSION]
     starts = table.starts if "given5" in board.starts else {}
+    held_out = board.tasks(table, "test")
     portfolio = resolve("portfolio")[0].fingerprint if "portfolio3" in board.starts else None
     groups = []
     for method in methods:
         for start in board.starts:
-            for task_id in board.tasks(table, "test"):
+            for task_id in held_out:
                 given = {"portfolio3": portfolio, "given5": starts.get(task_id)}.get(start)
                 keys = {}
                 for seed in range(board.seeds):

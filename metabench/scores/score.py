@@ -143,8 +143,8 @@ def score(
     board.check(table)
     families = [table.task_info(t).family for part in board.parts(table) for t in part.tasks(table, "test")]
     hierarchy = Hierarchy.build(families, board.seeds, resamples, seed)
-    if board.made_to_order:
-        paths, floor, clock = _made_to_order(traces, table, board)
+    if board.is_live:
+        paths, floor, clock = _live_paths(traces, table, board)
     else:
         paths, floor, clock = (over_epochs if board.by_epochs else _by_trials)(completed(traces), table, board)
     task_ids = paths.task_ids
@@ -175,7 +175,7 @@ def score(
 
 def _surrogate(traces: pa.Table, board: Board) -> pd.DataFrame | None:
     """The surrogate's error, which the traces carry. Raises MetabenchError when a surrogate answered and they do not."""
-    if not board.made_to_order or not any(e.startswith("surrogate") for e in traces["engine"].to_pylist()):
+    if not board.is_live or not any(e.startswith("surrogate") for e in traces["engine"].to_pylist()):
         return None
     found = About.of(traces).surrogate
     if found is None or board.objective != "surrogate":
@@ -191,7 +191,7 @@ def _reference(table, board: Board, task_ids: list[str]) -> Reference:
     return Reference(valid, test) if pools is None else Reference(*map(pools.answers, (valid, test)), pools.tried)
 
 
-def _made_to_order(traces: pa.Table, table, board: Board) -> tuple[Paths, np.ndarray, None]:
+def _live_paths(traces: pa.Table, table, board: Board) -> tuple[Paths, np.ndarray, None]:
     """The paths over trials of searches with values of their own, and the noise floor of the table's rows."""
     task_ids = board.tasks(table, "test")
     reference = _reference(table, board, task_ids)

@@ -167,7 +167,7 @@ def published_beside(board: Board, narrowed: Board, names: Sequence[str]) -> pa.
     if not published.num_rows:
         return published
     frame = published.select(["start", "seed"]).to_pandas()
-    tried = published["configs" if board.made_to_order else "config_ids"]
+    tried = published["configs" if board.is_live else "config_ids"]
     lengths = set(pc.list_value_length(tried).to_pylist())
     # where epochs are counted, profiles have the board's budget; where tasks have pools of their own, searches may end early
     same = (narrowed.by_epochs or max(lengths) == narrowed.budget) and set(frame["start"]) == set(narrowed.starts)

@@ -202,7 +202,7 @@ class _Searches:
         group = Group(method, start, task_id, {seed: ""})
         row = {name: self.stored[name][self._rows[cell]].as_py() for name in self.stored.schema.names}
         bench = self._bench_for(task_id)
-        if self.board.made_to_order:
+        if self.board.is_live:
             ((_, found, failure),) = bench.run([group])
             if failure is not None:
                 raise MetabenchError(f"{failure}; nothing was changed")
@@ -221,7 +221,7 @@ class _Searches:
         board = self._part[task_id]
         if self._bench is None or self._bench[0] != board.workload:
             made: Any
-            if board.made_to_order:
+            if board.is_live:
                 answers = _Answers(self.table.space(board.workload), self.stored)
                 made = LiveBench.of({m.name: m.searcher for m in self.methods}, board, self.table, answers)
             else:

@@ -93,3 +93,13 @@ def test_a_plan_knows_what_is_published_and_stored(table, board, tmp_path):
 def test_the_prediction_track_is_not_planned(table, board):
     with pytest.raises(UsageError, match="is of the prediction track"):
         planned(dataclasses.replace(board, track="predict"), "full", table, [First], None, 1)
+
+
+def test_tasks_of_a_board_are_looked_up_once_however_many_methods_there_are(table, board, monkeypatch):
+    counted = []
+    tasks = type(board).tasks
+    monkeypatch.setattr(type(board), "tasks", lambda self, *args: counted.append(args[1]) or tasks(self, *args))
+    for methods in ([First], [First, Last]):
+        counted.clear()
+        plan(resolve(methods), board, table)
+        assert sorted(counted) == ["test", "train", "valid"]

@@ -33,7 +33,7 @@ def reproduce(checked: Checked, board: Board, table: Table, workers: int = 1) ->
     if method.name != submission.method:
         raise Refused(f"{submission.spec} is called {method.name!r}, the submission {submission.method!r}")
     starts = tuple(s for s in board.starts if s in set(checked.traces["start"].to_pylist()))
-    longer = replace(board, starts=starts, seeds=board.seeds if board.made_to_order else 2 * board.seeds)
+    longer = replace(board, starts=starts, seeds=board.seeds if board.is_live else 2 * board.seeds)
     again = evaluate(submission.spec, longer, table, workers=workers)
     ours = {(r["start"], r["task_id"], r["seed"]): _steps(r) for r in again.to_pylist()}
     for row in checked.traces.to_pylist():
@@ -41,7 +41,7 @@ def reproduce(checked: Checked, board: Board, table: Table, workers: int = 1) ->
         for trial, (a, b) in enumerate(zip_longest(mine, _steps(row)), 1):
             if a != b:
                 raise Refused(f"{cell_named(row)}, trial {trial}: the code proposes {a}, the submission says {b}")
-    if board.made_to_order:
+    if board.is_live:
         return "reproduced"
     return "confirmed" if _agrees(checked, again, longer, board, table) else "reproduced"
 

@@ -95,16 +95,16 @@ def check_packet(packet: Packet, board: Board, table: Table, *, is_kept: bool = 
         raise Refused("traces.parquet: overhead holds something that is no time in seconds")
     try:
         scores = score(traces, table, board)
-        if board.made_to_order and is_kept:
+        if board.is_live and is_kept:
             retrain_some(traces, board, table)
-        elif board.made_to_order:
+        elif board.is_live:
             traces = retrain(traces, board, table)
             scores = score(traces, table, board)
     except MetabenchError as error:
         raise Refused(f"traces.parquet: {error}") from None
     if claimed is not None:
         _check_claimed(traces, claimed, board, table, task_ids)
-    if not board.made_to_order:  # there methods choose alone
+    if not board.is_live:  # there methods choose alone
         _check_starts(traces, board, table)
     _check_claims(submission, scores)
     return Checked(submission, _with_cells(traces, board), scores, packet.toml)
@@ -225,7 +225,7 @@ def _with_cells(traces: pa.Table, board: Board) -> pa.Table:
     """The traces in canonical order, each with the hash of what it says as its key."""
     rows = sorted(traces.to_pylist(), key=lambda r: (board.starts.index(r["start"]), r["task_id"], r["seed"]))
     for row in rows:
-        tried = row["configs" if board.made_to_order else "config_ids"]
+        tried = row["configs" if board.is_live else "config_ids"]
         said = [board.digest, *(row[k] for k in ("method", "start", "task_id", "seed")), tried]
         if board.by_epochs:
             said += [row["epochs"]]

@@ -186,7 +186,7 @@ def question(board: Board) -> str:
         return f"What surrogates say of all configurations after {_listed(board.observed)} observed trials."
     if board.by_epochs:
         return "What a budget of epochs, and of seconds, gives; trainings pause and resume."
-    if board.made_to_order:
+    if board.is_live:
         return "Any point of the space may be named, and is really trained."
     if board.shift:
         return f"Searching {_listed(board.shift.test)} with what was learned from {_listed(board.shift.train)}."
@@ -320,6 +320,6 @@ def _version(folder: Path) -> int:
 def _standing(b: PublishedBoard) -> tuple:
     """The order of boards: searches by the length of their budget, then the other questions, imported ones last."""
     kinds = [
-        b.board.protocol == "hpob", b.predicts, b.board.made_to_order, b.board.shift is not None, b.board.by_epochs,
+        b.board.protocol == "hpob", b.predicts, b.board.is_live, b.board.shift is not None, b.board.by_epochs,
     ]  # fmt: skip
     return (max((len(kinds) - i for i, kind in enumerate(kinds) if kind), default=0), -b.board.budget, b.board.name)
