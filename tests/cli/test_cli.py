@@ -124,6 +124,9 @@ def test_methods_are_timed():
     rows = json.loads(out)["rows"]
     assert code == 0 and [row["method"] for row in rows] == ["random", "default"]
     assert all(row[key] > 0 for row in rows for key in ("fit", "start", "last", "mean", "worst"))
+    later = json.loads(out)["continuous"]
+    assert [(row["method"], row["trials"]) for row in later] == [(m, n) for m in ("random", "default") for n in (50, 1000)]
+    assert all(row[key] >= 0 for row in later for key in ("resume ms", "next ms", "worst ms"))
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,10 @@ _PARQUET = "application/x-parquet"
 def describe(facts: Facts) -> str:
     """The table as JSON-LD: a FileObject for every file, with its hash, and a RecordSet over its columns."""
     tasks, split = "tasks.parquet", facts.split is not None
-    fields = {f.name: (f.type, _meaning(f)) for f in files.open_parquet(facts.table.path / tasks).schema_arrow}
+    stored = files.open_parquet(facts.table.path / tasks).schema_arrow
+    # what a column means is said today; the file says what was said when it was written
+    told = {f.name: f for f in schema.TASKS}
+    fields = {f.name: (f.type, _meaning(told.get(f.name, f))) for f in stored}
     record_sets = [_records("tasks", tasks, "What the runs were trained on.", fields, key=["task_id"])]
     distribution = [_file(f) for f in facts.files]
     if split:
