@@ -23,7 +23,7 @@ from metabench.training import resident
 pytestmark = pytest.mark.skipif(resident.available() is not None, reason=str(resident.available()))
 
 SERVER = """
-import json, multiprocessing, os, sys, time
+import json, multiprocessing, os, sys, time, traceback
 import numpy as np, pandas as pd
 import scipy.stats.qmc
 import metabench as mb
@@ -33,7 +33,7 @@ from metabench.generate import execute, plan, worker
 from metabench.generate.cost import CostModel
 
 fork = multiprocessing.get_context("fork")
-execute.multiprocessing.get_context = lambda kind: fork
+execute.multiprocessing.get_context = lambda kind=None: fork
 execute.FLUSH_SECONDS = 0.0
 execute.cost_model = lambda *a: CostModel()
 plan.CHUNK_RUNS = 4
@@ -64,6 +64,8 @@ for line in sys.stdin:
             os.dup2(2, 1)
             {"generate": generate, "tune": tune}[what](path)
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     print(pid, flush=True)
