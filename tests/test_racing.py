@@ -81,7 +81,9 @@ def test_references_of_a_table(tmp_path):
 
     class Objective:
         def answer(self, trials):
-            return [Outcome(-t.config["learning_rate"], 0.0, "ok", 0.1, "fake", "fake") for t in trials]
+            return [Outcome(-(rate := t.config["learning_rate"]), 5.0 + rate, "ok", 0.1, "fake", "fake") for t in trials]
 
     (found,) = references(table, "mlp", ["mlp-iris"], Objective()).values()
-    assert found.config_id == table.configs("mlp")["learning_rate"].idxmin() and "learning_rate" in SPACE
+    rates = table.configs("mlp")["learning_rate"]
+    assert found.config_id == rates.idxmin() and "learning_rate" in SPACE
+    assert found.score == pytest.approx(5.0 + rates.min())  # y* is a test score, the choice is by validation scores

@@ -29,10 +29,10 @@ class Reference:
     """The winner of a race."""
 
     config_id: int
-    #: mean score over the SCORING seeds that chose nothing, raw, and its standard error
+    #: y*: mean test score over the SCORING seeds that chose nothing, raw, and its standard error
     score: float
     standard_error: float
-    #: expected distance to the best expected score of all configurations, in the metric's units
+    #: expected distance to the best expected validation score of all configurations, in the metric's units
     shortfall: float
     #: trainings that it took
     runs: int
@@ -40,15 +40,16 @@ class Reference:
 
 def race(
     answer: Callable[[Sequence[int], Sequence[int]], np.ndarray], n_configs: int, direction: str = "max",
-    rounds: Sequence[tuple[int | None, int]] = ROUNDS,
+    rounds: Sequence[tuple[int | None, int]] = ROUNDS, on_test: Callable[[int, Sequence[int]], np.ndarray] | None = None,
 ) -> Reference:  # fmt: skip
     """Find the reference configuration.
 
     Args:
-        answer: (configurations, seeds) → raw scores, float64 [configurations, seeds], NaN where a run diverged.
+        answer: (configurations, seeds) → raw validation scores, float64 [configurations, seeds], NaN where a run diverged.
         n_configs: how many configurations there are.
         direction: max or min, which way the score improves.
         rounds: (how many of the best go on, seeds that they have then).
+        on_test: (configuration, seeds) → raw test scores, float64 [seeds]; by default what ``answer`` gives.
 
     Returns:
         the winner and its expected score.
@@ -70,7 +71,8 @@ def race(
         scores[alive, before:seeds] = np.where(np.isfinite(found), found, -np.inf)
         before, runs = seeds, runs + found.size
     winner = int(alive[np.argmax(_means(scores[alive]))])
-    held = np.asarray(answer([winner], list(range(SCORING_SEED, SCORING_SEED + SCORING))), dtype=float)[0]
+    last = list(range(SCORING_SEED, SCORING_SEED + SCORING))
+    held = np.asarray(answer([winner], last)[0] if on_test is None else on_test(winner, last), dtype=float)
     error = float(np.std(held, ddof=1) / np.sqrt(SCORING))
     return Reference(winner, float(held.mean()), error, shortfall(scores, winner), runs + SCORING)
 
@@ -132,11 +134,19 @@ def references(table, workload: str, task_ids: Sequence[str], objective=None) ->
     direction = table.tasks.set_index("task_id")["direction"]
     rows = [row(space, configs, i) for i in range(len(configs))]
 
-    def answer(task_id: str, chosen: Sequence[int], seeds: Sequence[int]) -> np.ndarray:
-        trials = [Trial(task_id, seed, rows[i]) for i in chosen for seed in seeds]
-        return np.array([o.valid for o in objective.answer(trials)], float).reshape(len(chosen), len(seeds))
+    def outcomes(task_id: str, chosen: Sequence[int], seeds: Sequence[int]) -> list:
+        return objective.answer([Trial(task_id, seed, rows[i]) for i in chosen for seed in seeds])
 
-    return {t: race(lambda c, s, t=t: answer(t, c, s), len(rows), direction[t]) for t in task_ids}
+    def one(task_id: str) -> Reference:
+        def answer(chosen: Sequence[int], seeds: Sequence[int]) -> np.ndarray:
+            return np.array([o.valid for o in outcomes(task_id, chosen, seeds)], float).reshape(len(chosen), len(seeds))
+
+        def on_test(winner: int, seeds: Sequence[int]) -> np.ndarray:
+            return np.array([o.test for o in outcomes(task_id, [winner], seeds)], float)
+
+        return race(answer, len(rows), direction[task_id], on_test=on_test)
+
+    return {t: one(t) for t in task_ids}
 
 
 __all__ = ["Reference", "race", "references", "shortfall"]
