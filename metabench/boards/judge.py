@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,7 +15,8 @@ from metabench.boards import folds
 from metabench.boards.design import Design
 from metabench.direction import sign
 from metabench.errors import MetabenchError, UsageError
-from metabench.evaluation.store import TWINS, completed
+from metabench.evaluation.about import About
+from metabench.evaluation.store import completed
 from metabench.scores import gain, orders, references
 from metabench.scores.bootstrap import RESAMPLES, FamilyBootstrap
 from metabench.scores.references import TaskReference
@@ -141,7 +141,7 @@ def judge(
     cells, sides, regret = parts["counted"]
     families = [table.task_info(t).family for t in counted]
     if twins is None:
-        twins = json.loads((traces.schema.metadata or {}).get(TWINS, b"{}"))
+        twins = About.of(traces).twins
     found = verdict(
         Searches(regret, families, sides.seen.shape[2]), controls=design.controls, named=design.contrasts,
         twins=twins, marks=marks, resamples=resamples, seed=seed,
