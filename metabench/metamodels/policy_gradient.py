@@ -234,9 +234,9 @@ class PolicyGradient(TaskGP):
         import torch
 
         super().begin()
-        self._x = self._inputs(self.source_.pool_columns(self.problem))
+        self._pool_inputs = self._inputs(self.source_.pool_columns(self.problem))
         with torch.random.fork_rng(devices=[]):
-            self._network = policy(len(FEATURES) + self.see_x * self._x.shape[1], self.width)
+            self._network = policy(len(FEATURES) + self.see_x * self._pool_inputs.shape[1], self.width)
         torch.nn.utils.vector_to_parameters(torch.as_tensor(self.weights_), self._network.parameters())
 
     def ask(self, history: History) -> int:
@@ -248,7 +248,7 @@ class PolicyGradient(TaskGP):
         best = mean[tried].max() if tried.any() else mean.max()
         horizon = min(HORIZON, self.problem.budget)
         features = describe(mean, np.sqrt(variance), tried, np.asarray(best), len(history), horizon)
-        short, inputs = self._shortlist(features[None], mean[None], self._x)
+        short, inputs = self._shortlist(features[None], mean[None], self._pool_inputs)
         with torch.no_grad():
             scores = self._network(torch.as_tensor(inputs))[0][0].numpy()
         return int(short[0, scores.argmax()])
