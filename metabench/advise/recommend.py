@@ -17,7 +17,8 @@ from metabench.brief import brief
 from metabench.errors import UsageError
 from metabench.plain import plain
 from metabench.pretrained import Pretrained
-from metabench.pretrained.model import SAID, Neighbour
+from metabench.pretrained.model import SAID
+from metabench.pretrained.neighbours import Neighbour
 from metabench.search.continuous import row
 from metabench.tasks import Task
 

@@ -22,7 +22,7 @@ from metabench.space import Choice, Space
 
 if TYPE_CHECKING:
     from metabench.pretrained import Pretrained
-    from metabench.pretrained.model import Neighbour
+    from metabench.pretrained.neighbours import Neighbour
     from metabench.search.continuous import Trials
     from metabench.tasks import Task
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from metabench.brief import brief
 from metabench.errors import UsageError
 from metabench.metatrain import TaskInfo, row_keys
 from metabench.pretrained.known import KnownTask
+from metabench.pretrained.neighbours import Features, Neighbour
 from metabench.pretrained.record import Record
 from metabench.pretrained.scale import LEVELS, RANGES, Scale
 from metabench.pretrained.session import FIRST, Session
@@ -38,24 +37,6 @@ _ASKING = threading.Lock()
 SAID = ("percentile", "percentile_low", "percentile_high", "score", "score_low", "score_high")
 #: quantile of the normal distribution that a 90 % interval reaches to
 Z90 = float(stats.norm.ppf(0.95))
-
-
-@brief
-@dataclass(frozen=True)
-class Neighbour:
-    """A source task beside a new one."""
-
-    task_id: str
-    #: share of the source tasks that lie no nearer, in [0, 1]
-    nearer_than: float
-    #: root mean square difference over the task features, in their standard deviations over the source tasks
-    distance: float
-    #: the features that say most of why it is near: (name, value on the new task, value on this one)
-    why: tuple[tuple[str, float, float], ...]
-    #: the configuration that was best on it, and its validation score
-    config: dict[str, Any]
-    score: float
-    metric: str
 
 
 @dataclass(frozen=True)
@@ -210,32 +191,18 @@ class Pretrained:
         return pd.DataFrame(columns, index=configs.index)
 
     def nearest(self, task: Task | TaskInfo, k: int = 3, reasons: int = 3) -> list[Neighbour]:
-        """The k source tasks whose features are most like the task's, nearest first, and which features say so.
-
-        Features are standardised over the source tasks and clipped at ±3; those that are not known of both do not count.
-        A feature says the more the nearer both are to one another for two tasks: the reasons are those with the largest
-        typical squared difference (2, for standardised ones) less their own, weighed by how unusual the value is.
-        """
-        mine = self._standard([self.info(task)])[0]
-        theirs = self._known
-        both = np.isfinite(mine) & np.isfinite(theirs)
-        if not both.any():
-            raise UsageError("nothing is known of the task's features, so no task is near it")
-        apart = np.where(both, (theirs - mine) ** 2, 0.0)
-        distance = np.sqrt(apart.sum(1) / np.maximum(both.sum(1), 1))
-        distance[~both.any(1)] = np.inf
-        out = []
-        for i in np.argsort(distance, kind="stable")[:k]:
+        """The k source tasks whose features are most like the task's, nearest first, and which features say so
+        (:class:`metabench.pretrained.neighbours.Features`). Raises UsageError when nothing is known of the task."""
+        info, out = self.info(task), []
+        for i, nearer, distance, why in self._features.nearest(info, k, reasons):
             known = self.tasks[i]
-            weight = np.where(both[i], np.abs(mine) * np.exp(-apart[i]), -1.0)
-            why = [self._names[j] for j in np.argsort(-weight, kind="stable")[:reasons] if weight[j] >= 0]
-            info = self.info(task)
-            out.append(Neighbour(
-                known.info.task_id, float(np.mean(distance >= distance[i])), float(distance[i]),
-                tuple((name, info.feature(name), known.info.feature(name)) for name in why),
-                self._row(known.best[0], known.info.kind), known.scores[0], known.info.metric,
-            ))  # fmt: skip
+            config = self._row(known.best[0], known.info.kind)
+            out.append(Neighbour(known.info.task_id, nearer, distance, why, config, known.scores[0], known.info.metric))
         return out
+
+    @cached_property
+    def _features(self) -> Features:
+        return Features([known.info for known in self.tasks])
 
     # ---------------------------------------------------------------- tasks
     def info(self, task: Task | TaskInfo | None) -> TaskInfo:
@@ -258,26 +225,6 @@ class Pretrained:
             found = {getattr(known.info, name) for known in self.tasks}
             agreed[name] = found.pop() if len(found) == 1 else usual
         return TaskInfo("unknown", "unknown", "", self.workload, features={}, **agreed)
-
-    @cached_property
-    def _names(self) -> list[str]:
-        return sorted({name for known in self.tasks for name in known.info.features})
-
-    @cached_property
-    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
-        raw = np.array([[known.info.feature(n) for n in self._names] for known in self.tasks])
-        some = np.isfinite(raw).any(0)
-        mean = np.nanmean(np.where(some, raw, 0.0), axis=0)
-        spread = np.nanstd(np.where(some, raw, 0.0), axis=0)
-        return mean, np.where(spread > 1e-12, spread, 1.0)
-
-    def _standard(self, infos: Sequence[TaskInfo]) -> np.ndarray:
-        raw = np.array([[info.feature(n) for n in self._names] for info in infos])
-        return np.clip((raw - self._moments[0]) / self._moments[1], -3.0, 3.0)
-
-    @cached_property
-    def _known(self) -> np.ndarray:
-        return self._standard([known.info for known in self.tasks])
 
     # ---------------------------------------------------------------- configurations
     def _row(self, position: int, kind: str) -> dict[str, Any]:
