@@ -43,9 +43,6 @@ def recommended(found: Recommendation) -> Iterator[str]:
         why = ", ".join(f"{name} ({number(mine)}, {number(theirs)})" for name, mine, theirs in n.why)
         rows.append([n.task_id, f"{n.distance:.2f}", why, f"{n.metric.replace('_', ' ')} {n.score:.3f}"])
     yield from aligned(rows)
-    yield ""
-    yield "The order of the configurations is the same for all data; their expected scores depend on yours."
-    yield from explained(found)
 
 
 def _few(record: Record) -> bool:
@@ -61,11 +58,11 @@ WORDS = {
     "distance": "root mean squared difference of standardised task features; 0 is the same data, unrelated tasks have about 1.4",
     "regret": "0 is the best known score of a task, 1 the median of random configurations",
     "linear_gap": "score of a decision tree less that of a linear model",
-    "landmark_1nn": "score of the nearest neighbour on 250 rows, learned from 250 others (5nn: of five neighbours)",
-    "landmark_stump": "score of a tree of one split, learned likewise",
-    "landmark_tree": "score of a whole tree, learned likewise",
-    "landmark_linear": "score of a linear model, learned likewise",
-    "landmark_bayes": "score of naive Bayes, learned likewise",
+    "landmark_1nn": "score of the nearest neighbour on 250 rows, from 250 others (landmark_5nn: of the five nearest)",
+    "landmark_stump": "score of a tree of one split on 250 rows, learned from 250 others",
+    "landmark_tree": "score of a whole tree on 250 rows, learned from 250 others",
+    "landmark_linear": "score of a linear model on 250 rows, learned from 250 others",
+    "landmark_bayes": "score of naive Bayes on 250 rows, learned from 250 others",
     "rmse": "root mean squared error in standard deviations of the training rows; the lower the better",
     "bits": "mean bits a character costs; the lower the better",
     "nats": "negative log-likelihood an input, in nats; the lower the better",
@@ -75,7 +72,8 @@ WORDS = {
 
 
 def explained(found: Recommendation) -> Iterator[str]:
-    """The words of a recommendation that a reader may not know, a line each."""
+    """What the order means, and the words of a recommendation that a reader may not know, a line each."""
+    yield "the order of the configurations is the same for all data; their expected scores depend on yours"
     used = {"beats", "distance", found.task.metric.replace("_", " ")}
     used |= {name for n in found.neighbours for name, *_ in n.why} | {
         n.metric.replace("_", " ") for n in found.neighbours
@@ -85,7 +83,7 @@ def explained(found: Recommendation) -> Iterator[str]:
     for word, meaning in WORDS.items():
         if word in used:
             yield f"{word}: {meaning}"
-    yield "other names after 'similar in' are task features: docs/practitioner.md explains them"
+    yield "other names after 'similar in' are features of the data: docs/practitioner.md"
 
 
 def tuned(found: Tuning) -> Iterator[str]:
@@ -119,11 +117,14 @@ def tuned(found: Tuning) -> Iterator[str]:
             f"{abs(gain[k]):.4f} {'ahead' if gain[k] >= 0 else 'behind'} on the {k} rows" for k in ("valid", "test")
         )
         yield f"tuned is {', '.join(sides)}; one search each, on one split of {found.task.n_valid} and {found.task.n_test} rows"
-    if found.wall:
-        parts = ", ".join(f"{seconds:.1f} {what}" for what, seconds in found.wall.items())
-        yield f"{sum(found.wall.values()):.1f} s went by in this call: {parts} (seconds above are of training alone)"
     if found.out:
         yield f"written: {found.out}/report.html, {found.out}/model (mb.load_model), {found.out}/trials.json"
+
+
+def time_spent(found: Tuning) -> str:
+    """Seconds that went by, and what they were spent on."""
+    parts = ", ".join(f"{seconds:.1f} {what}" for what, seconds in found.wall.items())
+    return f"{sum(found.wall.values()):.1f} s went by: {parts}; the seconds of a trial are of its training alone"
 
 
 def of_task(task: Task) -> str:

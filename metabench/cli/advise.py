@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from metabench.advise.words import recommended, tuned
+from metabench.advise.words import explained, recommended, time_spent, tuned
 from metabench.cli.output import SCHEMA, as_json, completes, options, say, show, table_names
 from metabench.errors import UsageError
 from metabench.plain import plain

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import metabench as mb
-from metabench.advise.words import recommended, tuned
+from metabench.advise.words import explained, time_spent, tuned
 from metabench.errors import UsageError
 from metabench.registry import create
 from metabench.training import choose
@@ -73,7 +73,7 @@ def test_a_network_of_all_rows_has_no_score(done):
 def test_wall_time_and_nothing_learned_are_said(done):
     found, _ = done
     assert set(found.wall) == {"reading", "choosing", "training", "keeping"}
-    assert any("s went by in this call" in line for line in tuned(found)) and found.learned
+    assert "s went by: " in time_spent(found) and found.learned
     lost = replace(found, guess=2.0)
     assert not lost.learned and any("nothing learned: no trial beats" in line for line in tuned(lost))
 
@@ -89,7 +89,7 @@ def test_rows_of_any_form_are_predicted(done):
 
 
 def test_a_recommendation_explains_its_words_and_its_order():
-    lines = list(recommended(mb.recommend(TABLE, "y", k=2)))
+    lines = list(explained(mb.recommend(TABLE, "y", k=2)))
     assert any(line.startswith("beats: expected share") for line in lines) and any(
         line.startswith("distance:") for line in lines
     )
