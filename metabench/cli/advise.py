@@ -115,6 +115,8 @@ def recommend(
     else:
         for line in recommended(found):
             say(line)
+        for line in explained(found):
+            _tell(line)
 
 
 @click.command()
@@ -156,6 +158,7 @@ def tune(
     else:
         for line in tuned(found):
             say(line)
+        _tell(time_spent(found))
 
 
 def _given(data: Path | None, task_id: str | None):

@@ -68,7 +68,7 @@ def write(results: Results, path: Path) -> None:
     for (space, dataset, search), best in results.items():
         nested.setdefault(space, {}).setdefault(dataset, {})[search] = np.asarray(best, float).tolist()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(nested, allow_nan=False))
+    path.write_text(json.dumps(nested, allow_nan=False), encoding="utf-8")
 
 
 def of_traces(

@@ -42,7 +42,7 @@ def store(folder: Path, facts: dict[str, Any], arrays: Callable[[int], Arrays]) 
             np.savez(made / f"{split}.npz", **kept)
             digests[f"{split}.npz"] = _sha256((made / f"{split}.npz").read_bytes())
         text = json.dumps({"facts": facts, "files": digests})
-        (made / FACTS).write_text(json.dumps({"sha256": _sha256(text.encode()), "content": text}))
+        (made / FACTS).write_text(json.dumps({"sha256": _sha256(text.encode()), "content": text}), encoding="utf-8")
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class Hpob(Format):
         contents[AUGMENTED] = contents[FILES["train"]]
         folder.mkdir(parents=True, exist_ok=True)
         for name, value in contents.items():
-            (folder / name).write_text(json.dumps(value, allow_nan=False))
+            (folder / name).write_text(json.dumps(value, allow_nan=False), encoding="utf-8")
         return [folder / name for name in contents]
 
 

@@ -112,7 +112,7 @@ class SyneTune(Format):
         }  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         for name, value in contents.items():
-            (folder / name).write_text(json.dumps(value, indent=1))
+            (folder / name).write_text(json.dumps(value, indent=1), encoding="utf-8")
         np.save(folder / _ARRAY, array.astype(np.float32))
         np.save(folder / _FIDELITIES, np.array(most))
         _filled(space, configs).to_parquet(folder / _TABLE, index=False)
