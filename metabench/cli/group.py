@@ -54,6 +54,8 @@ class Commands(click.Group):
                 try:
                     status = super().main(*args, standalone_mode=False, **kwargs)
                 except BaseException as error:  # a plug-in may raise anything
+                    if isinstance(error, SystemExit) and error.code:  # click's, when a pipe is closed
+                        raise
                     if os.environ.get("METABENCH_DEBUG") == "1":
                         raise
                     message, status = _told(error)

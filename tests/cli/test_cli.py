@@ -19,8 +19,8 @@ from metabench.plain import plain
 
 COMMANDS = [
     "benchmark", "card", "check", "doctor", "elites", "evaluate", "explain", "explore", "export", "generate", "import",
-    "leaderboard", "list", "merge", "plan", "pretrain", "recommend", "reference", "report", "rerun", "results", "settings",
-    "speed", "submit", "tune", "verify",
+    "leaderboard", "list", "merge", "plan", "pretrain", "recommend", "reference", "repair", "report", "rerun", "results",
+    "settings", "speed", "submit", "tune", "verify",
 ]  # fmt: skip
 PATHS = [[name] for name in COMMANDS] + [
     ["leaderboard", "build"], ["leaderboard", "check"], ["results", "rank"], ["results", "write"],
@@ -48,7 +48,7 @@ def fails(status, *args, says, cli=main):
 def test_the_commands_are_these():
     assert sorted(main.commands) == COMMANDS
     assert sorted(main.commands["explain"].commands) == ["effect", "importance", "optimum", "why"]
-    assert sorted(main.commands["leaderboard"].commands) == ["build", "ceiling", "check"]
+    assert sorted(main.commands["leaderboard"].commands) == ["build", "ceiling", "check", "rekey"]
     assert sorted(main.commands["results"].commands) == ["rank", "write"]
 
 
