@@ -32,12 +32,12 @@ from metabench.scores import orders
 from metabench.scores.aggregate import expanded_tail
 from metabench.scores.bootstrap import FamilyBootstrap
 from metabench.scores.regret import crossfit_best
-from metabench.scores.reliability import reliability
 from metabench.scores.replicates import Replicates
 from metabench.scores.verdict import Searches, verdict
 from metabench.search.base import Problem
 from metabench.search.replay import Replay
 from metabench.table import load_table
+from metabench.table.reliability import SPAN, reliability
 from metabench.testing import protocol_checks as checks
 from metabench.testing.simulated import Effects
 
@@ -133,7 +133,10 @@ def material():
     ids = tasks["task_id"].tolist()
     signs = np.array([sign(d) for d in tasks["direction"]])[:, None, None]
     valid, test = (signs * pilot.final(WORKLOAD, ids, s) for s in ("valid_score", "test_score"))
-    admitted = [reliability(valid[t]).admitted for t in range(len(ids))]
+    # the rule on validation scores, which searches see, and its second half on test scores, whose span utilities divide by
+    admitted = []
+    for v, e in zip(map(reliability, valid), map(reliability, test), strict=True):
+        admitted.append(v.admitted and e.span >= SPAN * e.standard_error)
     sides = Replicates.of(valid, test, np.full(len(ids), SEEDS))
     return table, pilot, tasks, ids, signs, valid, test, sides, np.array(admitted)
 
@@ -171,7 +174,7 @@ def judge(folder: Path) -> None:
     # the race has no seeds of its own here: a half of the seeds chooses the reference, the other half scores it
     star = np.array([crossfit_best(v[None], e[None]).mean() for v, e in zip(valid, test, strict=True)])
     keep = admitted & (star > sides.median)
-    print(f"{len(ids)} tasks, {admitted.sum()} admitted, {keep.sum()} of them with a reference above the median")
+    print(f"{len(ids)} tasks, {keep.sum()} admitted")
     part = Replicates(sides.seen[keep], sides.scored[keep], sides.median[keep])
     at = {t: i for i, t in enumerate(np.array(ids)[keep])}
     exact = orders.random_regret(part, star[keep], BUDGET)

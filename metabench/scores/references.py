@@ -31,7 +31,7 @@ class TaskReference:
     #: shortfall of the reference and bias of the naive maximum, in units of regret (:mod:`metabench.scores.star`)
     shortfall: float
     naive_bias: float
-    #: reliability of a replicate's mean, and span in its standard errors (:mod:`metabench.scores.reliability`)
+    #: reliability of a replicate's mean, and span in its standard errors (:mod:`metabench.table.reliability`)
     reliability: float
     span: float
     #: does the task count; the others form the stratum "noisy"
