@@ -56,7 +56,7 @@ def test_the_study_asks_for_what_an_objective_would(benchmark):
     from metabench.search.continuous import Trials
 
     model = mb.load_metamodel("mlp-v1")
-    task = mb.load_table("core").task_info("mlp-wine")
+    task = mb.load_table("core", 1).task_info("mlp-wine")
     study = benchmark.Study().start(Problem(model.space, task, model.configs, 10), 0)
     made, scores = [], []
     for score in (0.8, float("nan"), 0.9):

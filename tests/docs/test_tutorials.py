@@ -30,7 +30,7 @@ def test_every_workload_with_a_metamodel_has_a_page_that_the_index_names():
 
 
 def test_the_index_names_the_pages_whose_data_their_metamodels_know():
-    families = mb.load_table("core").tasks.set_index("task_id")["family"]
+    families = mb.load_table("core", 1).tasks.set_index("task_id")["family"]
     knowing = set()
     for page in PAGES:
         text = page.read_text()

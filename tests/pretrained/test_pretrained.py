@@ -24,7 +24,7 @@ def model():
 @pytest.fixture(scope="module")
 def task():
     """One of the table's own tasks, as if it were new."""
-    return mb.load_table("core").task_info("mlp-wine")
+    return mb.load_table("core", 1).task_info("mlp-wine")
 
 
 @pytest.mark.parametrize("name", pretrained.names())
@@ -51,7 +51,7 @@ def test_it_learned_from_what_the_table_holds_of_its_workload(name):
 
 
 def test_a_metamodel_ships_for_every_workload_that_a_table_holds():
-    assert {name.rpartition("-v")[0] for name in pretrained.names()} == set(mb.load_table("core").workloads)
+    assert {name.rpartition("-v")[0] for name in pretrained.names()} == set(mb.load_table("core", 1).workloads)
     assert sum(path.stat().st_size for name in pretrained.names() for path in (SHIPPED / name).iterdir()) < 4e6
 
 
@@ -118,7 +118,7 @@ def test_promises_are_ordered_and_nothing_is_said_of_scores_where_nothing_is_kno
 
 
 def test_predictions_order_the_configurations_of_a_task_that_was_seen(model, task):
-    truth = mb.load_table("core").final("mlp", ["mlp-wine"])[0].mean(axis=1)
+    truth = mb.load_table("core", 1).final("mlp", ["mlp-wine"])[0].mean(axis=1)
     said = model.predict(task, model.configs)["percentile"]
     assert pd.Series(truth).corr(said, method="spearman") > 0.5
 

@@ -54,6 +54,7 @@ class Across(Report):
     label = "Across workloads"
     needs = "table"
     published = "core"
+    published_version = 1
 
     def inputs(self, given: ReportContext) -> list[Any]:
         codes = [resolve(name)[0].fingerprint for name in (*METHODS, *LONG, *NOTHING)]

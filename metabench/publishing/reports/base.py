@@ -201,7 +201,7 @@ class Report:
     needs: ClassVar[str] = "board"
     #: the board or table that its published page is about
     published: ClassVar[str] = "search"
-    #: the board's version (None: the newest); one that searches thousands of times over stays with a small table
+    #: its version (None: the newest); a report that searches thousands of times over stays with a small table
     published_version: ClassVar[int | None] = None
     #: raised when the same inputs give other numbers
     version: ClassVar[int] = 1

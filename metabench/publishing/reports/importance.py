@@ -29,6 +29,7 @@ class Importance(Report):
     label = "Importance"
     needs = "table"
     published = "core"
+    published_version = 1
 
     def inputs(self, given: ReportContext) -> list[Any]:
         table = given.table

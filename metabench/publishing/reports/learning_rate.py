@@ -38,6 +38,7 @@ class LearningRate(Report):
     label = "Learning rate"
     needs = "table"
     published = "core"
+    published_version = 1
 
     def inputs(self, given: ReportContext) -> list[Any]:
         return [[[w, given.table.digest_of([w])] for w in workloads(given.table)], GROUPS]

@@ -38,6 +38,7 @@ class Similarity(Report):
     label = "Similar tasks"
     needs = "table"
     published = "core"
+    published_version = 1
 
     def compute(self, given: ReportContext) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
         workload = most_tasks(given.table)

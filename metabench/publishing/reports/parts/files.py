@@ -39,7 +39,8 @@ def context_of(report: Report, board: str | None, table: str | None, say: Callab
     if report.needs == "table":
         if board is not None and table is None:
             table = load_board(board).dataset
-        return ReportContext(load_table(table or report.published), None, say)
+        held = load_table(table) if table else load_table(report.published, report.published_version)
+        return ReportContext(held, None, say)
     rules = load_board(board) if board else load_board(report.published, report.published_version)
     held = load_table(table) if table else load_table(rules.dataset, rules.dataset_version)
     if table and held.name != rules.dataset:
