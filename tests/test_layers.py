@@ -1,6 +1,7 @@
 """The house stands: a module imports only from rows above its own, and the heavy libraries stay where they belong."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -213,6 +214,16 @@ def test_imports_inside_a_room_go_upwards(room):
             if there is not None and rows.index(there) > rows.index(row):
                 wrong.append(f"{name} imports {other}, which stands below it")
     assert wrong == []
+
+
+def test_the_page_on_architecture_names_the_rows_in_their_order():
+    text = (ROOT.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    cells = [
+        line.split("|")[1]
+        for line in text.split("## Floors")[1].split("\n## ")[0].splitlines()
+        if line.startswith("| `")
+    ]
+    assert [name for cell in cells for name in re.findall(r"`(\w+)`", cell)] == ROWS
 
 
 def test_every_module_has_a_row():
