@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +127,7 @@ def intervals(repetitions: int) -> None:
 
 
 # ---------------------------------------------------------------- stored runs
-def material():
+def material(valid_alone: bool = False):
     """Ten-seed runs of the 64 configurations, whose tasks are known to core as well."""
     table, pilot = load_table("core"), load_table("core_seeds")
     tasks = pilot.tasks[pilot.tasks["workload"] == WORKLOAD]
@@ -136,7 +137,7 @@ def material():
     # the rule on validation scores, which searches see, and its second half on test scores, whose span utilities divide by
     admitted = []
     for v, e in zip(map(reliability, valid), map(reliability, test), strict=True):
-        admitted.append(v.admitted and e.span >= SPAN * e.standard_error)
+        admitted.append(v.admitted and (valid_alone or e.span >= SPAN * e.standard_error))
     sides = Replicates.of(valid, test, np.full(len(ids), SEEDS))
     return table, pilot, tasks, ids, signs, valid, test, sides, np.array(admitted)
 
@@ -169,8 +170,8 @@ def search(folder: Path) -> None:
             print(f"{name}: {time.process_time() - began:.0f} s, of which fits {fits:.0f} s", flush=True)
 
 
-def judge(folder: Path) -> None:
-    _, _, tasks, ids, _, valid, test, sides, admitted = material()
+def judge(folder: Path, valid_alone: bool = False) -> None:
+    _, _, tasks, ids, _, valid, test, sides, admitted = material(valid_alone)
     # the race has no seeds of its own here: a half of the seeds chooses the reference, the other half scores it
     star = np.array([crossfit_best(v[None], e[None]).mean() for v, e in zip(valid, test, strict=True)])
     keep = admitted & (star > sides.median)
@@ -204,11 +205,12 @@ def main() -> None:
         "bias": bias,
         "intervals": intervals,
     }
-    stored = {"search": search, "judge": judge}
-    parser.add_argument("what", choices=(*simulations, *stored))
+    parser.add_argument("what", choices=(*simulations, "search", "judge"))
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--repetitions", type=int, default=1000, help="simulated boards")
+    parser.add_argument("--valid-alone", action="store_true", help="judge: admit tasks by validation scores alone")
     given = parser.parse_args()
+    stored = {"search": search, "judge": partial(judge, valid_alone=given.valid_alone)}
     if given.what in simulations:
         simulations[given.what](given.repetitions)
     elif given.folder is None:
