@@ -158,13 +158,14 @@ class Table:
                     raise MetabenchError(f"{self.path} was changed while it was being read; load it again")
         return self._runs[workload]
 
-    def _known(self, task_ids: str | Sequence[str]) -> list[str]:
+    def _known(self, task_ids: str | Sequence[str], workload: str) -> list[str]:
         """Task ids as a list, of one where text is given. Raises UsageError for an unknown one."""
         task_ids = [task_ids] if isinstance(task_ids, str) else list(task_ids)
         known = set(self.tasks["task_id"])
         for task_id in task_ids:
             if task_id not in known:
                 whole = [name for name in sorted(known) if name.partition("-")[2] == task_id]
+                whole.sort(key=lambda name: not name.startswith(f"{workload}-"))
                 hint = f"; did you mean {' or '.join(map(repr, whole[:3]))}?" if whole else ""
                 error = suggest(str(task_id), sorted(known), f"task in table {self.name}")
                 raise UsageError(f"unknown task in table {self.name} {task_id!r}{hint}") if whole else error
@@ -178,7 +179,7 @@ class Table:
         Raises UsageError for a task or column that the table does not have.
         """
         columns = [columns] if isinstance(columns, str) else columns
-        tasks = None if tasks is None else self._known(tasks)
+        tasks = None if tasks is None else self._known(tasks, workload)
         if unknown := [name for name in columns or () if name not in schema.RUNS.names]:
             raise suggest(unknown[0], schema.RUNS.names, "column")
         names = list(schema.RUNS.names if columns is None else columns)
@@ -204,7 +205,7 @@ class Table:
 
     def _cells(self, workload: str, task_ids: Sequence[str], columns: Sequence[str]) -> tuple[pa.Table, tuple, tuple]:
         """Rows of some tasks, the position [task, config, seed] of each, and the shape of that grid."""
-        task_ids = self._known(task_ids)
+        task_ids = self._known(task_ids, workload)
         part = self.runs(workload, ["task_id", "config_id", "seed", *columns], task_ids)
         where = {task_id: i for i, task_id in enumerate(task_ids)}
         column = part["task_id"].combine_chunks()
@@ -276,7 +277,7 @@ class Table:
         """Source tasks as a :class:`metabench.metatrain.MetaTrain`, the validation tasks in its ``valid``."""
         from metabench.metatrain import MetaTrain
 
-        train_ids = self._known(train_ids)
+        train_ids = self._known(train_ids, workload)
         valid = self.meta_train(workload, valid_ids) if len(valid_ids) else None
         observed = self.ran(workload, train_ids)
         return MetaTrain(
