@@ -65,8 +65,8 @@ def test_the_auc_chooses_where_validation_rows_are_few():
     from metabench.registry import create
 
     workload = create("workloads", "mlp")
-    for few, wanted in ((30, True), (140, False)):
-        task = task_of(read(*imbalanced(few=few)), "mlp")
+    for n, few, wanted in ((900, 30, True), (1_800, 250, False)):
+        task = task_of(read(*imbalanced(n, few)), "mlp")
         assert task.metric == "balanced_accuracy"
         assert not ranking.chooses(workload, task, task.arrays(0), "cpu", "batched")
         if ranking.choose(workload, "cpu") == "resident":
