@@ -81,7 +81,9 @@ def test_references_of_a_table(tmp_path):
 
     class Objective:
         def answer(self, trials):
-            return [Outcome(-(rate := t.config["learning_rate"]), 5.0 + rate, "ok", 0.1, "fake", "fake") for t in trials]
+            return [
+                Outcome(-(rate := t.config["learning_rate"]), 5.0 + rate, "ok", 0.1, "fake", "fake") for t in trials
+            ]
 
     (found,) = references(table, "mlp", ["mlp-iris"], Objective()).values()
     rates = table.configs("mlp")["learning_rate"]

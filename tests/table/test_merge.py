@@ -59,7 +59,10 @@ def test_what_does_not_belong_together_is_refused(tmp_path):
 
 def test_configurations_of_another_processor_are_the_same(tmp_path):
     """Last bits of a Sobol point depend on the processor; the first table's stay."""
-    first, second = write_table(tmp_path / "a/v1", datasets=("iris",)), write_table(tmp_path / "b/v1", datasets=("wine",))
+    first, second = (
+        write_table(tmp_path / "a/v1", datasets=("iris",)),
+        write_table(tmp_path / "b/v1", datasets=("wine",)),
+    )
     near = load_table(second).configs("mlp")
     near["learning_rate"] *= 1 + 1e-15
     with TableWriter(second) as writer:
