@@ -88,9 +88,14 @@ def train(task_id: str, place: Path) -> None:
     task, workload = practitioner.task_of(task_id), registry.create("workloads", practitioner.WORKLOAD)
     model, began, rows = load_metamodel(practitioner.MODEL), time.process_time(), []
     bench = LiveBench(
-        {Study.name: Study()}, None, workload.space, model.configs, {task_id: model.info(task)}, TRIALS,
+        {Study.name: Study()},
+        None,
+        workload.space,
+        model.configs,
+        {task_id: model.info(task)},
+        TRIALS,
         practitioner.Trains(task, workload),
-    )  # fmt: skip
+    )
     for group, found, failed in bench.run(
         [Group(Study.name, "own", task_id, dict.fromkeys(range(practitioner.SEEDS), ""))]
     ):
@@ -132,9 +137,12 @@ def cells(folder: Path) -> pd.DataFrame:
             best = part.loc[part["valid"].fillna(-np.inf).idxmax()]
             others = mine[mine["seed"] == seed]
             row = others.iloc[0].to_dict() | {
-                "arm": ARM, "valid": best["valid"], "test": best["test"],
-                "train_seconds": part["train_seconds"].sum(), "own_seconds": part["own_seconds"].sum(),
-            }  # fmt: skip
+                "arm": ARM,
+                "valid": best["valid"],
+                "test": best["test"],
+                "train_seconds": part["train_seconds"].sum(),
+                "own_seconds": part["own_seconds"].sum(),
+            }
             for kind in ("valid", "test"):
                 best_of_all, median = others[kind].max(), row[f"median_{kind}"]
                 span = best_of_all - median
@@ -152,9 +160,11 @@ def summary() -> str:
     facts = found.drop_duplicates("task_id").set_index("task_id").sort_index()
     hierarchy = Hierarchy.build(facts["family"].tolist(), found["seed"].nunique())
     lines = [
-        f"{facts.shape[0]} of the {len(practitioner.reserved())} reserved data sets, {found['seed'].nunique()} seeds:", "",
-        "| search, trials | valid regret | test regret |", "|---|---:|---:|",
-    ]  # fmt: skip
+        f"{facts.shape[0]} of the {len(practitioner.reserved())} reserved data sets, {found['seed'].nunique()} seeds:",
+        "",
+        "| search, trials | valid regret | test regret |",
+        "|---|---:|---:|",
+    ]
     for arm in (ARM, *BESIDE):
         mine, said = found[found["arm"] == arm], []
         for kind in ("valid", "test"):

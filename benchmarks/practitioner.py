@@ -35,10 +35,17 @@ MODEL, WORKLOAD, ROWS, SEEDS = "mlp-v1", "mlp", 1_000, 2
 BUDGETS = {"default": 1, "tune": 10, "random": 50, "tpe": 50, "gp": 50}
 #: what is compared: name → (method, trials)
 ARMS = {
-    "default": ("default", 1), "recommend, k = 1": ("tune", 1), "recommend, k = 5": ("tune", 5), "tune, 10": ("tune", 10),
-    "random, 10": ("random", 10), "TPE, 10": ("tpe", 10), "GP, 10": ("gp", 10),
-    "random, 50": ("random", 50), "TPE, 50": ("tpe", 50), "GP, 50": ("gp", 50),
-}  # fmt: skip
+    "default": ("default", 1),
+    "recommend, k = 1": ("tune", 1),
+    "recommend, k = 5": ("tune", 5),
+    "tune, 10": ("tune", 10),
+    "random, 10": ("random", 10),
+    "TPE, 10": ("tpe", 10),
+    "GP, 10": ("gp", 10),
+    "random, 50": ("random", 50),
+    "TPE, 50": ("tpe", 50),
+    "GP, 50": ("gp", 50),
+}
 
 
 def reserved() -> list[str]:
@@ -80,9 +87,12 @@ class Trains:
             splits.setdefault(trial.seed % self.task.n_splits, []).append(i)
         for split, rows in splits.items():
             curves = run_cohort(
-                self.workload, self.task.arrays(split), self.workload.space.table([trials[i].config for i in rows]),
-                [trials[i].seed for i in rows], self.task.checkpoints,
-            )  # fmt: skip
+                self.workload,
+                self.task.arrays(split),
+                self.workload.space.table([trials[i].config for i in rows]),
+                [trials[i].seed for i in rows],
+                self.task.checkpoints,
+            )
             for j, i in enumerate(rows):
                 ok = curves.status[j] == "ok"
                 scores = (float(s[j, -1]) if ok else np.nan for s in (curves.valid_score, curves.test_score))
@@ -117,14 +127,32 @@ def train(task_id: str, place: Path) -> None:
                 raise SystemExit(failed)
             for row in found:
                 rows += [
-                    {"task_id": task_id, "method": group.method, "seed": row["seed"], "trial": i + 1, "status": s,
-                     "valid": v, "test": t, "train_seconds": sec, "own_seconds": own, "config": c}
-                    for i, (s, v, t, sec, own, c) in enumerate(zip(
-                        *(row[k] for k in ("status", "valid_score", "test_score", "seconds", "overhead", "configs"))
-                    ))
-                ]  # fmt: skip
-    facts = {"metric": task.metric, "direction": task.direction, "n_train": task.n_train, "family": task.family,
-             "chance": task.chance, "cpu_seconds": time.process_time() - began}  # fmt: skip
+                    {
+                        "task_id": task_id,
+                        "method": group.method,
+                        "seed": row["seed"],
+                        "trial": i + 1,
+                        "status": s,
+                        "valid": v,
+                        "test": t,
+                        "train_seconds": sec,
+                        "own_seconds": own,
+                        "config": c,
+                    }
+                    for i, (s, v, t, sec, own, c) in enumerate(
+                        zip(
+                            *(row[k] for k in ("status", "valid_score", "test_score", "seconds", "overhead", "configs"))
+                        )
+                    )
+                ]
+    facts = {
+        "metric": task.metric,
+        "direction": task.direction,
+        "n_train": task.n_train,
+        "family": task.family,
+        "chance": task.chance,
+        "cpu_seconds": time.process_time() - began,
+    }
     part = place.with_suffix(".part")
     part.write_text(json.dumps({"facts": facts, "rows": rows}))
     os.replace(part, place)
@@ -158,12 +186,21 @@ def cells(folder: Path) -> pd.DataFrame:
             for arm, (method, n) in ARMS.items():
                 mine = part[(part["method"] == method) & (part["trial"] <= n)]
                 best = mine.loc[mine["chosen_by"].idxmax()]
-                rows.append({
-                    "task_id": task_id, "family": facts["family"], "metric": facts["metric"], "seed": int(seed), "arm": arm,
-                    "valid": best["valid"], "test": best["test"], "median_valid": median["valid"],
-                    "median_test": median["test"], "train_seconds": mine["train_seconds"].sum(),
-                    "own_seconds": mine["own_seconds"].sum(),
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "task_id": task_id,
+                        "family": facts["family"],
+                        "metric": facts["metric"],
+                        "seed": int(seed),
+                        "arm": arm,
+                        "valid": best["valid"],
+                        "test": best["test"],
+                        "median_valid": median["valid"],
+                        "median_test": median["test"],
+                        "train_seconds": mine["train_seconds"].sum(),
+                        "own_seconds": mine["own_seconds"].sum(),
+                    }
+                )
     found = pd.DataFrame(rows)
     for kind in ("valid", "test"):
         best = found.groupby(["task_id", "seed"])[kind].transform("max")
@@ -187,8 +224,12 @@ def table(found: pd.DataFrame) -> list[dict]:
             grid = mine.pivot(index="task_id", columns="seed", values=f"{kind}_regret").sort_index().to_numpy()
             grids[arm, kind] = grid
             low, high = hierarchy.interval(grid)
-            row |= {f"{kind}_regret": float(hierarchy.estimate(grid)), f"{kind}_low": float(low), f"{kind}_high": float(high),
-                    f"{kind}_mean": float(hierarchy.families(grid).mean())}  # fmt: skip
+            row |= {
+                f"{kind}_regret": float(hierarchy.estimate(grid)),
+                f"{kind}_low": float(low),
+                f"{kind}_high": float(high),
+                f"{kind}_mean": float(hierarchy.families(grid).mean()),
+            }
         row["seconds"] = float((mine["train_seconds"]).mean())
         rows.append(row)
     for row in rows:

@@ -120,9 +120,11 @@ def intervals(repetitions: int) -> None:
             q = np.quantile(t, [0.025, 0.975], axis=1)
             lowest, highest = bootstrap.interval(x)
             hits = (
-                (low <= 0) & (high >= 0), np.abs(mean) <= stats.t.ppf(0.975, families - 1) * error,
-                (mean - q[1] * error <= 0) & (mean - q[0] * error >= 0), (lowest <= 0) & (highest >= 0),
-            )  # fmt: skip
+                (low <= 0) & (high >= 0),
+                np.abs(mean) <= stats.t.ppf(0.975, families - 1) * error,
+                (mean - q[1] * error <= 0) & (mean - q[0] * error >= 0),
+                (lowest <= 0) & (highest >= 0),
+            )
             print(families, kind, *(f"{hit.mean():.3f}" for hit in hits), sep=" | ", flush=True)
 
 

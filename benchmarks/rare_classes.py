@@ -128,8 +128,10 @@ def main(what: str, first: int = 0, last: int | None = None) -> None:
     for table, part in measured.groupby("table", sort=False):
         for network in ("kept", "refitted"):
             area, balanced = (part[f"linear_{m}"] - part[f"{network}_{m}"] for m in ("auc", "balanced"))
-            print(f"{table}, {network}: behind by {area.mean():+.3f} AUC (at most {area.max():+.3f}) and "
-                  f"{balanced.mean():+.3f} balanced accuracy (at most {balanced.max():+.3f})")  # fmt: skip
+            print(
+                f"{table}, {network}: behind by {area.mean():+.3f} AUC (at most {area.max():+.3f}) and "
+                f"{balanced.mean():+.3f} balanced accuracy (at most {balanced.max():+.3f})"
+            )
 
 
 if __name__ == "__main__":

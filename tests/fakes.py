@@ -72,9 +72,12 @@ class FakeTable:
         _, configs, seeds = self._series["valid_score"].shape
         cells = [(t, c, s) for t in tasks for c in range(configs) for s in range(seeds)]
         known = {
-            "task_id": [t for t, _, _ in cells], "config_id": [c for _, c, _ in cells], "seed": [s for _, _, s in cells],
-            "run_id": list(range(len(cells))), "epochs": [list(self.epochs)] * len(cells),
-        }  # fmt: skip
+            "task_id": [t for t, _, _ in cells],
+            "config_id": [c for _, c, _ in cells],
+            "seed": [s for _, _, s in cells],
+            "run_id": list(range(len(cells))),
+            "epochs": [list(self.epochs)] * len(cells),
+        }
         return pa.table({name: known[name] for name in columns})
 
     def meta_train(self, workload, train_ids, valid_ids=()):
@@ -93,9 +96,17 @@ def board_for(table, *, budget=8, seeds=2, train=4, valid=2, **rules):
     }
     rules = {"marks": tuple(m for m in (1, 2, 3, 5, 10, 25, 50, 100) if m <= budget)} | rules
     return Board(
-        name="fake", version=1, dataset="fake", dataset_version=1, digest=table.digest_of(["planted"]), workload="planted",
-        budget=budget, seeds=seeds, split=split, **rules,
-    )  # fmt: skip
+        name="fake",
+        version=1,
+        dataset="fake",
+        dataset_version=1,
+        digest=table.digest_of(["planted"]),
+        workload="planted",
+        budget=budget,
+        seeds=seeds,
+        split=split,
+        **rules,
+    )
 
 
 def signed(folder):

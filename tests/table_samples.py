@@ -21,12 +21,29 @@ def task(dataset="iris", n_splits=1, family=None, metric="accuracy", **changes):
     """A task that nothing can be trained on."""
     regression = metric == "r2"
     standard = Task(
-        task_id=f"mlp-{dataset}", dataset=dataset, family=family or dataset, source="bundled", modality="tabular",
-        workload="mlp", kind="regression" if regression else "classification", metric=metric, direction="max",
-        n_rows=1987, n_train=1192, n_valid=397, n_test=398, n_features=4, n_classes=0 if regression else 3,
-        n_splits=n_splits, split_hashes=tuple(f"{i:064x}" for i in range(n_splits)), chance=0.25,
-        licence="BSD-3-Clause", url="", features={"log_rows": 5.01, "entropy": 1.1}, load=lambda split: None,
-    )  # fmt: skip
+        task_id=f"mlp-{dataset}",
+        dataset=dataset,
+        family=family or dataset,
+        source="bundled",
+        modality="tabular",
+        workload="mlp",
+        kind="regression" if regression else "classification",
+        metric=metric,
+        direction="max",
+        n_rows=1987,
+        n_train=1192,
+        n_valid=397,
+        n_test=398,
+        n_features=4,
+        n_classes=0 if regression else 3,
+        n_splits=n_splits,
+        split_hashes=tuple(f"{i:064x}" for i in range(n_splits)),
+        chance=0.25,
+        licence="BSD-3-Clause",
+        url="",
+        features={"log_rows": 5.01, "entropy": 1.1},
+        load=lambda split: None,
+    )
     return replace(standard, **changes)
 
 

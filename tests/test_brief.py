@@ -29,11 +29,21 @@ def printed(folder):
     info = table.task_info(ids[0])
     neighbour = model.nearest(info, 1)[0]
     return {
-        "table": table, "board": board, "model": model, "space": model.space, "record": model.record, "known": model.tasks[0],
-        "info": info, "neighbour": neighbour, "task": task, "source": table.meta_train("mlp", ids),
-        "history": mb.History(list(range(500)), [0.5] * 500), "trials": mb.Trials(model.configs, [0.5] * len(model.configs)),
-        "problem": mb.Problem(model.space, info, model.configs, 10), "recommendation": mb.recommend(frame, "town"),
-    }  # fmt: skip
+        "table": table,
+        "board": board,
+        "model": model,
+        "space": model.space,
+        "record": model.record,
+        "known": model.tasks[0],
+        "info": info,
+        "neighbour": neighbour,
+        "task": task,
+        "source": table.meta_train("mlp", ids),
+        "history": mb.History(list(range(500)), [0.5] * 500),
+        "trials": mb.Trials(model.configs, [0.5] * len(model.configs)),
+        "problem": mb.Problem(model.space, info, model.configs, 10),
+        "recommendation": mb.recommend(frame, "town"),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +81,22 @@ def test_an_installed_package_looks_at_no_folder_beside_it(tmp_path):
         "from metabench.table.read import dataset_folders, table_names; from metabench.boards.board import board_folders;"
         "print(dataset_folders(), board_folders(), table_names())"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(site), "PATH": ""},
-                          capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(site), "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert str(site) not in done.stdout and done.stdout.strip().endswith("[]")
-    listed = subprocess.run([sys.executable, "-m", "metabench.cli", "list", "tables"], cwd=tmp_path,
-                            env={"PYTHONPATH": str(site), "PATH": ""}, capture_output=True, text=True)  # fmt: skip
+    listed = subprocess.run(
+        [sys.executable, "-m", "metabench.cli", "list", "tables"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(site), "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
     assert listed.returncode == 0 and "no tables in datasets; set METABENCH_DATASETS" in listed.stderr
 
 

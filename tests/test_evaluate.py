@@ -288,12 +288,21 @@ ROW = {"method": "m", "start": "own", "task_id": "t", "seed": 0, "config_ids": [
 @pytest.mark.parametrize(
     "change",
     [
-        {"method": "n"}, {"task_id": "u"}, {"seed": 1}, {"start": "random5"}, {"overhead": [-1.0]}, {"overhead": []},
-        {"overhead": [float("nan")]}, {"overhead": [float("inf")]}, {"config_ids": []}, {"config_ids": [None]},
-        {"overhead": None}, {"config_ids": None},
+        {"method": "n"},
+        {"task_id": "u"},
+        {"seed": 1},
+        {"start": "random5"},
+        {"overhead": [-1.0]},
+        {"overhead": []},
+        {"overhead": [float("nan")]},
+        {"overhead": [float("inf")]},
+        {"config_ids": []},
+        {"config_ids": [None]},
+        {"overhead": None},
+        {"config_ids": None},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_cell_that_is_not_what_its_key_stands_for_is_not_taken(tmp_path, change):
     store = CellStore(tmp_path)
     store.write([ROW | change])

@@ -132,6 +132,8 @@ def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path):
     assert {path.name for path in place.iterdir()} == {name, elsewhere, "a.part", ".a.txt.part"}
     assert (outside / "kept").exists()
     files.sweep(tmp_path / "absent")
+
+
 # ---------------------------------------------------------------- trees
 @pytest.fixture(params=[True, False], ids=["exchanged", "moved aside"])
 def either_way(request, monkeypatch):

@@ -176,9 +176,13 @@ if TYPE_CHECKING:
 """
     found = imports(source, ("metabench", "baselines"))
     assert [name for _, name in found] == [
-        "metabench.cli", "metabench.scores", "metabench.__version__", "metabench.training.curves",
-        "metabench.baselines.base", "metabench.workloads.base.COMMON",
-    ]  # fmt: skip
+        "metabench.cli",
+        "metabench.scores",
+        "metabench.__version__",
+        "metabench.training.curves",
+        "metabench.baselines.base",
+        "metabench.workloads.base.COMMON",
+    ]
     assert [line.split(":")[0] for line in violations("baselines", found)] == ["line 2", "line 3", "line 4", "line 7"]
 
 

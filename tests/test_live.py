@@ -324,7 +324,7 @@ def wrong_length(row):
         (lambda row: row["overhead"].__setitem__(0, -1.0), "no time in seconds"),
         (lambda row: row.update(start="portfolio3"), "unknown start 'portfolio3'"),
     ],
-)  # fmt: skip
+)
 def test_live_traces_that_lie_are_refused(folder, board, table, change, message):
     rewrite(folder, change)
     with pytest.raises(Refused, match=message) as caught:

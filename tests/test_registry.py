@@ -105,10 +105,13 @@ def test_two_outsiders_may_not_share_a_name(install):
 @pytest.mark.parametrize(
     ("value", "why"),
     [
-        ("absent_module:Mine", "absent_module"), ("theirs:Nothing", "Nothing"), ("broken:Mine", "oops"),
-        ("leaving:Mine", "0"), ("worse:Mine", "Worse"),
+        ("absent_module:Mine", "absent_module"),
+        ("theirs:Nothing", "Nothing"),
+        ("broken:Mine", "oops"),
+        ("leaving:Mine", "0"),
+        ("worse:Mine", "Worse"),
     ],
-)  # fmt: skip
+)
 def test_an_outsider_that_cannot_be_loaded_is_one_clear_error(install, value, why):
     modules = {
         "broken": "raise RuntimeError('oops')",
@@ -174,8 +177,12 @@ def test_the_extras_bring_what_the_built_ins_need():
 
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     asked = " ".join(line for extra in project["optional-dependencies"].values() for line in extra)
-    needed = {p for kind in ("baselines", "metamodels") for n in registry.builtin(kind)
-              for p in getattr(registry.load(kind, n), "requires", ())}  # fmt: skip
+    needed = {
+        p
+        for kind in ("baselines", "metamodels")
+        for n in registry.builtin(kind)
+        for p in getattr(registry.load(kind, n), "requires", ())
+    }
     assert needed >= {"optuna", "smac", "syne_tune"}
     assert {p for p in needed if p.replace("_", "-") not in asked.replace("_", "-")} == {
         "hebo",

@@ -123,8 +123,11 @@ def test_tables_are_typed():
     t = SPACE.sample(8, seed=0)
     assert list(t.columns) == list(SPACE)
     assert {n: str(t[n].dtype) for n in ("rate", "steps", "batch", "depth")} == {
-        "rate": "float64", "steps": "Int64", "batch": "Int64", "depth": "Int64",
-    }  # fmt: skip
+        "rate": "float64",
+        "steps": "Int64",
+        "batch": "Int64",
+        "depth": "Int64",
+    }
 
 
 def test_conditions_on_the_task_leave_the_shared_table_whole():
@@ -181,9 +184,23 @@ def test_no_configurations_are_an_empty_table():
 # -------------------------------------------------------------------- encoding
 def test_encoding_has_a_column_for_each_name():
     assert SPACE.encoded_names == [
-        "kind_of=a", "kind_of=b", "kind_of=c", "rate", "momentum", "momentum?", "steps", "steps?", "clip=none",
-        "clip=norm", "clip?", "clip_norm", "clip_norm?", "depth", "batch", "smoothing",
-    ]  # fmt: skip
+        "kind_of=a",
+        "kind_of=b",
+        "kind_of=c",
+        "rate",
+        "momentum",
+        "momentum?",
+        "steps",
+        "steps?",
+        "clip=none",
+        "clip=norm",
+        "clip?",
+        "clip_norm",
+        "clip_norm?",
+        "depth",
+        "batch",
+        "smoothing",
+    ]
     x = SPACE.encode(SPACE.sample(32, seed=0))
     assert x.shape == (32, 16)
     assert x.dtype == np.float32
@@ -193,9 +210,17 @@ def test_encoding_has_a_column_for_each_name():
 def test_encoding_of_known_rows():
     rows = [
         {"kind_of": "a", "rate": 1e-4, "depth": 1, "batch": 16, "smoothing": 0.0},
-        {"kind_of": "b", "rate": 1.0, "momentum": 0.5, "clip": "norm", "clip_norm": 3.0, "depth": 4, "batch": 64,
-         "smoothing": 0.2},
-    ]  # fmt: skip
+        {
+            "kind_of": "b",
+            "rate": 1.0,
+            "momentum": 0.5,
+            "clip": "norm",
+            "clip_norm": 3.0,
+            "depth": 4,
+            "batch": 64,
+            "smoothing": 0.2,
+        },
+    ]
     x = pd.DataFrame(SPACE.encode(SPACE.table(rows)), columns=SPACE.encoded_names)
     first, second = x.iloc[0], x.iloc[1]
     assert first[["kind_of=a", "kind_of=b", "kind_of=c", "rate", "smoothing"]].tolist() == [1, 0, 0, 0, 0]
@@ -209,9 +234,16 @@ def test_encoding_of_known_rows():
 # -------------------------------------------------------------------- single configurations
 def test_default_takes_declared_values_and_the_middle_elsewhere():
     assert SPACE.default() == {
-        "kind_of": "b", "rate": 0.01, "momentum": pytest.approx(1 - math.sqrt(0.5 * 0.01)), "steps": None,
-        "clip": "norm", "clip_norm": 0.5, "depth": 2, "batch": 32, "smoothing": 0.0,
-    }  # fmt: skip
+        "kind_of": "b",
+        "rate": 0.01,
+        "momentum": pytest.approx(1 - math.sqrt(0.5 * 0.01)),
+        "steps": None,
+        "clip": "norm",
+        "clip_norm": 0.5,
+        "depth": 2,
+        "batch": 32,
+        "smoothing": 0.0,
+    }
 
 
 def test_default_of_the_mlp():
@@ -303,9 +335,13 @@ def test_json_gives_the_same_space_back(space):
 @pytest.mark.parametrize(
     "change",
     [
-        {"type": "complex"}, {"low": None}, {"low": "a", "high": "b"}, {"when": {"parent": "x"}}, {"when": "x"},
+        {"type": "complex"},
+        {"low": None},
+        {"low": "a", "high": "b"},
+        {"when": {"parent": "x"}},
+        {"when": "x"},
     ],
-)  # fmt: skip
+)
 def test_malformed_descriptions_are_named(change):
     description = Space(x=Choice("a", "b"), rate=Float(0, 1)).to_json()
     description["rate"] |= change

@@ -131,8 +131,10 @@ def typed(column: pd.Series, name: str, reading: Reading) -> tuple[pd.Series, Fo
                     f"{name}: {known[words].iloc[0]!r} in a column of numbers counts as missing ({words.sum()} cells)"
                 )
             if (odd := numbers.isna()).any():
-                said.append(f"{name}: {odd.sum()} values are no numbers, such as {cells[odd].iloc[0][:30]!r}: they count as "
-                            "missing")  # fmt: skip
+                said.append(
+                    f"{name}: {odd.sum()} values are no numbers, such as {cells[odd].iloc[0][:30]!r}: they count as "
+                    "missing"
+                )
             return _whole(numbers.reindex(text.index)), form, said
         dated = cells.map(lambda v: bool(_DATE.fullmatch(v)))
         if dated.mean() >= NUMERIC:
@@ -143,8 +145,10 @@ def typed(column: pd.Series, name: str, reading: Reading) -> tuple[pd.Series, Fo
                     said.append(f"{name}: {odd} cells of a column of dates are none: they count as missing")
                 return moments.reindex(text.index), None, said
     if (told := lower.isin(TELLING)).any():
-        said.append(f"{name}: {known[told].iloc[0]!r} is a name among others ({told.sum()} cells); "
-                    f"--missing {known[told].iloc[0]} reads it as missing")  # fmt: skip
+        said.append(
+            f"{name}: {known[told].iloc[0]!r} is a name among others ({told.sum()} cells); "
+            f"--missing {known[told].iloc[0]} reads it as missing"
+        )
     return text, None, said
 
 

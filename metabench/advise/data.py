@@ -29,15 +29,23 @@ from metabench.untrusted import one_line
 KINDS = ("classification", "regression")
 #: views of no single data set
 _NO_DATA = {
-    "control": "learns simulated systems, not data", "episodes": "learns episodes of many classes",
+    "control": "learns simulated systems, not data",
+    "episodes": "learns episodes of many classes",
     "transfer": "goes from one data set to another",
-}  # fmt: skip
+}
 
 
 def read(
-    data: Any, target: Any = None, workload: str = "mlp", *, kind: str | None = None, encoding: str = "utf-8",
-    decimal: str | None = None, missing: Sequence[str] = (), name: str | None = None,
-) -> Read:  # fmt: skip
+    data: Any,
+    target: Any = None,
+    workload: str = "mlp",
+    *,
+    kind: str | None = None,
+    encoding: str = "utf-8",
+    decimal: str | None = None,
+    missing: Sequence[str] = (),
+    name: str | None = None,
+) -> Read:
     """A data set out of what a person has.
 
     How it is read depends on the workload: arrays [n, columns] are tables, [n, height, width(, colours)] images; to ``rnn``

@@ -208,9 +208,17 @@ def csv(path: Path, encoding: str, keep: Keep, chunk: int) -> tuple[pd.DataFrame
         found = layout(path, encoding)
         places = range(len(found.header))
         settings: dict[str, Any] = dict(
-            sep=found.delimiter, skiprows=found.skip, header=0, names=list(places), index_col=False, dtype=str,
-            skipinitialspace=True, keep_default_na=False, na_values=[], low_memory=False,
-        )  # fmt: skip
+            sep=found.delimiter,
+            skiprows=found.skip,
+            header=0,
+            names=list(places),
+            index_col=False,
+            dtype=str,
+            skipinitialspace=True,
+            keep_default_na=False,
+            na_values=[],
+            low_memory=False,
+        )
         rows = max(1, min(chunk, CELLS // len(found.header)))
         with opened(path, encoding) as text, warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # it would cut off cells

@@ -87,8 +87,9 @@ def as_pandas(data: Any) -> pd.DataFrame:
         table = nw.from_native(data)
         return (table.collect() if isinstance(table, nw.LazyFrame) else table).to_pandas()
     except Exception as error:  # a query of the user's may fail in any way
-        raise UsageError(f"this {type(data).__module__.split('.')[0]} table cannot be read: "
-                         f"{' '.join(str(error).split())[:200]}") from None  # fmt: skip
+        raise UsageError(
+            f"this {type(data).__module__.split('.')[0]} table cannot be read: {' '.join(str(error).split())[:200]}"
+        ) from None
 
 
 def named(columns: Iterable[Any]) -> tuple[list[str], list[str]]:
@@ -257,8 +258,9 @@ def _objects(column: pd.Series) -> pd.Series | str:
     if kinds == {"duration"}:
         return pd.Series([np.nan if v is None else pd.Timedelta(v).total_seconds() for v in values])
     if kinds == {"time"}:
-        return pd.Series([np.nan if v is None else v.hour * 3600 + v.minute * 60 + v.second + v.microsecond / 1e6
-                          for v in values])  # fmt: skip
+        return pd.Series(
+            [np.nan if v is None else v.hour * 3600 + v.minute * 60 + v.second + v.microsecond / 1e6 for v in values]
+        )
     text = [None if v is None else v if isinstance(v, str) else plain_number(v) for v in values]
     return pd.Series(text, dtype=object)
 

@@ -49,8 +49,12 @@ def fit(workload, arrays: Arrays, found: Read, parts: Parts) -> Inputs | None:
     facts, values = _FITS[form](rows, found.dataset, parts.train, parts.target if target is None else target)
     facts |= {"channels": list(found.columns)} if form == "windows" else {}
     if form == "table":
-        facts |= {"given": list(found.given), "target": found.target, "missing": list(found.missing),
-                  "formats": {name: asdict(how) for name, how in found.formats.items()}}  # fmt: skip
+        facts |= {
+            "given": list(found.given),
+            "target": found.target,
+            "missing": list(found.missing),
+            "formats": {name: asdict(how) for name, how in found.formats.items()},
+        }
     made = Inputs(form, facts | {"moments": list(found.moments)}, values)
     few = parts.valid[:256]  # training rows may be repeated there
     raw = rows.iloc[few] if isinstance(rows, pd.DataFrame) else [rows[i] for i in few]
@@ -196,8 +200,13 @@ def _fit_series(rows: list[np.ndarray], data: Dataset, train: np.ndarray, target
     known = np.concatenate([rows[i] for i in train])
     mean, std = np.nanmean(known, axis=0), np.maximum(np.nanstd(known, axis=0), 1e-6)
     factor = -(-max(series.shape[1] for series in data.X) // views.SERIES)
-    return {"mean": mean.tolist(), "std": std.tolist(), "length": max(map(len, rows)), "factor": factor,
-            "dtype": str(mean.dtype)}, {}  # fmt: skip
+    return {
+        "mean": mean.tolist(),
+        "std": std.tolist(),
+        "length": max(map(len, rows)),
+        "factor": factor,
+        "dtype": str(mean.dtype),
+    }, {}
 
 
 def _series(facts, arrays, data) -> np.ndarray:
@@ -284,12 +293,24 @@ def _pairs(facts, arrays, data) -> np.ndarray:
 
 _EMPTY = Dataset("new", "new", "user", "text", "classification", [], None)
 _FITS = {
-    "table": _fit_table, "pixels": _fit_pixels, "image": _fit_image, "words": _fit_words, "series": _fit_series,
-    "windows": _fit_windows, "letters": _fit_letters, "pairs": _fit_pairs,
-}  # fmt: skip
+    "table": _fit_table,
+    "pixels": _fit_pixels,
+    "image": _fit_image,
+    "words": _fit_words,
+    "series": _fit_series,
+    "windows": _fit_windows,
+    "letters": _fit_letters,
+    "pairs": _fit_pairs,
+}
 TRANSFORMS = {
-    "table": _table, "pixels": _pixels, "image": _image, "words": _words, "series": _series, "windows": _windows,
-    "letters": _letters, "pairs": _pairs,
-}  # fmt: skip
+    "table": _table,
+    "pixels": _pixels,
+    "image": _image,
+    "words": _words,
+    "series": _series,
+    "windows": _windows,
+    "letters": _letters,
+    "pairs": _pairs,
+}
 
 __all__ = ["Inputs", "fit"]

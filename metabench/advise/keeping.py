@@ -73,9 +73,16 @@ def refitted(result: Tuning, found: Read, seed: int, device: str, backend: str, 
 
     say("the best configuration is trained on all rows; no row is left to measure its score")
     saved.write(
-        result.out / REFIT, result.task, found, result.best.config, seed, device=device, backend=backend, whole=True,
+        result.out / REFIT,
+        result.task,
+        found,
+        result.best.config,
+        seed,
+        device=device,
+        backend=backend,
+        whole=True,
         progress=_steps(say),
-    )  # fmt: skip
+    )
     return replace(result, refitted=True)
 
 

@@ -61,19 +61,31 @@ class Recommendation:
         return {
             "task": facts(self.task) | {"features": {n: plain(v) for n, v in self.task.features.items()}},
             "notes": list(self.notes),
-            "model": {"name": record.name, "method": record.method, "table": record.table, "tasks": record.tasks,
-                      "runs": record.runs, "table_digest": record.table_digest},
+            "model": {
+                "name": record.name,
+                "method": record.method,
+                "table": record.table,
+                "tasks": record.tasks,
+                "runs": record.runs,
+                "table_digest": record.table_digest,
+            },
             "configurations": [
                 {"rank": i + 1, "config": self.config(i + 1), **{n: plain(self.configs[n].iloc[i]) for n in SAID}}
                 for i in range(len(self.configs))
             ],
             "nearest": [
-                {"task": n.task_id, "distance": n.distance, "nearer_than": n.nearer_than,
-                 "alike_in": [{"feature": f, "here": mine, "there": there} for f, mine, there in n.why],
-                 "best_config": {k: plain(v) for k, v in n.config.items()}, "its_score": n.score, "metric": n.metric}
+                {
+                    "task": n.task_id,
+                    "distance": n.distance,
+                    "nearer_than": n.nearer_than,
+                    "alike_in": [{"feature": f, "here": mine, "there": there} for f, mine, there in n.why],
+                    "best_config": {k: plain(v) for k, v in n.config.items()},
+                    "its_score": n.score,
+                    "metric": n.metric,
+                }
                 for n in self.neighbours
             ],
-        }  # fmt: skip
+        }
 
     def _repr_html_(self) -> str:
         said = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
@@ -81,9 +93,17 @@ class Recommendation:
 
 
 def recommend(
-    data: Any, target: Any = None, *, workload: str = "mlp", k: int = 5, model: str | Pretrained | None = None,
-    kind: str | None = None, encoding: str = "utf-8", decimal: str | None = None, missing: Sequence[str] = (),
-) -> Recommendation:  # fmt: skip
+    data: Any,
+    target: Any = None,
+    *,
+    workload: str = "mlp",
+    k: int = 5,
+    model: str | Pretrained | None = None,
+    kind: str | None = None,
+    encoding: str = "utf-8",
+    decimal: str | None = None,
+    missing: Sequence[str] = (),
+) -> Recommendation:
     """The k configurations to train on a person's data; nothing is trained.
 
     Their order is the same for all data: they are the meta-model's portfolio. What depends on the data is what they are
@@ -118,9 +138,15 @@ def all_notes(task: Task, found: Read | None) -> tuple[str, ...]:
 
 
 def understood(
-    data: Any, target: Any, workload: str, model: str | Pretrained | None, kind: str | None, encoding: str,
-    decimal: str | None = None, missing: Sequence[str] = (),
-) -> tuple[Pretrained, Task, Read | None]:  # fmt: skip
+    data: Any,
+    target: Any,
+    workload: str,
+    model: str | Pretrained | None,
+    kind: str | None,
+    encoding: str,
+    decimal: str | None = None,
+    missing: Sequence[str] = (),
+) -> tuple[Pretrained, Task, Read | None]:
     """The meta-model, the task, and the data that it is made of (None where ``data`` is a task)."""
     if isinstance(data, Task):
         if target is not None or kind is not None:
@@ -155,8 +181,20 @@ def task_from_csv(path: str | Path, target: str, workload: str = "mlp") -> Task:
 
 def facts(task: Task) -> dict[str, Any]:
     """What a person wants to know of a task at a glance."""
-    names = ("task_id", "workload", "kind", "metric", "direction", "n_rows", "n_train", "n_valid", "n_test",
-             "n_features", "n_classes", "chance")  # fmt: skip
+    names = (
+        "task_id",
+        "workload",
+        "kind",
+        "metric",
+        "direction",
+        "n_rows",
+        "n_train",
+        "n_valid",
+        "n_test",
+        "n_features",
+        "n_classes",
+        "chance",
+    )
     return {name: plain(getattr(task, name)) for name in names} | {"epochs": max(task.checkpoints)}
 
 

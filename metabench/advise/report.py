@@ -27,13 +27,30 @@ def page(tuning: Tuning) -> str:
 
     best = tuning.best
     return render(
-        "tune.html.j2", package=_PACKAGE, task=facts(tuning.task), name=tuning.task.dataset, best=best,
-        classes=classes(tuning.task), use=use(tuning.task),
-        number=tuning.trials.index(best) + 1, trials=tuning.trials, others=tuning.others, kept=tuning.kept,
-        comparison=tuning.comparison(), notes=tuning.notes, model=tuning.model.record, progress=progress_chart(tuning),
-        wall=tuning.wall, engine=tuning.engine, learned=tuning.learned, guess=tuning.guess, refitted=tuning.refitted,
-        curves=curves_chart(tuning), config=tuning.counting(best), columns=list(tuning.model.space.for_task(tuning.task.kind)),
-    )  # fmt: skip
+        "tune.html.j2",
+        package=_PACKAGE,
+        task=facts(tuning.task),
+        name=tuning.task.dataset,
+        best=best,
+        classes=classes(tuning.task),
+        use=use(tuning.task),
+        number=tuning.trials.index(best) + 1,
+        trials=tuning.trials,
+        others=tuning.others,
+        kept=tuning.kept,
+        comparison=tuning.comparison(),
+        notes=tuning.notes,
+        model=tuning.model.record,
+        progress=progress_chart(tuning),
+        wall=tuning.wall,
+        engine=tuning.engine,
+        learned=tuning.learned,
+        guess=tuning.guess,
+        refitted=tuning.refitted,
+        curves=curves_chart(tuning),
+        config=tuning.counting(best),
+        columns=list(tuning.model.space.for_task(tuning.task.kind)),
+    )
 
 
 def progress_chart(tuning: Tuning) -> Markup:

@@ -36,9 +36,17 @@ _MORE = ("system", "shots", "source_classes")
 
 
 def write(
-    folder: Path, task: Task, found: Read | None, config: dict[str, Any], seed: int, *, device: str = "cpu",
-    backend: str = "auto", whole: bool = False, progress: Progress | None = None,
-) -> dict[str, float]:  # fmt: skip
+    folder: Path,
+    task: Task,
+    found: Read | None,
+    config: dict[str, Any],
+    seed: int,
+    *,
+    device: str = "cpu",
+    backend: str = "auto",
+    whole: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, float]:
     """Train a configuration and write the network with what it needs to predict from raw rows; ``model.json`` comes last.
 
     Args:
@@ -74,13 +82,24 @@ def write(
     if output["labels"] and task.metric == "balanced_accuracy" and task.kind == "classification":
         output |= {"shares": _shares(parts.target[parts.train]), "trained_shares": _shares(arrays.y_train)}
     description = {
-        "workload": task.workload, "config": config, "seed": seed, "kind": task.kind,
-        "metric": task.metric, "scores": {} if whole else scores, "target": None if found is None else found.target,
-        "inputs": None if inputs is None else {"form": inputs.form, "facts": inputs.facts}, "output": output,
-        "shape": list(arrays.shape), "n_outputs": arrays.n_outputs, "n_classes": arrays.n_classes,
-        "vocabulary": arrays.vocabulary, "epochs": max(task.checkpoints), "engine": engine, "rows": len(arrays.x_train),
+        "workload": task.workload,
+        "config": config,
+        "seed": seed,
+        "kind": task.kind,
+        "metric": task.metric,
+        "scores": {} if whole else scores,
+        "target": None if found is None else found.target,
+        "inputs": None if inputs is None else {"form": inputs.form, "facts": inputs.facts},
+        "output": output,
+        "shape": list(arrays.shape),
+        "n_outputs": arrays.n_outputs,
+        "n_classes": arrays.n_classes,
+        "vocabulary": arrays.vocabulary,
+        "epochs": max(task.checkpoints),
+        "engine": engine,
+        "rows": len(arrays.x_train),
         **{name: getattr(arrays, name) for name in _MORE},
-    }  # fmt: skip
+    }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FACTS).unlink(missing_ok=True)  # an older one must not stand beside new weights
     replace_file(folder / WEIGHTS, save({name: np.ascontiguousarray(value) for name, value in tensors.items()}))
@@ -117,9 +136,15 @@ def _symbols(inputs: Inputs, size: int) -> list[str]:
 
 
 def trained(
-    workload, arrays: Arrays, config: dict[str, Any], seed: int, epochs: int, device: str = "cpu", backend: str = "auto",
+    workload,
+    arrays: Arrays,
+    config: dict[str, Any],
+    seed: int,
+    epochs: int,
+    device: str = "cpu",
+    backend: str = "auto",
     progress: Progress | None = None,
-):  # fmt: skip
+):
     """A configuration's network, trained, in evaluation mode; its scores; and what trained it.
 
     Where the compiled kernel trains the workload it hands its weights over, so that scores are those of the trial. Else the
@@ -254,15 +279,19 @@ class Network:
         import torch
 
         if self.inputs is None:
-            raise UsageError(f"a network of workload {self.description['workload']} is kept without its preprocessing; "
-                             "call .net on inputs as metabench.tasks prepares them")  # fmt: skip
+            raise UsageError(
+                f"a network of workload {self.description['workload']} is kept without its preprocessing; "
+                "call .net on inputs as metabench.tasks prepares them"
+            )
         x = self.inputs.transform(data)
         whole = type(self.net).forward is not torch.nn.Module.forward
         with torch.no_grad():
             parts = [self.net(_tensor(x[i : i + BLOCK])) for i in range(0, len(x), BLOCK)] if whole else []
         if not whole or not all(isinstance(part, torch.Tensor) for part in parts):
-            raise UsageError(f"a network of workload {self.description['workload']} has parts: call those of .net "
-                             "on inputs.transform of raw rows")  # fmt: skip
+            raise UsageError(
+                f"a network of workload {self.description['workload']} has parts: call those of .net "
+                "on inputs.transform of raw rows"
+            )
         parts = [part.numpy() for part in parts]
         return np.concatenate(parts).astype(np.float64) if parts else np.empty((0, self.description["n_outputs"]))
 
@@ -324,9 +353,13 @@ def _net(description: dict[str, Any], arrays: dict[str, np.ndarray]):
         (1, *[description["n_outputs"]] * (not description["n_classes"] and description["n_outputs"] > 1))
     )
     sizes = Arrays(
-        description["kind"], description["metric"], description["n_classes"], *[empty, targets] * 3,
-        vocabulary=description["vocabulary"], **{name: description[name] for name in _MORE if name in description},
-    )  # fmt: skip
+        description["kind"],
+        description["metric"],
+        description["n_classes"],
+        *[empty, targets] * 3,
+        vocabulary=description["vocabulary"],
+        **{name: description[name] for name in _MORE if name in description},
+    )
     net = workload.build(sizes, workload.space.validate(description["config"]), description["seed"]).float()
     net.load_state_dict(
         {n.removeprefix("net."): torch.from_numpy(v) for n, v in arrays.items() if n.startswith("net.")}

@@ -35,22 +35,37 @@ def script(task: Task, found: Read | None, path: Path | None, config: dict[str, 
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), trim_blocks=True, lstrip_blocks=True,
-        keep_trailing_newline=True, undefined=jinja2.StrictUndefined, autoescape=False,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+    )
     # a Python literal is what a name from the data may become in code, never the name itself
     environment.filters["literal"] = repr
     ending = suffix(path)
     layout = found.layout
     utf8 = found.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
     text = environment.get_template(f"{task.workload}.py.j2").render(
-        path=str(path), npz=ending == ".npz", parquet=ending in files.PARQUET, target=found.target, kind=task.kind,
-        metric=task.metric, encoding="utf-8-sig" if utf8 else found.encoding, epochs=max(task.checkpoints),
-        feather=ending in files.FEATHER, records=ending in files.RECORDS, gaps=[*MARKS, *found.missing],
-        delimiter=layout and layout.delimiter, skip=layout and layout.skip, formats=list(found.formats.items()),
-        columns_in_file=layout and named(layout.header)[0], config=dict.fromkeys(_OPTIONAL, 0.0) | config,
+        path=str(path),
+        npz=ending == ".npz",
+        parquet=ending in files.PARQUET,
+        target=found.target,
+        kind=task.kind,
+        metric=task.metric,
+        encoding="utf-8-sig" if utf8 else found.encoding,
+        epochs=max(task.checkpoints),
+        feather=ending in files.FEATHER,
+        records=ending in files.RECORDS,
+        gaps=[*MARKS, *found.missing],
+        delimiter=layout and layout.delimiter,
+        skip=layout and layout.skip,
+        formats=list(found.formats.items()),
+        columns_in_file=layout and named(layout.header)[0],
+        config=dict.fromkeys(_OPTIONAL, 0.0) | config,
         **_FACTS[task.workload](found, ending),
-    )  # fmt: skip
+    )
     return re.sub(r"\n{4,}", "\n\n\n", text)
 
 
@@ -67,11 +82,13 @@ def _table(found: Read, ending: str) -> dict[str, Any]:
 def _images(found: Read, ending: str) -> dict[str, Any]:
     shape = found.dataset.X.shape
     return {
-        "endings": sorted(files.PICTURES), "flat": len(shape) == 3, "colours": 1 if len(shape) == 3 else shape[3],
+        "endings": sorted(files.PICTURES),
+        "flat": len(shape) == 3,
+        "colours": 1 if len(shape) == 3 else shape[3],
         # images of that size stay as they are when they are scaled to it
         "squared": files.SIDE if shape[1:3] == (files.SIDE, files.SIDE) else None,
         "factor": -(-max(shape[1:3]) // views.SIDE),
-    }  # fmt: skip
+    }
 
 
 def _texts(found: Read, ending: str) -> dict[str, Any]:
@@ -88,14 +105,21 @@ def _series(found: Read, ending: str) -> dict[str, Any]:
 def _forecast(found: Read, ending: str) -> dict[str, Any]:
     positions = [int(name[1:]) for name in found.columns] if ending == ".npz" else []
     return {
-        "channels": list(found.columns), "positions": positions, "order": found.order, "lag": views.LAG,
+        "channels": list(found.columns),
+        "positions": positions,
+        "order": found.order,
+        "lag": views.LAG,
         "horizon": views.HORIZON,
-    }  # fmt: skip
+    }
 
 
 #: workload → what its template needs to know of the data; the template has the workload's name
 _FACTS: dict[str, Callable[[Read, str], dict[str, Any]]] = {
-    "cnn": _images, "forecast": _forecast, "mlp": _table, "rnn": _series, "text": _texts,
-}  # fmt: skip
+    "cnn": _images,
+    "forecast": _forecast,
+    "mlp": _table,
+    "rnn": _series,
+    "text": _texts,
+}
 #: hyperparameters that a configuration may leave out, or a workload has not
 _OPTIONAL = ("label_smoothing", "input_noise", "dropout", "augmentation")

@@ -104,18 +104,29 @@ def _text(value: Any) -> bool:
 Check = Callable[[Any], bool]
 #: field → what it must be
 _FIELDS: dict[str, Check] = {
-    "workload": _text, "kind": _text, "metric": _text, "seed": _count, "n_outputs": _count, "n_classes": _count,
-    "vocabulary": _count, "epochs": _count,
+    "workload": _text,
+    "kind": _text,
+    "metric": _text,
+    "seed": _count,
+    "n_outputs": _count,
+    "n_classes": _count,
+    "vocabulary": _count,
+    "epochs": _count,
     "config": lambda value: isinstance(value, dict),
     "scores": lambda value: isinstance(value, dict) and all(map(_number, value.values())),
     "target": lambda value: value is None or _text(value),
     "shape": lambda value: isinstance(value, list) and all(map(_count, value)) and math.prod(value) < 1 << 28,
-    "output": lambda value: isinstance(value, dict) and _number(value.get("mean")) and _number(value.get("std"))
-    and (value.get("labels", 0) is None or isinstance(value.get("labels"), list)),
-    "inputs": lambda value: value is None or (
-        isinstance(value, dict) and value.get("form") in TRANSFORMS and isinstance(value.get("facts"), dict)
+    "output": lambda value: (
+        isinstance(value, dict)
+        and _number(value.get("mean"))
+        and _number(value.get("std"))
+        and (value.get("labels", 0) is None or isinstance(value.get("labels"), list))
     ),
-}  # fmt: skip
+    "inputs": lambda value: (
+        value is None
+        or (isinstance(value, dict) and value.get("form") in TRANSFORMS and isinstance(value.get("facts"), dict))
+    ),
+}
 _SCALED: dict[str, Check] = {"mean": _numbers, "std": _numbers}
 _TYPED: dict[str, Check] = {"dtype": lambda value: value in ("float32", "float64")}
 #: form of inputs → what its facts must hold
@@ -126,9 +137,13 @@ _FORMS: dict[str, dict[str, Check]] = {
     "series": {**_SCALED, **_TYPED, "length": _count, "factor": _count},
     "windows": {**_SCALED, **_TYPED, "channels": lambda value: isinstance(value, list)},
     "letters": {"codes": _codes},
-    "pairs": {"codes": _codes, "targets": _codes, "length": _count, "words": lambda value: isinstance(value, list)
-              and len(value) == 2},
-}  # fmt: skip
+    "pairs": {
+        "codes": _codes,
+        "targets": _codes,
+        "length": _count,
+        "words": lambda value: isinstance(value, list) and len(value) == 2,
+    },
+}
 
 
 def _problem(description: dict[str, Any]) -> str | None:
@@ -174,9 +189,12 @@ def _curve(value: Any) -> bool:
 
 _CURVES = ("epochs", "valid", "test", "train_loss")
 _TRIAL: dict[str, Check] = {
-    "arm": _text, "status": lambda value: value in ("ok", "diverged", "failed"), "seconds": _number,
-    "flops": lambda value: isinstance(value, int | float), "config": lambda value: isinstance(value, dict),
+    "arm": _text,
+    "status": lambda value: value in ("ok", "diverged", "failed"),
+    "seconds": _number,
+    "flops": lambda value: isinstance(value, int | float),
+    "config": lambda value: isinstance(value, dict),
     **dict.fromkeys(_CURVES, _curve),
-}  # fmt: skip
+}
 
 __all__ = ["FACTS", "FORMAT", "WEIGHTS", "check_trials", "describe", "read_model"]

@@ -135,15 +135,26 @@ class Tuning:
         """Everything as JSON has it."""
         best = self.best
         chosen = {
-            "trial": self.trials.index(best) + 1, "config": self.counting(best), "valid": best.score, "test": best.test_score,
-        }  # fmt: skip
+            "trial": self.trials.index(best) + 1,
+            "config": self.counting(best),
+            "valid": best.score,
+            "test": best.test_score,
+        }
         return {
-            "task": facts(self.task), "notes": list(self.notes), "model": self.model.name, "best": chosen,
-            "kept": self.kept, "kept_by": self.engine, "refitted": self.refitted, "wall_seconds": dict(self.wall),
-            "constant_guess": self.guess, "beats_constant_guess": self.learned, "comparison": self.comparison(),
+            "task": facts(self.task),
+            "notes": list(self.notes),
+            "model": self.model.name,
+            "best": chosen,
+            "kept": self.kept,
+            "kept_by": self.engine,
+            "refitted": self.refitted,
+            "wall_seconds": dict(self.wall),
+            "constant_guess": self.guess,
+            "beats_constant_guess": self.learned,
+            "comparison": self.comparison(),
             "trials": [trial_to_json(t) for t in (*self.trials, *self.others)],
             "out": None if self.out is None else str(self.out),
-        }  # fmt: skip
+        }
 
 
 def best_of(trials: tuple[Trial, ...], task: Task) -> Trial:
@@ -159,12 +170,25 @@ def best_of(trials: tuple[Trial, ...], task: Task) -> Trial:
 
 
 def tune(
-    data: Any, target: Any = None, *, trials: int = 10, workload: str = "mlp", model: str | Pretrained | None = None,
-    compare: bool = False, refit: bool = False, out: str | Path | None = None, kind: str | None = None,
-    encoding: str = "utf-8", decimal: str | None = None, missing: Sequence[str] = (), seed: int = 0, device: str = "cpu",
-    backend: str = "auto", progress: Callable[[Trial, int, int], None] | None = None,
+    data: Any,
+    target: Any = None,
+    *,
+    trials: int = 10,
+    workload: str = "mlp",
+    model: str | Pretrained | None = None,
+    compare: bool = False,
+    refit: bool = False,
+    out: str | Path | None = None,
+    kind: str | None = None,
+    encoding: str = "utf-8",
+    decimal: str | None = None,
+    missing: Sequence[str] = (),
+    seed: int = 0,
+    device: str = "cpu",
+    backend: str = "auto",
+    progress: Callable[[Trial, int, int], None] | None = None,
     say: Callable[[str], None] | None = None,
-) -> Tuning:  # fmt: skip
+) -> Tuning:
     """Train on a person's data with the hyperparameters that a meta-model chooses, and keep the best network.
 
     The first FIRST trials are a portfolio and are trained together; each later one learns from all before it. Every
@@ -386,10 +410,12 @@ def _stored(folder: Path, key: str) -> dict[str, list[Trial]]:
 
 def frame(trials: tuple[Trial, ...]) -> pd.DataFrame:
     """Trials as a table, a row each: arm, scores, seconds, hyperparameters."""
-    return pd.DataFrame([
-        {"arm": t.arm, "status": t.status, "valid": t.score, "test": t.test_score, "seconds": t.seconds, **t.config}
-        for t in trials
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {"arm": t.arm, "status": t.status, "valid": t.score, "test": t.test_score, "seconds": t.seconds, **t.config}
+            for t in trials
+        ]
+    )
 
 
 __all__ = ["Trial", "Tuning", "tune"]

@@ -231,7 +231,10 @@ def _symbols(texts: list[str], side: str, notes: Notes) -> list[list[str]]:
 
 #: view → reader of data, target, encoding and notes
 READERS: dict[str, Callable[[Any, Any, str, Notes], Read]] = {
-    "reconstruction": given_back, "windows": series, "language": corpus, "pairs": pairs,
-}  # fmt: skip
+    "reconstruction": given_back,
+    "windows": series,
+    "language": corpus,
+    "pairs": pairs,
+}
 
 __all__ = ["READERS"]

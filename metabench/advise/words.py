@@ -153,7 +153,7 @@ def use(task: Task) -> tuple[str, str]:
         "language": ("model.predict(texts)", "texts in, the next character of each out"),
         "pairs": ("model.predict(sources)", "sources in, their targets out"),
         "reconstruction": ("model.inputs.transform(rows)", "raw rows in, what model.net reads out"),
-    }  # fmt: skip
+    }
     return known.get(task.kind, ("model.net", "the torch module"))
 
 

@@ -48,14 +48,42 @@ SHARES = (0.60, 0.15, 0.25)
 #: characters of an error line
 LINE = 500
 _TYPES: dict[str, type] = {
-    "name": str, "version": int, "title": str, "dataset": str, "dataset_version": int, "digest": str, "workload": str,
-    "objective": str, "budget": int, "seeds": int, "marks": list, "starts": list, "profiles": dict, "split": dict,
-    "track": str, "observed": list, "shift": dict, "protocol": str, "source_configs": int,
-    "folds": dict, "replicates": dict, "controls": list, "contrasts": list,
-}  # fmt: skip
+    "name": str,
+    "version": int,
+    "title": str,
+    "dataset": str,
+    "dataset_version": int,
+    "digest": str,
+    "workload": str,
+    "objective": str,
+    "budget": int,
+    "seeds": int,
+    "marks": list,
+    "starts": list,
+    "profiles": dict,
+    "split": dict,
+    "track": str,
+    "observed": list,
+    "shift": dict,
+    "protocol": str,
+    "source_configs": int,
+    "folds": dict,
+    "replicates": dict,
+    "controls": list,
+    "contrasts": list,
+}
 _OPTIONAL = {
-    "title", "objective", "marks", "starts", "profiles", "track", "observed", "shift", "protocol", "source_configs",
-}  # fmt: skip
+    "title",
+    "objective",
+    "marks",
+    "starts",
+    "profiles",
+    "track",
+    "observed",
+    "shift",
+    "protocol",
+    "source_configs",
+}
 #: what protocol 3 puts in the place of the split
 _DEALT = {"split"}
 #: what a board on data that everyone imports for themselves may leave to the table

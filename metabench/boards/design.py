@@ -119,9 +119,15 @@ def parse_design(rules: Mapping[str, Any], where: str) -> Design:
         )
     pairs = tuple((a, b) for a, b in contrasts)
     return Design(
-        folds["seed"], folds["number"], folds["partitions"], confirmatory, replicates["sees"], replicates["fit_seeds"],
-        controls, pairs,
-    )  # fmt: skip
+        folds["seed"],
+        folds["number"],
+        folds["partitions"],
+        confirmatory,
+        replicates["sees"],
+        replicates["fit_seeds"],
+        controls,
+        pairs,
+    )
 
 
 def _section(rules: Mapping[str, Any], name: str, defaults: Mapping[str, Any], where: str) -> dict[str, Any]:

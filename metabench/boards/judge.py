@@ -79,9 +79,13 @@ def dealt(board: Board, table, known: Mapping[str, TaskReference] | None = None)
     known = references.read(board.path) if known is None else known
     frame = table.tasks[table.tasks["workload"].isin(board.workloads(table))]
     found = folds.deal(
-        frame, set(known), seed=design.seed, folds=design.number, partitions=design.partitions,
+        frame,
+        set(known),
+        seed=design.seed,
+        folds=design.number,
+        partitions=design.partitions,
         confirmatory=design.confirmatory,
-    )  # fmt: skip
+    )
     return [
         (fold, replace(board, split={"train": fold.train, "valid": (), "test": fold.test}, admitted=frozenset(known)))
         for fold in found
@@ -143,9 +147,14 @@ def judge(
     if twins is None:
         twins = About.of(traces).twins
     found = verdict(
-        Searches(regret, families, sides.seen.shape[2]), controls=design.controls, named=design.contrasts,
-        twins=twins, marks=marks, resamples=resamples, seed=seed,
-    )  # fmt: skip
+        Searches(regret, families, sides.seen.shape[2]),
+        controls=design.controls,
+        named=design.contrasts,
+        twins=twins,
+        marks=marks,
+        resamples=resamples,
+        seed=seed,
+    )
     overhead = {m: cells.overhead[g].sum(axis=-1).mean() for g, (m, _) in enumerate(cells.groups)}
     found.methods["overhead_s"] = [overhead.get(m, 0.0) for m in found.methods["method"]]
     seen = [
@@ -153,9 +162,11 @@ def judge(
         for g, (m, _) in enumerate(cells.groups)
         for mark in marks
     ]
-    rows = [
-        (m, mark, values[..., mark - 1].mean()) for m, values in parts["noisy"][2].items() for mark in marks
-    ] if "noisy" in parts else []  # fmt: skip
+    rows = (
+        [(m, mark, values[..., mark - 1].mean()) for m, values in parts["noisy"][2].items() for mark in marks]
+        if "noisy" in parts
+        else []
+    )
     return Judged(
         found,
         _gains(cells, sides, table, board, marks, resamples, seed),
@@ -243,13 +254,16 @@ def _gains(
         bootstrap = FamilyBootstrap.build(names, resamples, seed) if len(set(names)) > 1 else None
         for g, (method, _) in enumerate(cells.groups):
             chosen = sides.gains(cells.configs[g])
-            per_task = np.array([
-                gain.gain(
-                    infos[t].metric, infos[t].direction,
-                    *((sides.median[t] + part[t]) * sign(infos[t].direction) for part in (chosen, base)),
-                ).mean(axis=0)
-                for t in mine
-            ])  # fmt: skip
+            per_task = np.array(
+                [
+                    gain.gain(
+                        infos[t].metric,
+                        infos[t].direction,
+                        *((sides.median[t] + part[t]) * sign(infos[t].direction) for part in (chosen, base)),
+                    ).mean(axis=0)
+                    for t in mine
+                ]
+            )
             for mark in marks:
                 values = per_task[:, mark - 1]
                 means = values[None] if bootstrap is None else bootstrap.means(values)[None]

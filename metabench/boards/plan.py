@@ -50,11 +50,15 @@ class Planned:
         sums = [sum(row[i] or 0 for row in head) for i in range(1, 6)]
         return [
             {
-                "method": name, "cells": cells, "missing": missing, "own_s": None if own is None else round(own, 1),
-                "training_s": round(training, 1), "kB": round(size / 1e3, 1),
+                "method": name,
+                "cells": cells,
+                "missing": missing,
+                "own_s": None if own is None else round(own, 1),
+                "training_s": round(training, 1),
+                "kB": round(size / 1e3, 1),
             }
             for name, cells, missing, own, training, size in [*head, ("all", *sums)]
-        ]  # fmt: skip
+        ]
 
     def __str__(self) -> str:
         minutes = self.core_seconds / 60

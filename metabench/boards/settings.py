@@ -103,9 +103,18 @@ def choose_settings(
     chosen = best.settings if best.difference < -best.error else defaults
     tasks = inner.tasks(table, "test")
     return Record(
-        method, f"{board.name} v{board.version}", board.digest, tasks, inner.budget, inner.seeds, defaults, chosen, searches,
-        round(seconds, 1), tried,
-    )  # fmt: skip
+        method,
+        f"{board.name} v{board.version}",
+        board.digest,
+        tasks,
+        inner.budget,
+        inner.seeds,
+        defaults,
+        chosen,
+        searches,
+        round(seconds, 1),
+        tried,
+    )
 
 
 def validation_board(board: Board, trials: int) -> Board:
@@ -127,9 +136,17 @@ def validation_board(board: Board, trials: int) -> Board:
                 raise UsageError(f"board {board.name}: meta-valid is of several workloads; settings are chosen on one")
             workload = shift.test[0]
     return replace(
-        board, split=split, budget=trials, marks=marks, starts=("own",), profiles={}, path=None, workload=workload,
-        shift=shift, track=track,
-    )  # fmt: skip
+        board,
+        split=split,
+        budget=trials,
+        marks=marks,
+        starts=("own",),
+        profiles={},
+        path=None,
+        workload=workload,
+        shift=shift,
+        track=track,
+    )
 
 
 def _named(searcher: Searcher, name: str) -> Searcher:

@@ -14,7 +14,9 @@ from metabench.plain import plain
 
 someone_data = options(
     click.option(
-        "--data", type=click.Path(path_type=Path), metavar="PATH",
+        "--data",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
         help="CSV, TSV, JSON lines (also .gz, .zst), Parquet or Feather; a folder with a folder of images per class; .npz with "
         "x and y; lines label<TAB>text; what else a workload takes: docs/tutorials.",
     ),
@@ -25,16 +27,21 @@ someone_data = options(
     click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="What to train on --data."),
     click.option("--model", metavar="NAME|FOLDER", help="Fitted meta-model.  [default: the newest that ships]"),
     click.option(
-        "--kind", type=click.Choice(["classification", "regression"]),
+        "--kind",
+        type=click.Choice(["classification", "regression"]),
         help="What the target is.  [default: numbers of over 20 values are a regression]",
     ),
     click.option("--encoding", default="utf-8", show_default=True, metavar="NAME", help="Of a file of text."),
-    click.option("--decimal", type=click.Choice([".", ","]), help="Decimal mark of numbers in text.  [default: found out]"),
     click.option(
-        "--missing", multiple=True, metavar="WORD",
+        "--decimal", type=click.Choice([".", ","]), help="Decimal mark of numbers in text.  [default: found out]"
+    ),
+    click.option(
+        "--missing",
+        multiple=True,
+        metavar="WORD",
         help="Word that stands for a missing value, also in a column of names; may be repeated.",
     ),
-)  # fmt: skip
+)
 
 
 @click.command()
@@ -46,9 +53,10 @@ someone_data = options(
 @click.option("--method", default="empirical_gp", show_default=True, metavar="NAME", help="Meta-model that predicts.")
 @click.option("--without", multiple=True, metavar="FAMILY", help="Family of data sets to leave out; may be repeated.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False),
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
     help="Folder to write.  [default: the package's own, which ships]",
-)  # fmt: skip
+)
 @as_json
 def pretrain(
     name: str, table: str, workload: str, method: str, without: tuple[str, ...], out: Path | None, as_json: bool
@@ -83,9 +91,20 @@ def pretrain(
 @click.option("--rank", default=1, show_default=True, type=click.IntRange(1), help="Of which one, for --snippet.")
 @as_json
 def recommend(
-    data: Path | None, task_id: str | None, target: str | None, workload: str, model: str | None, kind: str | None,
-    encoding: str, decimal: str | None, missing: tuple[str, ...], k: int, snippet: str | None, rank: int, as_json: bool,
-) -> None:  # fmt: skip
+    data: Path | None,
+    task_id: str | None,
+    target: str | None,
+    workload: str,
+    model: str | None,
+    kind: str | None,
+    encoding: str,
+    decimal: str | None,
+    missing: tuple[str, ...],
+    k: int,
+    snippet: str | None,
+    rank: int,
+    as_json: bool,
+) -> None:
     """Say which hyperparameters to train with on one's own data; nothing is trained.
 
     Try the configurations in their order: together they served the known tasks best. The order is the same for all data; the
@@ -127,21 +146,35 @@ def recommend(
     "--refit", is_flag=True, help="Train the best configuration on all rows, too; nothing measures its score."
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("tuned"), show_default=True,
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("tuned"),
+    show_default=True,
     help="Folder for the best network, the report and all trials; the same command goes on there.",
-)  # fmt: skip
+)
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of weights, order and (few rows) split."
 )
-@click.option(
-    "--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]), help="Where to train."
-)  # fmt: skip
+@click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]), help="Where to train.")
 @as_json
 def tune(
-    data: Path | None, task_id: str | None, target: str | None, workload: str, model: str | None, kind: str | None,
-    encoding: str, decimal: str | None, missing: tuple[str, ...], trials: int, compare: bool, refit: bool, out: Path,
-    seed: int, device: str, as_json: bool,
-) -> None:  # fmt: skip
+    data: Path | None,
+    task_id: str | None,
+    target: str | None,
+    workload: str,
+    model: str | None,
+    kind: str | None,
+    encoding: str,
+    decimal: str | None,
+    missing: tuple[str, ...],
+    trials: int,
+    compare: bool,
+    refit: bool,
+    out: Path,
+    seed: int,
+    device: str,
+    as_json: bool,
+) -> None:
     """Train on one's own data with the hyperparameters that a meta-model chooses, and keep the best network."""
     from metabench.advise.progress import Progress
     from metabench.advise.tune import tune as search
@@ -149,10 +182,23 @@ def tune(
     given = _given(data, task_id)
     with Progress(trials + (trials + 1) * compare) as progress:
         found = search(
-            given, target, trials=trials, workload=workload, model=model, compare=compare, refit=refit, out=out, kind=kind,
-            encoding=encoding, decimal=decimal, missing=missing, seed=seed, device=device, progress=progress.told,
+            given,
+            target,
+            trials=trials,
+            workload=workload,
+            model=model,
+            compare=compare,
+            refit=refit,
+            out=out,
+            kind=kind,
+            encoding=encoding,
+            decimal=decimal,
+            missing=missing,
+            seed=seed,
+            device=device,
+            progress=progress.told,
             say=_tell,
-        )  # fmt: skip
+        )
     if as_json:
         click.echo(json.dumps(plain({"schema": SCHEMA, **found.to_dict()}), ensure_ascii=False, allow_nan=False))
     else:

@@ -14,14 +14,21 @@ from metabench.errors import MetabenchError, UsageError
 
 a_board = options(
     click.option(
-        "--board", default="search", show_default=True, metavar="NAME|FOLDER", help="Board, by name or folder.",
+        "--board",
+        default="search",
+        show_default=True,
+        metavar="NAME|FOLDER",
+        help="Board, by name or folder.",
         shell_complete=completes(board_names),
     ),
     click.option(
-        "--profile", default="full", show_default=True, metavar="NAME",
+        "--profile",
+        default="full",
+        show_default=True,
+        metavar="NAME",
         help="full, or a shorter profile of the board such as lite.",
     ),
-)  # fmt: skip
+)
 into = click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the results.  [default: the board's own]"
 )
@@ -57,32 +64,51 @@ def check(plugin: str) -> None:
 @click.command()
 @a_board
 @click.option(
-    "--method", "methods", multiple=True, metavar="NAME|my_pkg:MyModel", shell_complete=completes(method_names),
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME|my_pkg:MyModel",
+    shell_complete=completes(method_names),
     help="Method to evaluate; may be repeated.  [default: all that are built in]",
-)  # fmt: skip
+)
 @an_executor
 @click.option(
-    "--workers", default=1, show_default=True, type=click.IntRange(1),
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
     help="Worker processes; Ray takes all slots of the cluster.",
-)  # fmt: skip
+)
 @click.option(
-    "--objective", type=click.Choice(["surrogate"]),
+    "--objective",
+    type=click.Choice(["surrogate"]),
     help="Rehearse a live board: a surrogate fitted on its table answers, nothing is trained.",
-)  # fmt: skip
+)
 @click.option("--plan", "only_plan", is_flag=True, help="Say what is missing and what it would cost; compute nothing.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False),
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
     help="Folder for traces.parquet.  [default: the board's own; with --method build/evaluate/BOARD-PROFILE]",
-)  # fmt: skip
+)
 @click.option(
-    "--submission", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+    "--submission",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
     help="Draft a submission of the one --method into a new folder.",
-)  # fmt: skip
+)
 @as_json
 def evaluate(
-    board: str, profile: str, methods: tuple[str, ...], executor: str, workers: int, objective: str | None,
-    only_plan: bool, out: Path | None, submission: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+    board: str,
+    profile: str,
+    methods: tuple[str, ...],
+    executor: str,
+    workers: int,
+    objective: str | None,
+    only_plan: bool,
+    out: Path | None,
+    submission: Path | None,
+    as_json: bool,
+) -> None:
     """Let methods search the held-out tasks of a board, and rank them.
 
     Only what is missing is computed; what that is, and about how long it takes as far as stored traces tell, is said
@@ -134,15 +160,20 @@ def evaluate(
 @click.command()
 @click.argument("methods", nargs=-1, required=True, metavar="METHOD…", shell_complete=completes(method_names))
 @click.option(
-    "--board", default="search", show_default=True, metavar="NAME|FOLDER", help="Board, by name or folder.",
+    "--board",
+    default="search",
+    show_default=True,
+    metavar="NAME|FOLDER",
+    help="Board, by name or folder.",
     shell_complete=completes(board_names),
-)  # fmt: skip
+)
 @click.option("--trials", default=50, show_default=True, type=click.IntRange(1), help="Trials of a search.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Worker processes.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False),
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the records.  [default: settings/ in the board's own]",
-)  # fmt: skip
+)
 @as_json
 def settings(methods: tuple[str, ...], board: str, trials: int, workers: int, out: Path | None, as_json: bool) -> None:
     """Try the grids that methods declare on a board's meta-validation tasks; record what was tried and chosen.
@@ -156,11 +187,18 @@ def settings(methods: tuple[str, ...], board: str, trials: int, workers: int, ou
     rows = []
     for record, path in workflows.choose_settings(methods, board, trials, workers, out):
         best = min(record.tried, key=lambda t: t.regret)
-        rows.append({
-            "method": record.method, "tried": len(record.tried), "default_regret": record.tried[0].regret,
-            "best_regret": best.regret, "difference": best.difference, "error": best.error,
-            "chosen": ", ".join(f"{k}={v}" for k, v in record.chosen.items()), "record": str(path),
-        })  # fmt: skip
+        rows.append(
+            {
+                "method": record.method,
+                "tried": len(record.tried),
+                "default_regret": record.tried[0].regret,
+                "best_regret": best.regret,
+                "difference": best.difference,
+                "error": best.error,
+                "chosen": ", ".join(f"{k}={v}" for k, v in record.chosen.items()),
+                "record": str(path),
+            }
+        )
     show(rows, as_json, board=board, trials=trials)
 
 
@@ -262,32 +300,49 @@ def leaderboard_check(board: str, profile: str, out: Path | None, whole: bool, a
 
 @leaderboard.command("rekey")
 @click.option(
-    "--board", default="search", show_default=True, metavar="NAME|FOLDER", help="Board, by name or folder.",
+    "--board",
+    default="search",
+    show_default=True,
+    metavar="NAME|FOLDER",
+    help="Board, by name or folder.",
     shell_complete=completes(board_names),
-)  # fmt: skip
+)
 @click.option("--all", "whole", is_flag=True, help="Every board that has traces or predictions.")
 @click.option(
-    "--method", "methods", multiple=True, metavar="NAME", shell_complete=completes(method_names),
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completes(method_names),
     help="Method whose cells are carried over; may be repeated.  [default: all]",
-)  # fmt: skip
+)
 @click.option(
     "--verify", required=True, type=click.IntRange(1), metavar="N", help="Cells of each board to compute again."
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the draw of these cells.")
 @click.option(
-    "--other-processor", is_flag=True,
+    "--other-processor",
+    is_flag=True,
     help="Another kind of processor stored the cells: compare the first ten trials, and predictions to two digits.",
-)  # fmt: skip
+)
 @click.option(
-    "--against", type=click.Path(path_type=Path, dir_okay=False, exists=True), metavar="FILE",
+    "--against",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE",
     help="traces.parquet or predictions.parquet that the previous code made on this machine, to compare with instead of "
     "what is stored.",
-)  # fmt: skip
+)
 @as_json
 def leaderboard_rekey(
-    board: str, whole: bool, methods: tuple[str, ...], verify: int, seed: int, other_processor: bool, against: Path | None,
+    board: str,
+    whole: bool,
+    methods: tuple[str, ...],
+    verify: int,
+    seed: int,
+    other_processor: bool,
+    against: Path | None,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Carry stored results over to the keys that the present code gives them, so that nothing is evaluated again.
 
     N cells drawn at random are computed again. When one proposes otherwise than what is stored, nothing of that board is
@@ -305,10 +360,15 @@ def leaderboard_rekey(
         if isinstance(result, MetabenchError):
             refused.append(str(result))
             continue
-        rows.append({
-            "file": str(result.path), "cells": result.cells, "new_keys": result.changed, "computed_again": result.verified,
-            "same_to_the_bit": result.exact,
-        })  # fmt: skip
+        rows.append(
+            {
+                "file": str(result.path),
+                "cells": result.cells,
+                "new_keys": result.changed,
+                "computed_again": result.verified,
+                "same_to_the_bit": result.exact,
+            }
+        )
     show(rows, as_json, refused=refused)
     if refused:
         raise MetabenchError("; ".join(refused))
@@ -321,9 +381,13 @@ def _alone(whole: bool, profile: str, out: Path | None) -> None:
 
 @leaderboard.command("ceiling")
 @click.option(
-    "--board", default="search", show_default=True, metavar="NAME|FOLDER", help="Board, by name or folder.",
+    "--board",
+    default="search",
+    show_default=True,
+    metavar="NAME|FOLDER",
+    help="Board, by name or folder.",
     shell_complete=completes(board_names),
-)  # fmt: skip
+)
 @as_json
 def leaderboard_ceiling(board: str, as_json: bool) -> None:
     """Say how well any method could search a board's tasks, given how noisy their scores are.
@@ -347,9 +411,12 @@ def leaderboard_ceiling(board: str, as_json: bool) -> None:
 @click.command("benchmark")
 @click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one a core]")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("build/benchmark"), show_default=True,
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("build/benchmark"),
+    show_default=True,
     help="Folder of everything that is made.",
-)  # fmt: skip
+)
 def benchmark_(workers: int | None, out: Path) -> None:
     """Go the whole way: train a slice, add the starter table, search held-out tasks, build the leaderboard."""
 

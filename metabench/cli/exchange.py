@@ -41,10 +41,14 @@ def import_(format: str, source: Path, table: str, as_json: bool) -> None:
     store(list(registry.create("formats", format).read(source)), folder, f"{format}:{source.name}")
     made = load_table(folder)
     rows = [
-        {"workload": w, "tasks": int((made.tasks["workload"] == w).sum()), "configs": len(made.configs(w)),
-         "runs": made.runs(w, ["seed"]).num_rows}
+        {
+            "workload": w,
+            "tasks": int((made.tasks["workload"] == w).sum()),
+            "configs": len(made.configs(w)),
+            "runs": made.runs(w, ["seed"]).num_rows,
+        }
         for w in made.workloads
-    ]  # fmt: skip
+    ]
     show(rows, as_json, table=str(folder), digest=made.digest)
 
 
@@ -55,10 +59,12 @@ def import_(format: str, source: Path, table: str, as_json: bool) -> None:
 @options(
     click.option("--workload", default="", metavar="NAME", help="Workload.  [default: the board's, or the only one]"),
     click.option(
-        "--board", metavar="NAME|FOLDER", help="Board whose split is used, where a format has parts.",
+        "--board",
+        metavar="NAME|FOLDER",
+        help="Board whose split is used, where a format has parts.",
         shell_complete=completes(board_names),
     ),
-)  # fmt: skip
+)
 def export(format: str, table: str, folder: Path, workload: str, board: str | None) -> None:
     """Write a table in a peer's format into FOLDER."""
     from metabench import registry
@@ -81,12 +87,15 @@ def results() -> None:
 @click.argument("board", shell_complete=completes(board_names))
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @options(
-    click.option("--traces", type=click.Path(path_type=Path), help="Traces to use.  [default: the board's published ones]"),
     click.option(
-        "--data", type=click.Path(path_type=Path, file_okay=False, exists=True),
+        "--traces", type=click.Path(path_type=Path), help="Traces to use.  [default: the board's published ones]"
+    ),
+    click.option(
+        "--data",
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
         help="The folder that was imported: values in double precision, so that ties with published files are ties.",
     ),
-)  # fmt: skip
+)
 def results_write(board: str, folder: Path, traces: Path | None, data: Path | None) -> None:
     """Write a file for each method of a board that follows HPO-B's protocol."""
     from metabench.boards.board import load_board

@@ -25,15 +25,24 @@ a_page = click.option(
 )
 of_a_table = options(
     click.option(
-        "--table", required=True, metavar="NAME|FOLDER|URI", help="Table to look at.", shell_complete=completes(table_names)
+        "--table",
+        required=True,
+        metavar="NAME|FOLDER|URI",
+        help="Table to look at.",
+        shell_complete=completes(table_names),
     ),
     click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="Whose hyperparameters."),
-    click.option("--task", "tasks", multiple=True, metavar="GLOB", help="Tasks to look at; may be repeated.  [default: all]"),
-)  # fmt: skip
+    click.option(
+        "--task", "tasks", multiple=True, metavar="GLOB", help="Tasks to look at; may be repeated.  [default: all]"
+    ),
+)
 a_target = click.option(
-    "--target", default="rank", show_default=True, type=click.Choice(["rank", "score"]),
+    "--target",
+    default="rank",
+    show_default=True,
+    type=click.Choice(["rank", "score"]),
     help="What is explained: ranks within a task (as normal scores), or the scores themselves.",
-)  # fmt: skip
+)
 
 
 @click.group(cls=Commands)
@@ -80,11 +89,15 @@ def importance(
         )
         return
     rows = [
-        {"hyperparameter": f"{r.hyperparameter} × {r.interacts_with}" if r.interacts_with else r.hyperparameter,
-         "alone": f"{r.share:.1%}", "95 %": _interval(r.low, r.high), "total": "" if r.total != r.total else f"{r.total:.1%}",
-         "tasks": r.tasks}
+        {
+            "hyperparameter": f"{r.hyperparameter} × {r.interacts_with}" if r.interacts_with else r.hyperparameter,
+            "alone": f"{r.share:.1%}",
+            "95 %": _interval(r.low, r.high),
+            "total": "" if r.total != r.total else f"{r.total:.1%}",
+            "tasks": r.tasks,
+        }
         for r in told.head(most).itertuples()
-    ]  # fmt: skip
+    ]
     show(rows, False)
     n, families = found["task_id"].nunique(), found["family"].nunique()
     click.echo(
@@ -101,9 +114,15 @@ def importance(
 @a_page
 @as_json
 def effect(
-    hyperparameter: str, other: str | None, table: str, workload: str, tasks: tuple[str, ...], target: str, page: Path | None,
+    hyperparameter: str,
+    other: str | None,
+    table: str,
+    workload: str,
+    tasks: tuple[str, ...],
+    target: str,
+    page: Path | None,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """How the expected score moves with one hyperparameter, or with two; all others averaged over the space."""
     from metabench.explain import effect as effect_of
 
@@ -134,9 +153,11 @@ def effect(
 @explain.command()
 @click.argument("hyperparameter", default="learning_rate")
 @click.option(
-    "--against", multiple=True, metavar="NAME",
+    "--against",
+    multiple=True,
+    metavar="NAME",
     help="Another hyperparameter, a size (n_train …) or a feature; may be repeated.  [default: batch_size, n_train]",
-)  # fmt: skip
+)
 @click.option(
     "--given", multiple=True, metavar="NAME=A,B", help="Only configurations with these values; may be repeated."
 )
@@ -144,9 +165,15 @@ def effect(
 @a_page
 @as_json
 def optimum(
-    hyperparameter: str, against: tuple[str, ...], given: tuple[str, ...], table: str, workload: str, tasks: tuple[str, ...],
-    page: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+    hyperparameter: str,
+    against: tuple[str, ...],
+    given: tuple[str, ...],
+    table: str,
+    workload: str,
+    tasks: tuple[str, ...],
+    page: Path | None,
+    as_json: bool,
+) -> None:
     """How the best value of HYPERPARAMETER moves with another one, or with what is known of a task; or that it does not."""
     from metabench.explain import optimum as optimum_of
 
@@ -165,18 +192,37 @@ def optimum(
         _write(page, title, _about(held, workload, max(o.points["task_id"].nunique() for o in found)), made)
     if as_json:
         rows = [
-            {"hyperparameter": o.hyperparameter, "against": o.against, "slope": o.slope, "low": o.slope_low, "high": o.slope_high,
-             "p": o.p, "unit": o.unit, "trend": o.trend, "sentence": o.sentence, "line": o.line.to_dict("records"),
-             "points": o.points.to_dict("records")}
+            {
+                "hyperparameter": o.hyperparameter,
+                "against": o.against,
+                "slope": o.slope,
+                "low": o.slope_low,
+                "high": o.slope_high,
+                "p": o.p,
+                "unit": o.unit,
+                "trend": o.trend,
+                "sentence": o.sentence,
+                "line": o.line.to_dict("records"),
+                "points": o.points.to_dict("records"),
+            }
             for o in found
-        ]  # fmt: skip
+        ]
         show(rows, True, table=held.name, workload=workload, given=kept)
         return
     for o in found:
         click.echo(o.sentence)
         line = o.line.iloc[:: max(1, len(o.line) // 6)]
-        show([{o.against: float(r.x), f"best {hyperparameter}": float(r.value), "95 %": _interval(r.low, r.high, "{:.3g}")}
-              for r in line.itertuples()], False)  # fmt: skip
+        show(
+            [
+                {
+                    o.against: float(r.x),
+                    f"best {hyperparameter}": float(r.value),
+                    "95 %": _interval(r.low, r.high, "{:.3g}"),
+                }
+                for r in line.itertuples()
+            ],
+            False,
+        )
 
 
 @explain.command()
@@ -197,9 +243,17 @@ def optimum(
 @a_page
 @as_json
 def why(
-    data: Path | None, target: str | None, table: str | None, task: str | None, workload: str, model: str | None, rank: int,
-    config: str | None, page: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+    data: Path | None,
+    target: str | None,
+    table: str | None,
+    task: str | None,
+    workload: str,
+    model: str | None,
+    rank: int,
+    config: str | None,
+    page: Path | None,
+    as_json: bool,
+) -> None:
     """Why a configuration is recommended: what each of its values adds to what is expected of it, and the nearest known tasks.
 
     Of --data, of a --task of a --table, or, without both, of a task of which nothing is known.
@@ -222,16 +276,30 @@ def why(
         _write(page, "Why this configuration?", told, explained.why(found, fitted.name))
     if as_json:
         nearest = [asdict(n) for n in found.nearest]
-        show(found.contributions.to_dict("records"), True, task=name, model=fitted.name, config=found.config, base=found.base,
-             expected=found.expected, surrogate=found.surrogate, fidelity=found.fidelity, nearest=nearest)  # fmt: skip
+        show(
+            found.contributions.to_dict("records"),
+            True,
+            task=name,
+            model=fitted.name,
+            config=found.config,
+            base=found.base,
+            expected=found.expected,
+            surrogate=found.surrogate,
+            fidelity=found.fidelity,
+            nearest=nearest,
+        )
         return
     click.echo(
         f"{name}: expected to beat {found.expected:.0%} of all configurations (an average one: {found.base:.0%})"
     )
-    show([
-        {"hyperparameter": r.hyperparameter, "value": r.value, "points": f"{100 * r.points:+.1f}"}
-        for r in found.contributions.itertuples() if r.value is not None
-    ], False)  # fmt: skip
+    show(
+        [
+            {"hyperparameter": r.hyperparameter, "value": r.value, "points": f"{100 * r.points:+.1f}"}
+            for r in found.contributions.itertuples()
+            if r.value is not None
+        ],
+        False,
+    )
     for n in found.nearest:
         alike = ", ".join(f"{feature} {here:.3g} / {there:.3g}" for feature, here, there in n.why)
         click.echo(f"like {n.task_id} (distance {n.distance:.2f}): {alike}")

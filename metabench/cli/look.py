@@ -94,10 +94,17 @@ def _spaces() -> Rows:
             scale = "log" if getattr(p, "log", False) else "reverse log" if getattr(p, "reverse", False) else ""
             values = " ".join(map(str, p.options)) if hasattr(p, "options") else f"{p.low} … {p.high}"
             active = f"{p.when.parent} is {' or '.join(map(str, p.when.values))}" if p.when else ""
-            rows.append({
-                "workload": workload, "hyperparameter": name, "type": type(p).__name__.lower(), "scale": scale,
-                "values": values, "default": p.default, "active_when": active,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "workload": workload,
+                    "hyperparameter": name,
+                    "type": type(p).__name__.lower(),
+                    "scale": scale,
+                    "values": values,
+                    "default": p.default,
+                    "active_when": active,
+                }
+            )
         return rows
 
     return _each("workloads", of)
@@ -111,8 +118,15 @@ def _tables() -> Rows:
     for name in table_names():
         try:
             t = load_table(name)
-            rows.append({"name": t.name, "version": t.version, "tasks": len(t.tasks),
-                         "workloads": " ".join(t.workloads), "path": str(t.path)})  # fmt: skip
+            rows.append(
+                {
+                    "name": t.name,
+                    "version": t.version,
+                    "tasks": len(t.tasks),
+                    "workloads": " ".join(t.workloads),
+                    "path": str(t.path),
+                }
+            )
         except MetabenchError as error:
             damaged.append(str(error))
     if damaged:
@@ -125,10 +139,18 @@ def _boards() -> Rows:
 
     boards = [load_board(name) for name in board_names()]
     return [
-        {"name": b.name, "version": b.version, "table": f"{b.dataset} v{b.dataset_version}", "workload": b.workload,
-         "budget": b.budget, "seeds": b.seeds, "profiles": " ".join(["full", *b.profiles]), "title": b.title}
+        {
+            "name": b.name,
+            "version": b.version,
+            "table": f"{b.dataset} v{b.dataset_version}",
+            "workload": b.workload,
+            "budget": b.budget,
+            "seeds": b.seeds,
+            "profiles": " ".join(["full", *b.profiles]),
+            "title": b.title,
+        }
         for b in boards
-    ]  # fmt: skip
+    ]
 
 
 def _pretrained() -> Rows:
@@ -139,10 +161,16 @@ def _pretrained() -> Rows:
     records = [Record.read(SHIPPED / name) for name in names()]
     figures = ("spearman", "regret_1", "regret_5", "random_5")
     return [
-        {"name": r.name, "method": r.method, "table": r.table, "tasks": r.tasks, "runs": r.runs,
-         **{f: r.measured.get(f) for f in figures}}
+        {
+            "name": r.name,
+            "method": r.method,
+            "table": r.table,
+            "tasks": r.tasks,
+            "runs": r.runs,
+            **{f: r.measured.get(f) for f in figures},
+        }
         for r in records
-    ]  # fmt: skip
+    ]
 
 
 def _reports() -> Rows:
@@ -220,10 +248,11 @@ def doctor(as_json: bool) -> None:
 @click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]), help="Where to train.")
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(1), help="Turns; the best of each counts.")
 @click.option(
-    "--methods", metavar="all|NAME,NAME…",
+    "--methods",
+    metavar="all|NAME,NAME…",
     help="Train nothing: time a suggestion of these methods (or of tune and MetaSampler) on the board `search`: after 50 stored "
     "trials, and of a continuous search after 50 and 1,000.",
-)  # fmt: skip
+)
 @click.option(
     "--tables", is_flag=True, help="Train nothing: time a made-up table's reading, look-ups, size and checks."
 )
@@ -268,12 +297,20 @@ def speed(
         (*jobs, *workloads), device=device, repeats=repeats, say=lambda text: click.echo(text, err=True)
     )
     table = [
-        {"job": r.job, "contender": r.contender, "runs": r.runs, "runs/s": round(r.runs_per_second, 1),
-         "runs/core-s": round(r.runs_per_core_second, 1), "GFLOP/s": round(r.gflops, 1),
-         "× sequential": round(r.ratio, 2), "× a core-s": round(r.core_ratio, 2),
-         "of products": f"{r.of_product_peak:.0%}", "of FMA": f"{r.of_fma_peak:.0%}"}
+        {
+            "job": r.job,
+            "contender": r.contender,
+            "runs": r.runs,
+            "runs/s": round(r.runs_per_second, 1),
+            "runs/core-s": round(r.runs_per_core_second, 1),
+            "GFLOP/s": round(r.gflops, 1),
+            "× sequential": round(r.ratio, 2),
+            "× a core-s": round(r.core_ratio, 2),
+            "of products": f"{r.of_product_peak:.0%}",
+            "of FMA": f"{r.of_fma_peak:.0%}",
+        }
         for r in rows
-    ]  # fmt: skip
+    ]
     if not as_json:
         for name in dict.fromkeys(r.job for r in rows):
             loop = next(r for r in rows if r.job == name)
@@ -314,15 +351,26 @@ def _methods_speed(names: str, repeats: int, as_json: bool) -> None:
 
     rows = overhead(chosen, board, table, repeats=repeats, say=say) if chosen else []
     told = [
-        {"method": r.method, "fit s": round(r.fit, 2), "first ms": round(1e3 * r.start, 2),
-         "after 50 ms": round(1e3 * r.last, 2), "mean ms": round(1e3 * r.mean, 2), "worst ms": round(1e3 * r.worst, 2)}
+        {
+            "method": r.method,
+            "fit s": round(r.fit, 2),
+            "first ms": round(1e3 * r.start, 2),
+            "after 50 ms": round(1e3 * r.last, 2),
+            "mean ms": round(1e3 * r.mean, 2),
+            "worst ms": round(1e3 * r.worst, 2),
+        }
         for r in sorted(rows, key=lambda r: r.mean)
-    ]  # fmt: skip
+    ]
     later = [
-        {"method": r.method, "trials": r.trials, "resume ms": round(1e3 * r.resume, 1), "next ms": round(1e3 * r.next, 2),
-         "worst ms": round(1e3 * r.worst, 2)}
+        {
+            "method": r.method,
+            "trials": r.trials,
+            "resume ms": round(1e3 * r.resume, 1),
+            "next ms": round(1e3 * r.next, 2),
+            "worst ms": round(1e3 * r.worst, 2),
+        }
         for r in suggestions([*chosen, *advisers], board, table, repeats=repeats, say=say)
-    ]  # fmt: skip
+    ]
     if not as_json:
         if told:
             show(told, False)
@@ -340,10 +388,17 @@ def _tables_speed(runs: int, repeats: int, as_json: bool) -> None:
     rows = list(measure(runs, repeats, say=lambda text: click.echo(text, err=True)))
     met = {None: "", True: "met", False: "missed"}
     table = [
-        {"what": r.what, "of": r.contender, "runs": f"{r.runs:,}", "measured": f"{r.value:,.{0 if r.value >= 100 else 2}f}",
-         "unit": r.unit, "target": "" if r.target is None else f"{r.target:,.0f}", "": met[r.met]}
+        {
+            "what": r.what,
+            "of": r.contender,
+            "runs": f"{r.runs:,}",
+            "measured": f"{r.value:,.{0 if r.value >= 100 else 2}f}",
+            "unit": r.unit,
+            "target": "" if r.target is None else f"{r.target:,.0f}",
+            "": met[r.met],
+        }
         for r in rows
-    ]  # fmt: skip
+    ]
     show([asdict(r) | {"met": r.met} for r in rows] if as_json else table, as_json)
 
 
@@ -373,11 +428,16 @@ def reference(workload: str, pattern: str, table: str | None, as_json: bool) -> 
     held = load_table(table) if table else None
     rows = [
         {
-            "task": row.task_id, "metric": row.metric, "better": row.direction, "chance": row.chance, "default": row.default,
-            **(reached(held, row.task_id) if held else {}), **row.others,
+            "task": row.task_id,
+            "metric": row.metric,
+            "better": row.direction,
+            "chance": row.chance,
+            "default": row.default,
+            **(reached(held, row.task_id) if held else {}),
+            **row.others,
         }
         for row in compare(workload, tasks.select(workload, pattern), lambda text: click.echo(text, err=True))
-    ]  # fmt: skip
+    ]
     show(rows, as_json)
 
 

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 an_executor = click.option(
-    "--executor", default="local", show_default=True, type=click.Choice(["local", "ray"]),
+    "--executor",
+    default="local",
+    show_default=True,
+    type=click.Choice(["local", "ray"]),
     help="Who does the work: processes of this machine, or the Ray cluster that RAY_ADDRESS names.",
-)  # fmt: skip
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")

@@ -24,17 +24,22 @@ def report_names() -> list[str]:
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]…", shell_complete=completes(report_names))
 @click.option(
-    "--board", metavar="NAME|FOLDER", shell_complete=completes(board_names),
+    "--board",
+    metavar="NAME|FOLDER",
+    shell_complete=completes(board_names),
     help="Board whose split and searches are looked at.  [default: the one of the published page]",
-)  # fmt: skip
+)
 @click.option(
-    "--table", metavar="NAME|FOLDER", shell_complete=completes(table_names),
+    "--table",
+    metavar="NAME|FOLDER",
+    shell_complete=completes(table_names),
     help="Table to look at, in place of the board's.  [default: the one of the published page]",
-)  # fmt: skip
+)
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False),
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
     help=f"Folder of pages and numbers.  [default: {PUBLISHED}, or {ELSEWHERE} where --board or --table is given]",
-)  # fmt: skip
+)
 @click.option("--again", is_flag=True, help="Compute what is stored already as well.")
 @click.option("--check", is_flag=True, help="Write nothing; status 1 when a page or a number is not current.")
 @as_json
@@ -84,9 +89,12 @@ def report(
 @click.command()
 @click.argument("table", default="starter", shell_complete=completes(table_names))
 @click.option(
-    "--tasks", default="*", show_default=True, metavar="GLOB",
+    "--tasks",
+    default="*",
+    show_default=True,
+    metavar="GLOB",
     help="Tasks: a glob such as 'mlp-*', or several separated by commas.",
-)  # fmt: skip
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

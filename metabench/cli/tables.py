@@ -24,72 +24,114 @@ from metabench.errors import IncompleteError, MetabenchError, UsageError
 a_table = click.argument("table", shell_complete=completes(table_names))
 a_job = options(
     click.option(
-        "--table", required=True, metavar="NAME|FOLDER|URI", help="Table to fill: a name, a folder <name>/v<N>, or s3://…",
+        "--table",
+        required=True,
+        metavar="NAME|FOLDER|URI",
+        help="Table to fill: a name, a folder <name>/v<N>, or s3://…",
         shell_complete=completes(table_names),
     ),
     click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="What to train."),
     click.option(
-        "--tasks", "pattern", default="*", show_default=True, metavar="GLOB",
+        "--tasks",
+        "pattern",
+        default="*",
+        show_default=True,
+        metavar="GLOB",
         help="Tasks: a glob such as 'mlp-*', or several separated by commas.",
     ),
     click.option(
-        "--configs", default=256, show_default=True, type=click.IntRange(1),
+        "--configs",
+        default=256,
+        show_default=True,
+        type=click.IntRange(1),
         help="Configurations that all tasks share; powers of two nest.",
     ),
     click.option(
-        "--also", multiple=True, metavar="ORIGIN",
+        "--also",
+        multiple=True,
+        metavar="ORIGIN",
         help="Configurations beside the Sobol part: default, elite, or elite:TASK; may be repeated.",
     ),
     click.option(
         "--seeds", default=2, show_default=True, type=click.IntRange(1), help="Seeds of each task and configuration."
     ),
-)  # fmt: skip
+)
 
 
 @click.command()
 @a_job
 @click.option("--workers", type=click.IntRange(1), help="How many would train at once.  [default: one a core]")
 @click.option(
-    "--rate", type=click.FloatRange(0, min_open=True), metavar="GFLOP/S",
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    metavar="GFLOP/S",
     help="What one of them does, where it is not a core of this machine: `generate` tells it.  [default: measured here]",
-)  # fmt: skip
+)
 @as_json
 def plan(
-    table: str, workload: str, pattern: str, configs: int, also: tuple[str, ...], seeds: int, workers: int | None,
-    rate: float | None, as_json: bool,
-) -> None:  # fmt: skip
+    table: str,
+    workload: str,
+    pattern: str,
+    configs: int,
+    also: tuple[str, ...],
+    seeds: int,
+    workers: int | None,
+    rate: float | None,
+    as_json: bool,
+) -> None:
     """Say what `generate` would train and what it would cost: missing runs, operations, hours of work, minutes."""
     from metabench import tasks
     from metabench.generate import preview
 
     planned = preview(
-        table_folder(table), workload, tasks.select(workload, pattern), n_configs=configs, n_seeds=seeds, also=also,
-        workers=workers, rate=rate,
-    )  # fmt: skip
+        table_folder(table),
+        workload,
+        tasks.select(workload, pattern),
+        n_configs=configs,
+        n_seeds=seeds,
+        also=also,
+        workers=workers,
+        rate=rate,
+    )
     show([planned], as_json)
 
 
 @click.command()
 @a_job
 @click.option(
-    "--device", default="cpu", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]),
+    "--device",
+    default="cpu",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda"]),
     help="Where to train; auto takes a GPU when there is one.",
-)  # fmt: skip
+)
 @click.option(
     "--backend", default="auto", show_default=True, metavar="NAME", help="auto, sequential, batched or resident."
 )
 @an_executor
 @click.option(
-    "--workers", type=click.IntRange(1),
+    "--workers",
+    type=click.IntRange(1),
     help="Worker processes, or slots of the Ray cluster.  [default: one a core, or all of the cluster]",
-)  # fmt: skip
+)
 @click.option("--budget", type=Duration(), help="Stop cleanly after this long: 90s, 9m, 2h.")
 @click.option("--retry-failed", is_flag=True, help="Train failed runs again.")
 @as_json
 def generate(
-    table: str, workload: str, pattern: str, configs: int, also: tuple[str, ...], seeds: int, device: str, backend: str,
-    executor: str, workers: int | None, budget: float | None, retry_failed: bool, as_json: bool,
-) -> None:  # fmt: skip
+    table: str,
+    workload: str,
+    pattern: str,
+    configs: int,
+    also: tuple[str, ...],
+    seeds: int,
+    device: str,
+    backend: str,
+    executor: str,
+    workers: int | None,
+    budget: float | None,
+    retry_failed: bool,
+    as_json: bool,
+) -> None:
     """Train the runs that a table lacks. The same command resumes.
 
     Status 3 when runs are missing or failed in the end.
@@ -98,9 +140,19 @@ def generate(
     from metabench.generate import generate as train
 
     report = train(
-        table_folder(table), workload, tasks.select(workload, pattern), n_configs=configs, n_seeds=seeds, also=also,
-        device=device, backend=backend, executor=executor, workers=workers, budget=budget, retry_failed=retry_failed,
-    )  # fmt: skip
+        table_folder(table),
+        workload,
+        tasks.select(workload, pattern),
+        n_configs=configs,
+        n_seeds=seeds,
+        also=also,
+        device=device,
+        backend=backend,
+        executor=executor,
+        workers=workers,
+        budget=budget,
+        retry_failed=retry_failed,
+    )
     show([asdict(report) | {"runs_per_second": report.runs_per_second}], as_json)
     if report.missing or report.failed:
         again = "the same command resumes" if report.missing else "--retry-failed tries them again"
@@ -153,9 +205,15 @@ def elites(
     from metabench.workflows import elites as work
 
     found = work.find(
-        load_table(table), workload, work.read_donors(donors), methods=methods or work.METHODS, trials=trials, keep=keep,
-        seed=seed, say=lambda text: click.echo(text, err=True),
-    )  # fmt: skip
+        load_table(table),
+        workload,
+        work.read_donors(donors),
+        methods=methods or work.METHODS,
+        trials=trials,
+        keep=keep,
+        seed=seed,
+        say=lambda text: click.echo(text, err=True),
+    )
     ids = work.store(load_table(table).path, workload, found)
     rows = [{"config_id": i, "origin": e.origin, "score": e.score} for i, e in zip(ids, found, strict=True)]
     show(rows, as_json)
@@ -181,9 +239,12 @@ def verify(table: str, as_json: bool) -> None:
 @click.command()
 @a_table
 @click.option(
-    "--seeds", default=2, show_default=True, type=click.IntRange(1),
+    "--seeds",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1),
     help="Seeds of each task and configuration, where no row that is left tells how many there were.",
-)  # fmt: skip
+)
 @click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one a core]")
 @as_json
 def repair(table: str, seeds: int, workers: int | None, as_json: bool) -> None:
@@ -238,8 +299,10 @@ def rerun(table: str, sample: int, pattern: str, run_id: int | None, as_json: bo
             "scores moved by {score_shift:.4f} on average (p = {score_shift_p:.2g})".format(**summary)
         )
     if not report.agrees:
-        raise MetabenchError(f"stored curves do not come again: {summary['different']} of {summary['rows']} rows differ "
-                             "beyond chance, or not all are equal on the machine that made them")  # fmt: skip
+        raise MetabenchError(
+            f"stored curves do not come again: {summary['different']} of {summary['rows']} rows differ "
+            "beyond chance, or not all are equal on the machine that made them"
+        )
 
 
 @click.command()

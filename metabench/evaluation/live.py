@@ -144,11 +144,20 @@ class _Search:
     def row(self) -> dict[str, Any]:
         said = self.outcomes
         return {
-            "method": self.group.method, "start": self.group.start, "task_id": self.group.task_id, "seed": self.seed,
-            "configs": self.texts, "status": [o.status for o in said], "valid_score": [o.valid for o in said],
-            "test_score": [o.test for o in said], "seconds": [o.seconds for o in said], "overhead": self.overhead,
-            "engine": said[0].engine, "device": said[0].device, "cell": self.group.keys[self.seed],
-        }  # fmt: skip
+            "method": self.group.method,
+            "start": self.group.start,
+            "task_id": self.group.task_id,
+            "seed": self.seed,
+            "configs": self.texts,
+            "status": [o.status for o in said],
+            "valid_score": [o.valid for o in said],
+            "test_score": [o.test for o in said],
+            "seconds": [o.seconds for o in said],
+            "overhead": self.overhead,
+            "engine": said[0].engine,
+            "device": said[0].device,
+            "cell": self.group.keys[self.seed],
+        }
 
 
 def _tried(step: Callable[[], None], group: Group, failed: dict[str, str], seed: int) -> bool:

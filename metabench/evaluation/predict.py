@@ -133,10 +133,18 @@ class PredictBench:
                     prediction = fitted.start(problem, seed).predict(History(list(shown), scores), everything)
                     seconds = time.perf_counter() - began
                     mean, std = _standardised(prediction.mean, prediction.std, len(everything))
-                    rows.append({
-                        "method": method, "task_id": task_id, "seed": seed, "config_ids": shown, "mean": mean,
-                        "std": std, "overhead": seconds, "cell": key,
-                    })  # fmt: skip
+                    rows.append(
+                        {
+                            "method": method,
+                            "task_id": task_id,
+                            "seed": seed,
+                            "config_ids": shown,
+                            "mean": mean,
+                            "std": std,
+                            "overhead": seconds,
+                            "cell": key,
+                        }
+                    )
             return rows
         except MetabenchError as error:
             raise MetabenchError(f"{where}: {error}") from error

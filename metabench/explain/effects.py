@@ -16,9 +16,15 @@ from metabench.registry import suggest
 
 
 def effect(
-    table, workload: str, hyperparameter: str, other: str | None = None, tasks: Sequence[str] | None = None,
-    target: str = "rank", seed: int = 0, progress: Callable[[int, int], None] | None = None,
-) -> pd.DataFrame:  # fmt: skip
+    table,
+    workload: str,
+    hyperparameter: str,
+    other: str | None = None,
+    tasks: Sequence[str] | None = None,
+    target: str = "rank",
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
     """Partial dependence on one hyperparameter, or on two, over the tasks of a table.
 
     A row per value (pair of values): ``value`` (and ``other_value``) in native units, ``effect`` the mean over families of

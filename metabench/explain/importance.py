@@ -35,9 +35,13 @@ def importance(
 
 
 def survey(
-    table, workload: str, tasks: Sequence[str] | None = None, target: str = "rank", seed: int = 0,
+    table,
+    workload: str,
+    tasks: Sequence[str] | None = None,
+    target: str = "rank",
+    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:  # fmt: skip
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
     """:func:`importance`, and of the same forests the effect of every hyperparameter (:func:`metabench.explain.effect`)."""
     rows: list[dict[str, Any]] = []
     curves: dict[str, list[dict[str, Any]]] = {}
@@ -72,10 +76,20 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     for (name, other), part in frame.groupby(["hyperparameter", "interacts_with"], sort=False):
         share, low, high = over_families(part["family"].tolist(), part["share"].to_numpy())
         total, total_low, total_high = over_families(part["family"].tolist(), part["total"].to_numpy())
-        rows.append({
-            "hyperparameter": name, "interacts_with": other, "share": share, "low": low, "high": high, "total": total,
-            "total_low": total_low, "total_high": total_high, "tasks": len(part), "families": part["family"].nunique(),
-        })  # fmt: skip
+        rows.append(
+            {
+                "hyperparameter": name,
+                "interacts_with": other,
+                "share": share,
+                "low": low,
+                "high": high,
+                "total": total,
+                "total_low": total_low,
+                "total_high": total_high,
+                "tasks": len(part),
+                "families": part["family"].nunique(),
+            }
+        )
     out = pd.DataFrame(rows).sort_values("share", ascending=False, kind="stable", ignore_index=True)
     numbers = ["share", "low", "high", "total", "total_low", "total_high"]
     return out.astype(dict.fromkeys(numbers, float))

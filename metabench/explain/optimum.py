@@ -74,9 +74,13 @@ class Optimum:
 
 
 def optimum(
-    table, workload: str, hyperparameter: str = "learning_rate", against: str = "n_train",
-    tasks: Sequence[str] | None = None, given: Mapping[str, Sequence] | None = None,
-) -> Optimum:  # fmt: skip
+    table,
+    workload: str,
+    hyperparameter: str = "learning_rate",
+    against: str = "n_train",
+    tasks: Sequence[str] | None = None,
+    given: Mapping[str, Sequence] | None = None,
+) -> Optimum:
     """How the best values of a numeric hyperparameter move with another one, or with a fact of the task.
 
     ``against`` is a hyperparameter (the best values are then looked for among configurations of each of its values, or in
@@ -152,10 +156,14 @@ def _over_fact(source: MetaTrain, name: str, against: str, keep: np.ndarray, fac
     p = source.space[name]
     line = {"x": _native(at, log_x), "value": _value(p, slope * at + intercept)}
     line |= {"low": _value(p, band[0]), "high": _value(p, band[1])}
-    points = pd.DataFrame({
-        "task_id": np.array([t.task_id for t in source.tasks])[known], "family": families,
-        "x": fact[known], "best": _value(p, centre[known]),
-    })  # fmt: skip
+    points = pd.DataFrame(
+        {
+            "task_id": np.array([t.task_id for t in source.tasks])[known],
+            "family": families,
+            "x": fact[known],
+            "best": _value(p, centre[known]),
+        }
+    )
     shuffled, _ = _line(rng.permuted(np.tile(u, (RESAMPLES, 1)), axis=1), z)
     chance = (1 + (np.abs(shuffled) >= abs(slope)).sum()) / (1 + RESAMPLES)
     return _made(p, name, against, points, pd.DataFrame(line), (slope, low, high), chance, log_x)
@@ -191,11 +199,14 @@ def _over_hyperparameter(source: MetaTrain, name: str, against: str, keep: np.nd
     chance = min(1.0, 2 * (1 + min((drawn[:, 0] <= 0).sum(), (drawn[:, 0] >= 0).sum())) / (1 + DRAWS))
     p = source.space[name]
     line = {"x": _native(x, log_x), "value": _value(p, mean), "low": _value(p, low[1:]), "high": _value(p, high[1:])}
-    points = pd.DataFrame({
-        "task_id": np.repeat([info.task_id for info in infos], len(parts)),
-        "family": np.repeat([info.family for info in infos], len(parts)),
-        "x": np.tile(_native(x, log_x), len(infos)), "best": _value(p, z[known].ravel()),
-    })  # fmt: skip
+    points = pd.DataFrame(
+        {
+            "task_id": np.repeat([info.task_id for info in infos], len(parts)),
+            "family": np.repeat([info.family for info in infos], len(parts)),
+            "x": np.tile(_native(x, log_x), len(infos)),
+            "best": _value(p, z[known].ravel()),
+        }
+    )
     return _made(p, name, against, points, pd.DataFrame(line), (_line(x, mean)[0], low[0], high[0]), chance, log_x)
 
 

@@ -64,9 +64,12 @@ class Why:
 
 
 def why(
-    model: Pretrained, task: Task | TaskInfo | None = None, config: Mapping[str, Any] | None = None,
-    history: Trials | None = None, k: int = 3,
-) -> Why:  # fmt: skip
+    model: Pretrained,
+    task: Task | TaskInfo | None = None,
+    config: Mapping[str, Any] | None = None,
+    history: Trials | None = None,
+    k: int = 3,
+) -> Why:
     """Why ``config`` (None: the first that the meta-model would try next) is recommended for a task, or is not.
 
     Values that count on other tasks only may be left out of ``config``. Raises UsageError for a configuration that is none of
@@ -111,9 +114,14 @@ def why(
     base = float(own[-1] + parts[:-1].sum())
     features = any(np.isfinite(v) for v in info.features.values())
     return Why(
-        {n: v for n, v in values.items() if v is not None}, frame, base,
-        base + sum(points.values()), float(said[0]), float(fidelity), tuple(model.nearest(info, k)) if features else (),
-    )  # fmt: skip
+        {n: v for n, v in values.items() if v is not None},
+        frame,
+        base,
+        base + sum(points.values()),
+        float(said[0]),
+        float(fidelity),
+        tuple(model.nearest(info, k)) if features else (),
+    )
 
 
 def columns(space: Space, configs: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

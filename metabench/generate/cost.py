@@ -148,8 +148,14 @@ def _arrays(n: int, features: int, classes: int) -> Any:
 def sizes_of(task) -> SimpleNamespace:
     """A task's sizes as :meth:`Workload.work` reads them off arrays, without loading any."""
     return SimpleNamespace(
-        shape=task.shape, n_features=task.n_features, vocabulary=task.vocabulary, n_outputs=task.n_outputs,
-        shots=task.shots, source_classes=task.source_classes,
+        shape=task.shape,
+        n_features=task.n_features,
+        vocabulary=task.vocabulary,
+        n_outputs=task.n_outputs,
+        shots=task.shots,
+        source_classes=task.source_classes,
         system=task.system,
-        x_train=range(task.n_train), x_valid=range(task.n_valid), x_test=range(task.n_test),
-    )  # fmt: skip
+        x_train=range(task.n_train),
+        x_valid=range(task.n_valid),
+        x_test=range(task.n_test),
+    )

@@ -112,9 +112,15 @@ def generate(
         table.check_whole()
         failed = table.count_failed(workload, [task.task_id for task in chosen], configs.index.to_numpy(), n_seeds)
     return Report(
-        trained=run.trained, stored_before=plan.stored, missing=plan.missing - run.trained, diverged=run.diverged,
-        failed=failed, seconds=run.seconds, flops=run.flops, idle=run.idle,
-    )  # fmt: skip
+        trained=run.trained,
+        stored_before=plan.stored,
+        missing=plan.missing - run.trained,
+        diverged=run.diverged,
+        failed=failed,
+        seconds=run.seconds,
+        flops=run.flops,
+        idle=run.idle,
+    )
 
 
 def preview(
@@ -165,10 +171,18 @@ def preview(
     )
     plan = make_plan(network, chosen, configs, n_seeds, stored, priced, workers)
     return {
-        "table": str(place(path)), "workload": workload, "tasks": len(chosen), "runs": plan.wanted, "stored": plan.stored,
-        "missing": plan.missing, "chunks": len(plan.chunks), "gflop": round(plan.flops / 1e9),
-        "hours": round(plan.seconds / 3600, 2), "workers": workers, "minutes": round(plan.seconds / workers / 60, 2),
-    }  # fmt: skip
+        "table": str(place(path)),
+        "workload": workload,
+        "tasks": len(chosen),
+        "runs": plan.wanted,
+        "stored": plan.stored,
+        "missing": plan.missing,
+        "chunks": len(plan.chunks),
+        "gflop": round(plan.flops / 1e9),
+        "hours": round(plan.seconds / 3600, 2),
+        "workers": workers,
+        "minutes": round(plan.seconds / workers / 60, 2),
+    }
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,9 @@ class Progress:
             print(
                 f"{runs:,} of {self.runs:,} runs, {runs / seconds:.1f} runs/s, {flops / seconds / 1e9:.0f} GFLOP/s, "
                 f"about {left / 60:.0f} min left",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
+                file=sys.stderr,
+                flush=True,
+            )
 
     def note(self, message: str) -> None:
         """One line that is not progress."""

@@ -27,9 +27,15 @@ class Cluster:
     """An :class:`~metabench.generate.executor.Executor` of ``most`` slots, or all (None) that the cluster has."""
 
     def __init__(
-        self, ray: ModuleType, most: int | None, workload: str, configs: pd.DataFrame, device: str, backend: str,
+        self,
+        ray: ModuleType,
+        most: int | None,
+        workload: str,
+        configs: pd.DataFrame,
+        device: str,
+        backend: str,
         together: int | None,
-    ):  # fmt: skip
+    ):
         self._ray, self._most, self._device = ray, most, device
         self._slots, self._looked = 0, float("-inf")
         self._train = ray.remote(**cluster.needs(device))(train)

@@ -168,9 +168,7 @@ def _lost(path: Path, workload: str, sums: dict[str, str], damaged: Sequence[str
 def _sound_keys(path: Path, workload: str, sums: dict[str, str], damaged: Sequence[str]) -> list[pa.Table]:
     """The keys of those runs files of a workload that are not damaged."""
     names = [name for name in sums if name.startswith("runs/") and Path(name).stem.split("-")[0] == workload]
-    return [
-        files.read_rows(path / name, files.open_runs(path / name), _KEYS) for name in names if name not in damaged
-    ]
+    return [files.read_rows(path / name, files.open_runs(path / name), _KEYS) for name in names if name not in damaged]
 
 
 def _keys(path: Path) -> pa.Table | None:
@@ -205,9 +203,15 @@ def _drawn(path: Path, workload: str, sums: dict[str, str], damaged: Sequence[st
 
 
 def _trained(
-    path: Path, restored: bool, damaged: tuple[str, ...], lost: Sequence[_Lost], configs: dict[str, int], seeds: int,
-    workers: int | None, progress: bool,
-) -> Repair:  # fmt: skip
+    path: Path,
+    restored: bool,
+    damaged: tuple[str, ...],
+    lost: Sequence[_Lost],
+    configs: dict[str, int],
+    seeds: int,
+    workers: int | None,
+    progress: bool,
+) -> Repair:
     from metabench import tasks
     from metabench.generate.execute import generate
 

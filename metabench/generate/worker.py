@@ -78,9 +78,15 @@ def train(
         ids, own = config_ids[at], seeds[at]
         try:
             curves = run_cohort(
-                workload, arrays, configs.loc[ids], own, task.checkpoints, device=device, backend=backend,
+                workload,
+                arrays,
+                configs.loc[ids],
+                own,
+                task.checkpoints,
+                device=device,
+                backend=backend,
                 together=together,
-            )  # fmt: skip
+            )
             return [rows.from_curves(task_id, ids, own, curves, cohort)]
         except BaseException as error:  # a plug-in may raise anything
             if len(ids) == 1:

@@ -123,9 +123,16 @@ class Guide:
 
 
 def top_params(
-    model: str | Pretrained, task=None, k: int = 5, *, space: MappingABC[str, Any], names=None, fixed=None,
-    maximize: bool = True, seed: int = 0,
-) -> list[dict[str, Any]]:  # fmt: skip
+    model: str | Pretrained,
+    task=None,
+    k: int = 5,
+    *,
+    space: MappingABC[str, Any],
+    names=None,
+    fixed=None,
+    maximize: bool = True,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
     """The k most promising values of your own parameters, to enqueue wherever trials are made.
 
     ``space`` maps parameters to ``(low, high)``, ``(low, high, "log")`` or a list of options; ``names`` and ``fixed`` as in

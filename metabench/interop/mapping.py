@@ -128,9 +128,12 @@ class Mapping:
 
     @classmethod
     def build(
-        cls, space: Space, ranges: MappingABC[str, Range], names: MappingABC[str, Any] | None = None,
+        cls,
+        space: Space,
+        ranges: MappingABC[str, Range],
+        names: MappingABC[str, Any] | None = None,
         fixed: MappingABC[str, Any] | None = None,
-    ) -> Mapping:  # fmt: skip
+    ) -> Mapping:
         """``names`` says what a parameter is where its name does not: a hyperparameter, (hyperparameter, unit), or None to
         leave it alone. ``fixed`` gives values of hyperparameters that are not tuned; others have their defaults, or
         whatever makes the tuned ones active.
@@ -171,10 +174,12 @@ class Mapping:
         novel = {link.hyperparameter: list(link.novel) for link in self.links if link.novel}
         if not novel:
             return self.space
-        return Space({
-            n: Choice(*p.options, *novel[n], default=p.default, when=p.when) if n in novel else p
-            for n, p in self.space.items()
-        })  # fmt: skip
+        return Space(
+            {
+                n: Choice(*p.options, *novel[n], default=p.default, when=p.when) if n in novel else p
+                for n, p in self.space.items()
+            }
+        )
 
     def config(self, params: MappingABC[str, Any]) -> dict[str, Any]:
         """A user's values → a configuration of the space: what is not among them is untuned or inactive."""

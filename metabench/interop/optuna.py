@@ -54,10 +54,17 @@ class MetaSampler(BaseSampler):
     """
 
     def __init__(
-        self, model: Pretrained, task=None, *, space: MappingABC[str, Any] | None = None,
-        names: MappingABC[str, Any] | None = None, fixed: MappingABC[str, Any] | None = None,
-        fallback: BaseSampler | None = None, seed: int = 0, pending_for: float | None = None,
-    ):  # fmt: skip
+        self,
+        model: Pretrained,
+        task=None,
+        *,
+        space: MappingABC[str, Any] | None = None,
+        names: MappingABC[str, Any] | None = None,
+        fixed: MappingABC[str, Any] | None = None,
+        fallback: BaseSampler | None = None,
+        seed: int = 0,
+        pending_for: float | None = None,
+    ):
         if pending_for is not None and not pending_for > 0:
             raise UsageError(f"MetaSampler: pending_for is {pending_for}; give seconds above 0, or None")
         self.model, self.task, self.seed, self._pending_for = model, task, seed, pending_for

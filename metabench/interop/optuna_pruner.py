@@ -43,9 +43,15 @@ class MetaPruner(BasePruner):
     """
 
     def __init__(
-        self, model: Curve, task: Task | TaskInfo | None = None, *, n_steps: int, chance: float = 0.05,
-        names: MappingABC[str, Any] | None = None, fixed: MappingABC[str, Any] | None = None,
-    ):  # fmt: skip
+        self,
+        model: Curve,
+        task: Task | TaskInfo | None = None,
+        *,
+        n_steps: int,
+        chance: float = 0.05,
+        names: MappingABC[str, Any] | None = None,
+        fixed: MappingABC[str, Any] | None = None,
+    ):
         if n_steps < 2 or not 0 < chance < 1:
             raise UsageError(f"MetaPruner: n_steps {n_steps} must be at least 2, chance {chance} between 0 and 1")
         self.model, self.n_steps, self.chance = model, n_steps, chance

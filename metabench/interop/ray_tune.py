@@ -40,10 +40,17 @@ class MetaSearch(Searcher):
     """
 
     def __init__(
-        self, model: str | Pretrained, task=None, *, space: MappingABC[str, Any] | None = None, metric: str | None = None,
-        mode: str | None = None, names: MappingABC[str, Any] | None = None, fixed: MappingABC[str, Any] | None = None,
+        self,
+        model: str | Pretrained,
+        task=None,
+        *,
+        space: MappingABC[str, Any] | None = None,
+        metric: str | None = None,
+        mode: str | None = None,
+        names: MappingABC[str, Any] | None = None,
+        fixed: MappingABC[str, Any] | None = None,
         seed: int = 0,
-    ):  # fmt: skip
+    ):
         from metabench.pretrained import load_metamodel
 
         super().__init__(metric=metric, mode=mode)
@@ -116,11 +123,12 @@ class MetaSearch(Searcher):
         self._ranges = {name: given for name, given in found.items() if given is not None}
         mapping = Mapping.build(self.model.space, self._ranges, self._names, self._fixed)
         odd = {
-            n: "what it is follows from a function" if isinstance(self._domains[n], Function)
+            n: "what it is follows from a function"
+            if isinstance(self._domains[n], Function)
             else "neither uniform, log-uniform nor a choice"
             for n, given in found.items()
             if given is None
-        }  # fmt: skip
+        }
         if left := mapping.unmapped | odd:
             said = "; ".join(f"{name} ({reason})" for name, reason in left.items())
             warnings.warn(f"{self.model.name} does not guide {said}: drawn at random", UserWarning, stacklevel=3)

@@ -30,9 +30,16 @@ class DeepKernel(DeepProcess):
     fit_settings: ClassVar[tuple[str, ...] | None] = ("epochs", "layers", "width", "rate", "random_state", "device")
 
     def __init__(
-        self, layers: int = 4, width: int = 32, epochs: int = 300, rate: float = 1e-3, adapt: int = 10,
-        adapt_rate: float = 3e-4, random_state: int = 0, device: str = "cpu",
-    ):  # fmt: skip
+        self,
+        layers: int = 4,
+        width: int = 32,
+        epochs: int = 300,
+        rate: float = 1e-3,
+        adapt: int = 10,
+        adapt_rate: float = 3e-4,
+        random_state: int = 0,
+        device: str = "cpu",
+    ):
         super().__init__(layers, width, epochs, rate, adapt, adapt_rate, random_state, device)
 
     def network(self, columns: int) -> torch.nn.Module:

@@ -34,9 +34,17 @@ class FrozenTransfer(DeepProcess):
     fit_settings: ClassVar[tuple[str, ...] | None] = ("epochs", "layers", "width", "rate", "random_state", "device")
 
     def __init__(
-        self, transfer: str = "frozen", layers: int = 3, width: int = 64, epochs: int = 300, rate: float = 1e-3,
-        adapt: int = 10, adapt_rate: float = 1e-3, random_state: int = 0, device: str = "cpu",
-    ):  # fmt: skip
+        self,
+        transfer: str = "frozen",
+        layers: int = 3,
+        width: int = 64,
+        epochs: int = 300,
+        rate: float = 1e-3,
+        adapt: int = 10,
+        adapt_rate: float = 1e-3,
+        random_state: int = 0,
+        device: str = "cpu",
+    ):
         super().__init__(layers, width, epochs, rate, adapt, adapt_rate, random_state, device)
         if transfer not in ("frozen", "head", "full"):
             raise UsageError(f"frozen_transfer: unknown transfer {transfer!r}; known: frozen, head, full")

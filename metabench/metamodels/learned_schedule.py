@@ -62,8 +62,11 @@ class LearnedSchedule(EmpiricalGP):
         base = TaskGP().fit(source)
         self.source_, self.names_ = base.source_, base.names_
         self.centre_, self.spread_, self.features_, self.relevance_ = (
-            base.centre_, base.spread_, base.features_, base.relevance_
-        )  # fmt: skip
+            base.centre_,
+            base.spread_,
+            base.features_,
+            base.relevance_,
+        )
         self.common_, self.idiosyncrasy_ = base.common_, base.idiosyncrasy_
         ran = np.flatnonzero(source.seen.any(axis=1))
         phi = coordinates(self.source_.space, self.source_.encoded)

@@ -70,9 +70,18 @@ class MetricLearned(Neural):
     )
 
     def __init__(
-        self, loss: str = "siamese", k: int = 5, embedding: int = 16, width: int = 32, alpha: float = 0.3,
-        noise: float = 0.15, epochs: int = 300, rate: float = 1e-3, random_state: int = 0, device: str = "cpu",
-    ):  # fmt: skip
+        self,
+        loss: str = "siamese",
+        k: int = 5,
+        embedding: int = 16,
+        width: int = 32,
+        alpha: float = 0.3,
+        noise: float = 0.15,
+        epochs: int = 300,
+        rate: float = 1e-3,
+        random_state: int = 0,
+        device: str = "cpu",
+    ):
         super().__init__(epochs, rate, random_state, device)
         if loss not in LOSSES:
             raise UsageError(f"metric_learned: unknown loss {loss!r}; known: {', '.join(LOSSES)}")

@@ -34,9 +34,16 @@ class NPAttentive(InContext):
     grid: ClassVar[dict[str, tuple]] = {"latent": (0, 16), "layers": (1, 2), "rate": (5e-4, 1e-3)}
 
     def __init__(
-        self, layers: int = 1, width: int = 64, heads: int = 4, latent: int = 16, epochs: int = 300, rate: float = 1e-3,
-        random_state: int = 0, device: str = "cpu",
-    ):  # fmt: skip
+        self,
+        layers: int = 1,
+        width: int = 64,
+        heads: int = 4,
+        latent: int = 16,
+        epochs: int = 300,
+        rate: float = 1e-3,
+        random_state: int = 0,
+        device: str = "cpu",
+    ):
         super().__init__(epochs, rate, random_state, device)
         if min(layers, latent) < 0 or heads < 1 or width < heads or width % heads:
             raise UsageError("np_attentive: needs layers >= 0, latent >= 0 and a width that is a multiple of heads")
@@ -51,9 +58,14 @@ class NPAttentive(InContext):
         return AttentiveProcess(columns, self.width, self.layers, self.heads, self.latent)
 
     def loss(
-        self, network: torch.nn.Module, rng: np.random.Generator, x: torch.Tensor, y: torch.Tensor, new: torch.Tensor,
+        self,
+        network: torch.nn.Module,
+        rng: np.random.Generator,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        new: torch.Tensor,
         truth: torch.Tensor,
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         """The bound: −E log p(truth | z, context) + KL(q(z | context, truth) ‖ q(z | context)), z drawn once a task."""
         import torch
 

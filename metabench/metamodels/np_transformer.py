@@ -26,9 +26,15 @@ class NPTransformer(InContext):
     grid: ClassVar[dict[str, tuple]] = {"epochs": (200, 500), "layers": (4, 6), "rate": (5e-4, 1e-3)}
 
     def __init__(
-        self, layers: int = 4, width: int = 64, heads: int = 4, epochs: int = 500, rate: float = 1e-3,
-        random_state: int = 0, device: str = "cpu",
-    ):  # fmt: skip
+        self,
+        layers: int = 4,
+        width: int = 64,
+        heads: int = 4,
+        epochs: int = 500,
+        rate: float = 1e-3,
+        random_state: int = 0,
+        device: str = "cpu",
+    ):
         super().__init__(epochs, rate, random_state, device)
         if min(layers, heads) < 1 or width < heads or width % heads:
             raise UsageError("np_transformer: needs layers >= 1 and a width that is a multiple of heads")
@@ -42,9 +48,14 @@ class NPTransformer(InContext):
         return Transformer(columns, self.width, self.layers, self.heads, outputs=2)
 
     def loss(
-        self, network: torch.nn.Module, rng: np.random.Generator, x: torch.Tensor, y: torch.Tensor, new: torch.Tensor,
+        self,
+        network: torch.nn.Module,
+        rng: np.random.Generator,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        new: torch.Tensor,
         truth: torch.Tensor,
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         return gaussian_loss(*gaussian(network(x, y, new)), truth)
 
     def moments(

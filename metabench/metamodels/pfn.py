@@ -43,9 +43,17 @@ class PFN(InContext):
     grid: ClassVar[dict[str, tuple]] = {"prior": PRIORS}
 
     def __init__(
-        self, prior: str = "mixed", bars: int = 100, layers: int = 4, width: int = 64, heads: int = 4, epochs: int = 300,
-        rate: float = 1e-3, random_state: int = 0, device: str = "cpu",
-    ):  # fmt: skip
+        self,
+        prior: str = "mixed",
+        bars: int = 100,
+        layers: int = 4,
+        width: int = 64,
+        heads: int = 4,
+        epochs: int = 300,
+        rate: float = 1e-3,
+        random_state: int = 0,
+        device: str = "cpu",
+    ):
         super().__init__(epochs, rate, random_state, device)
         if prior not in PRIORS:
             raise UsageError(f"pfn: unknown prior {prior!r}; known: {', '.join(PRIORS)}")
@@ -93,9 +101,14 @@ class PFN(InContext):
         return parts.draw(rng, n, shown, hidden)
 
     def loss(
-        self, network: torch.nn.Module, rng: np.random.Generator, x: torch.Tensor, y: torch.Tensor, new: torch.Tensor,
+        self,
+        network: torch.nn.Module,
+        rng: np.random.Generator,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        new: torch.Tensor,
         truth: torch.Tensor,
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         return -Bars(self.borders_).log_density(network(x, y, new), truth).mean()
 
     # ---------------------------------------------------------------- searching

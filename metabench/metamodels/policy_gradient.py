@@ -73,9 +73,15 @@ class PolicyGradient(TaskGP):
     }
 
     def __init__(
-        self, algorithm: str = "ppo", see_x: bool = False, iterations: int = 12, width: int = 32, rate: float = 1e-3,
-        random_state: int = 0, device: str = "cpu",
-    ):  # fmt: skip
+        self,
+        algorithm: str = "ppo",
+        see_x: bool = False,
+        iterations: int = 12,
+        width: int = 32,
+        rate: float = 1e-3,
+        random_state: int = 0,
+        device: str = "cpu",
+    ):
         if algorithm not in ("ppo", "reinforce"):
             raise UsageError(f"policy_gradient: unknown algorithm {algorithm!r}; known: ppo, reinforce")
         if min(width, iterations + 1) < 1 or rate <= 0:

@@ -35,9 +35,17 @@ class Reptile(InnerLoop):
     )
 
     def __init__(
-        self, layers: int = 2, width: int = 64, epochs: int = 300, rate: float = 1e-3, inner: int = 5,
-        inner_rate: float = 0.05, adapt: int = 10, random_state: int = 0, device: str = "cpu",
-    ):  # fmt: skip
+        self,
+        layers: int = 2,
+        width: int = 64,
+        epochs: int = 300,
+        rate: float = 1e-3,
+        inner: int = 5,
+        inner_rate: float = 0.05,
+        adapt: int = 10,
+        random_state: int = 0,
+        device: str = "cpu",
+    ):
         super().__init__(layers, width, epochs, rate, inner, inner_rate, adapt, random_state, device)
 
     def outer(self, network: torch.nn.Module, x: torch.Tensor, seen: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

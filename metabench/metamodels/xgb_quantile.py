@@ -44,9 +44,15 @@ class XgbQuantile(Boosted):
     )
 
     def __init__(
-        self, trees: int = 150, depth: int = 4, rate: float = 0.08, histories: int = 16, candidates: int = 48,
-        acquisition: str = "thompson", random_state: int = 0,
-    ):  # fmt: skip
+        self,
+        trees: int = 150,
+        depth: int = 4,
+        rate: float = 0.08,
+        histories: int = 16,
+        candidates: int = 48,
+        acquisition: str = "thompson",
+        random_state: int = 0,
+    ):
         super().__init__(trees, depth, rate, histories, candidates, random_state)
         if acquisition not in ("ei", "thompson"):
             raise UsageError(f"xgb_quantile: unknown acquisition {acquisition!r}; known: ei, thompson")

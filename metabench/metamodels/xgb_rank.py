@@ -31,9 +31,15 @@ class XgbRank(Boosted):
     grid: ClassVar[dict[str, tuple]] = {"objective": ("pairwise", "ndcg"), "trees": (80, 150, 300), "depth": (2, 3, 5)}
 
     def __init__(
-        self, objective: str = "pairwise", trees: int = 300, depth: int = 3, rate: float = 0.08, histories: int = 16,
-        candidates: int = 48, random_state: int = 0,
-    ):  # fmt: skip
+        self,
+        objective: str = "pairwise",
+        trees: int = 300,
+        depth: int = 3,
+        rate: float = 0.08,
+        histories: int = 16,
+        candidates: int = 48,
+        random_state: int = 0,
+    ):
         super().__init__(trees, depth, rate, histories, candidates, random_state)
         if objective not in _OBJECTIVES:
             raise UsageError(f"xgb_rank: unknown objective {objective!r}; known: {', '.join(_OBJECTIVES)}")

@@ -73,12 +73,24 @@ def pretrain(
 
     options = "".join(f" --without {family}" for family in without)
     blank = Record(
-        name=name, workload=workload, method=method, table=stored.name, table_version=stored.version,
-        table_digest=stored.digest_of([workload]), runs=int(source.ran.sum()), tasks=len(source.tasks),
-        without=tuple(without), incomplete=tuple(incomplete), opening=(), spread=1.0, scales={}, score_spread={},
-        measured={}, files={},
+        name=name,
+        workload=workload,
+        method=method,
+        table=stored.name,
+        table_version=stored.version,
+        table_digest=stored.digest_of([workload]),
+        runs=int(source.ran.sum()),
+        tasks=len(source.tasks),
+        without=tuple(without),
+        incomplete=tuple(incomplete),
+        opening=(),
+        spread=1.0,
+        scales={},
+        score_spread={},
+        measured={},
+        files={},
         command=f"metabench pretrain {name} --table {stored.name} --workload {workload} --method {method}{options}",
-    )  # fmt: skip
+    )
     place = out or SHIPPED / name
     if place.exists() and not (place / RECORD).exists():
         raise UsageError(f"{place} is there and holds no fitted meta-model; name a new folder")

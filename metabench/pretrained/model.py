@@ -100,9 +100,14 @@ class Pretrained:
         return pd.concat([configs[names], self.predict(task, configs, history)], axis=1)
 
     def ask(
-        self, task: Task | TaskInfo | None, history: Trials | None = None, n: int = 1, *, seed: int = 0,
+        self,
+        task: Task | TaskInfo | None,
+        history: Trials | None = None,
+        n: int = 1,
+        *,
+        seed: int = 0,
         pool: pd.DataFrame | None = None,
-    ) -> pd.DataFrame:  # fmt: skip
+    ) -> pd.DataFrame:
         """The next n configurations to try at once, a table of the whole space; none that was tried.
 
         They come from ``pool``, a configuration table; without one from the source's configurations, the workload's
@@ -136,9 +141,13 @@ class Pretrained:
             return session.pool.iloc[session.ask(positions, history.scores, n)].reset_index(drop=True)
 
     def session(
-        self, task: Task | TaskInfo | None, pool: pd.DataFrame, seed: int = 0, space: Space | None = None,
+        self,
+        task: Task | TaskInfo | None,
+        pool: pd.DataFrame,
+        seed: int = 0,
+        space: Space | None = None,
         default: int | None = None,
-    ) -> Session:  # fmt: skip
+    ) -> Session:
         """A search on ``task`` over ``pool``, which keeps what its proposals share; ``space`` may have more options, and
         ``default`` is the position that has to be among the first FIRST trials."""
         return Session(self.model, self.info(task), pool, seed, space, default)

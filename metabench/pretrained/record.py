@@ -122,11 +122,16 @@ def _list_of(sound: Callable[[Any], bool]) -> Callable[[Any], bool]:
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("name", "workload", "method", "table", "table_digest", "command"), _text),
     "table_version": lambda value: value is None or _count(value),
-    "runs": _count, "tasks": _count, "without": _list_of(_text), "incomplete": _list_of(_text),
+    "runs": _count,
+    "tasks": _count,
+    "without": _list_of(_text),
+    "incomplete": _list_of(_text),
     "opening": lambda value: _list_of(_count)(value) and len(set(value)) == len(value),
     "spread": _factor,
     "scales": lambda value: isinstance(value, dict),
     "score_spread": lambda value: isinstance(value, dict) and all(map(_factor, value.values())),
-    "measured": lambda value: isinstance(value, dict) and all(isinstance(v, int | float | None) for v in value.values()),
+    "measured": lambda value: (
+        isinstance(value, dict) and all(isinstance(v, int | float | None) for v in value.values())
+    ),
     "files": lambda value: isinstance(value, dict) and all(map(_text, value.values())),
-}  # fmt: skip
+}

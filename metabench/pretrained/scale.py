@@ -22,9 +22,13 @@ RIDGE = 10.0
 LIKE_LANDMARKS = ("accuracy", "balanced_accuracy", "r2")
 #: metric → least and largest value
 RANGES = {
-    "accuracy": (0.0, 1.0), "balanced_accuracy": (0.0, 1.0), "exact_match": (0.0, 1.0), "r2": (-np.inf, 1.0),
-    "rmse": (0.0, np.inf), "bits": (0.0, np.inf),
-}  # fmt: skip
+    "accuracy": (0.0, 1.0),
+    "balanced_accuracy": (0.0, 1.0),
+    "exact_match": (0.0, 1.0),
+    "r2": (-np.inf, 1.0),
+    "rmse": (0.0, np.inf),
+    "bits": (0.0, np.inf),
+}
 #: fewer source tasks than this tell nothing of a metric
 FEWEST = 8
 
@@ -52,10 +56,12 @@ class Scale:
         leaving one family out."""
         x, base = _inputs(features, metric)
         families = np.asarray(families)
-        errors = np.concatenate([
-            levels[families == f] - _predicted(_ridge(x, base, levels, families != f), x, base, families == f)
-            for f in np.unique(families)
-        ])  # fmt: skip
+        errors = np.concatenate(
+            [
+                levels[families == f] - _predicted(_ridge(x, base, levels, families != f), x, base, families == f)
+                for f in np.unique(families)
+            ]
+        )
         low, high = np.quantile(errors, [0.05, 0.95], axis=0)
         return cls(metric, *_ridge(x, base, levels, np.ones(len(x), dtype=bool)), low, high)
 

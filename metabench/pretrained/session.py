@@ -40,9 +40,14 @@ class Session:
     """
 
     def __init__(
-        self, model: MetaModel, info: TaskInfo, pool: pd.DataFrame, seed: int = 0, space: Space | None = None,
+        self,
+        model: MetaModel,
+        info: TaskInfo,
+        pool: pd.DataFrame,
+        seed: int = 0,
+        space: Space | None = None,
         default: int | None = None,
-    ):  # fmt: skip
+    ):
         """``pool`` is a configuration table without equal rows, ``space`` the one that it is of (default: the model's).
         ``default`` is a position that has to be among the first FIRST trials."""
         self.model, self.info, self.seed, self.default = model, info, seed, default

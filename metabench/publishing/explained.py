@@ -39,9 +39,15 @@ def page_of(title: str, told: str, command: str, page: Page) -> str:
     """The page as text, style sheet inside."""
     sheet = resources.files("metabench.publishing.reports").joinpath("static/report.css").read_text(encoding="utf-8")
     return render(
-        "explained.html.j2", package="metabench.publishing.reports", title=title, told=told, command=command, page=page,
-        style=Markup(static("style.css") + sheet), paragraphs=paragraphs,
-    )  # fmt: skip
+        "explained.html.j2",
+        package="metabench.publishing.reports",
+        title=title,
+        told=told,
+        command=command,
+        page=page,
+        style=Markup(static("style.css") + sheet),
+        paragraphs=paragraphs,
+    )
 
 
 # ---------------------------------------------------------------- what matters
@@ -59,25 +65,38 @@ def importance(
     alone = [Line(r.hyperparameter, r.share, r.low, r.high) for r in single.head(SHOWN).itertuples()]
     both = [Line(f"{r.hyperparameter} × {r.interacts_with}", r.share, r.low, r.high, "c2") for r in pairs.itertuples()]
     sections = [
-        Section("What matters", "", [
-            Figure("Alone.", "What each explains of the variance by itself.", _bars(alone, "importance", 140.0)),
-            Figure("In pairs.", "What two explain together beyond what each does alone.", _bars(both, "pairs", 250.0)),
-        ], [_shares(single, pairs)]),
+        Section(
+            "What matters",
+            "",
+            [
+                Figure("Alone.", "What each explains of the variance by itself.", _bars(alone, "importance", 140.0)),
+                Figure(
+                    "In pairs.", "What two explain together beyond what each does alone.", _bars(both, "pairs", 250.0)
+                ),
+            ],
+            [_shares(single, pairs)],
+        ),
         Section(
             "How the score moves",
             """Expected target at each value, all others averaged over the space, around the task's mean (0). A conditional
             hyperparameter is shown where it is active.""",
             [effect_figure(n, space[n], effects[n]) for n in single["hyperparameter"].head(CURVES) if n in effects],
         ),
-    ]  # fmt: skip
+    ]
     return Page(answer, sections, f"{FANOVA.format(target=TARGETS[target])}\n\n{INTERVALS}")
 
 
 def _bars(lines: Sequence[Line], uid: str, side: float) -> Markup:
     return drawings.rows(
-        lines, Axis("share of the variance", low=0.0), uid=uid, title="Shares of the variance", origin=0.0, bars=True,
-        description="; ".join(f"{line.label} {percent(line.value)}" for line in lines), side=side,
-    )  # fmt: skip
+        lines,
+        Axis("share of the variance", low=0.0),
+        uid=uid,
+        title="Shares of the variance",
+        origin=0.0,
+        bars=True,
+        description="; ".join(f"{line.label} {percent(line.value)}" for line in lines),
+        side=side,
+    )
 
 
 def _shares(single: pd.DataFrame, pairs: pd.DataFrame) -> Grid:
@@ -126,10 +145,14 @@ def effect_figure(name: str, p: Parameter, frame: pd.DataFrame) -> Figure:
         log = isinstance(p, Ordinal) or p.log
         x, y = frame["value"].astype(float).tolist(), frame["effect"].tolist()
         svg = drawings.lines(
-            [Series(name, "c1", x, y, low, high)], Axis(words(name) + " (log scale)" * log, log=log, ticks=_ticks(p)),
-            Axis("effect"), uid=uid, title=title, named=False,
+            [Series(name, "c1", x, y, low, high)],
+            Axis(words(name) + " (log scale)" * log, log=log, ticks=_ticks(p)),
+            Axis("effect"),
+            uid=uid,
+            title=title,
+            named=False,
             description=f"Best at {x[int(np.argmax(y))]:.3g}, from {min(y):.2f} to {max(y):.2f}.",
-        )  # fmt: skip
+        )
     return Figure(f"{words(name)}.", "", svg)
 
 
@@ -140,9 +163,14 @@ def surface(space: Space, names: Sequence[str], frame: pd.DataFrame) -> Figure:
     values, columns = _merged(values.T, list(wide.columns))
     most = float(np.abs(values).max()) or 1.0
     svg = drawings.matrix(
-        rows, values.T.tolist(), uid="surface", title=f"{names[0]} (rows) and {names[1]} (columns)", most=most, columns=columns,
+        rows,
+        values.T.tolist(),
+        uid="surface",
+        title=f"{names[0]} (rows) and {names[1]} (columns)",
+        most=most,
+        columns=columns,
         description=f"Effects from {values.min():.2f} to {values.max():.2f}.",
-    )  # fmt: skip
+    )
     return Figure(
         f"{words(names[0])} (rows) and {words(names[1])} (columns).",
         "Blue is better than the task's mean.",
@@ -172,9 +200,15 @@ def optima(space: Space, found: Sequence[Optimum], given: str) -> Page:
         cloud = Cloud("tasks", "other", points["task_id"].tolist(), points["x"].tolist(), points["best"].tolist())
         series = Series("mean over families", "c1", line["x"].tolist(), line["value"].tolist(), low, high)
         svg = drawings.lines(
-            [series], x_axis, y_axis, uid=f"best-{o.hyperparameter}-{o.against}", named=False,
-            title=f"Best {o.hyperparameter} over {o.against}", description=o.sentence, cloud=cloud,
-        )  # fmt: skip
+            [series],
+            x_axis,
+            y_axis,
+            uid=f"best-{o.hyperparameter}-{o.against}",
+            named=False,
+            title=f"Best {o.hyperparameter} over {o.against}",
+            description=o.sentence,
+            cloud=cloud,
+        )
         text = "Points are tasks, the line their mean over families with its 95 % band."
         sections.append(
             Section(f"{words(o.hyperparameter)} with {words(o.against)}", o.sentence, [Figure("", text, svg)])
@@ -202,22 +236,38 @@ def why(found: Why, name: str) -> Page:
         if r.value is not None
     ]
     svg = drawings.rows(
-        lines, Axis("points"), uid="why", origin=0.0, bars=True, side=240.0,
-        title="What each value adds", description="; ".join(f"{line.label} {line.value:+.1f}" for line in lines),
-    )  # fmt: skip
+        lines,
+        Axis("points"),
+        uid="why",
+        origin=0.0,
+        bars=True,
+        side=240.0,
+        title="What each value adds",
+        description="; ".join(f"{line.label} {line.value:+.1f}" for line in lines),
+    )
     sections = [
         Section("What each value adds", "", [Figure("Shapley values.", "They add up to what is expected.", svg)])
     ]
     if found.nearest:
-        frame = pd.DataFrame([
-            {"task": n.task_id, "distance": n.distance, "score": n.score, "metric": words(n.metric),
-             "alike": ", ".join(f"{words(f)} {_value(a)} / {_value(b)}" for f, a, b in n.why)}
-            for n in found.nearest
-        ])  # fmt: skip
+        frame = pd.DataFrame(
+            [
+                {
+                    "task": n.task_id,
+                    "distance": n.distance,
+                    "score": n.score,
+                    "metric": words(n.metric),
+                    "alike": ", ".join(f"{words(f)} {_value(a)} / {_value(b)}" for f, a, b in n.why),
+                }
+                for n in found.nearest
+            ]
+        )
         columns = [
-            Column("Task", "task"), Column("Distance", "distance", num), Column("Its best score", "score", num),
-            Column("Metric", "metric"), Column("Alike in (here / there)", "alike"),
-        ]  # fmt: skip
+            Column("Task", "task"),
+            Column("Distance", "distance", num),
+            Column("Its best score", "score", num),
+            Column("Metric", "metric"),
+            Column("Alike in (here / there)", "alike"),
+        ]
         best = pd.DataFrame([{"task": n.task_id, **{k: _value(v) for k, v in n.config.items()}} for n in found.nearest])
         configs = [Column(words(c), c) for c in best]
         grids = [Grid("Nearest tasks", columns, frame)]

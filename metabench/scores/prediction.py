@@ -93,8 +93,12 @@ def score_predictions(
         target = np.stack([truth[:, s % truth.shape[1]] for s in range(board.seeds)], axis=1)
         slope, width = calibrate(grid.mean[:n_valid], grid.std[:n_valid], target[:n_valid], grid.judged[:n_valid])
         at = slice(n_valid, None)
-        add(method, observed, measure(slope * grid.mean[at], width * grid.std[at], target[at], grid.judged[at]),
-            float(grid.overhead.mean()))  # fmt: skip
+        add(
+            method,
+            observed,
+            measure(slope * grid.mean[at], width * grid.std[at], target[at], grid.judged[at]),
+            float(grid.overhead.mean()),
+        )
         if observed not in levels:  # the trials that are shown are the same for all methods
             levels[observed] = None
             zero = np.zeros_like(grid.mean[at])

@@ -88,6 +88,13 @@ def negative_transfer(
     low, high = bootstrap.interval(trail - lead)
     excess_low, excess_high = bootstrap.interval(trail - null)
     return Transfer(
-        float(trail.mean()), float(lead.mean()), float((trail - lead).mean()), float(low), float(high), float(null.mean()),
-        float((trail - null).mean()), float(excess_low), float(excess_high),
-    )  # fmt: skip
+        float(trail.mean()),
+        float(lead.mean()),
+        float((trail - lead).mean()),
+        float(low),
+        float(high),
+        float(null.mean()),
+        float((trail - null).mean()),
+        float(excess_low),
+        float(excess_high),
+    )

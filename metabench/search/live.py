@@ -55,9 +55,14 @@ class Live:
         for (task_id, _), members in cohorts.items():
             task, asked = tasks.get(task_id), list(members.values())
             curves = run_cohort(
-                workload, task.arrays(asked[0].seed), workload.space.table([t.config for t in asked]), [t.seed for t in asked],
-                task.checkpoints, device=self.device, backend=self.backend,
-            )  # fmt: skip
+                workload,
+                task.arrays(asked[0].seed),
+                workload.space.table([t.config for t in asked]),
+                [t.seed for t in asked],
+                task.checkpoints,
+                device=self.device,
+                backend=self.backend,
+            )
             for i, key in enumerate(members):
                 ok = curves.status[i] == "ok"
                 valid, test = (float(s[i, -1]) if ok else np.nan for s in (curves.valid_score, curves.test_score))

@@ -218,10 +218,24 @@ def _measurements(files, entry):
 
 
 READERS: dict[str, Callable[[list[File], dict[str, Any]], tuple[Any, list | None]]] = {
-    "idx": _idx, "npz": _npz, "characters": _characters, "sprite": _sprite, "sounds": _sounds, "ts": _ts, "ucr": _ucr,
-    "indoor": _indoor, "label-first": _label_first, "label-tab": _label_tab, "file-per-class": _file_per_class,
-    "intents": _intents, "text-column": _text_column, "corpus": _corpus, "names": _names,
-    "pronunciations": _pronunciations, "inflections": _inflections, "measurements": _measurements,
-}  # fmt: skip
+    "idx": _idx,
+    "npz": _npz,
+    "characters": _characters,
+    "sprite": _sprite,
+    "sounds": _sounds,
+    "ts": _ts,
+    "ucr": _ucr,
+    "indoor": _indoor,
+    "label-first": _label_first,
+    "label-tab": _label_tab,
+    "file-per-class": _file_per_class,
+    "intents": _intents,
+    "text-column": _text_column,
+    "corpus": _corpus,
+    "names": _names,
+    "pronunciations": _pronunciations,
+    "inflections": _inflections,
+    "measurements": _measurements,
+}
 
 __all__ = ["READERS", "read"]

@@ -23,16 +23,54 @@ WORSE = ("noisy", "imbalanced", "shifted")
 VERSION = "1"
 #: data sets of 400 to 2,500 training rows: an eighth is still enough to learn from
 _SMALLER = (
-    "anneal", "authorship", "basehock", "blood_transfusion", "breast_w", "car", "cmc", "cnae9", "credit_approval", "ctg",
-    "diabetes_pima", "digits", "dmft", "gas_sensor", "halloffame", "hypothyroid", "ozone_8hr", "pcmac", "quake", "relathe",
-    "sick", "socmob", "solar_flare", "solar_flare_count", "soybean", "space_ga", "stock_prices", "supreme_court",
-    "tic_tac_toe", "titanic", "vehicle", "yeast",
-)  # fmt: skip
+    "anneal",
+    "authorship",
+    "basehock",
+    "blood_transfusion",
+    "breast_w",
+    "car",
+    "cmc",
+    "cnae9",
+    "credit_approval",
+    "ctg",
+    "diabetes_pima",
+    "digits",
+    "dmft",
+    "gas_sensor",
+    "halloffame",
+    "hypothyroid",
+    "ozone_8hr",
+    "pcmac",
+    "quake",
+    "relathe",
+    "sick",
+    "socmob",
+    "solar_flare",
+    "solar_flare_count",
+    "soybean",
+    "space_ga",
+    "stock_prices",
+    "supreme_court",
+    "tic_tac_toe",
+    "titanic",
+    "vehicle",
+    "yeast",
+)
 #: classifications of tables with numbers
 _WORSE = (
-    "authorship", "balance_scale", "blood_transfusion", "breast_w", "cmc", "credit_approval", "ctg", "diabetes_pima",
-    "titanic", "vehicle", "vertebral_column", "yeast",
-)  # fmt: skip
+    "authorship",
+    "balance_scale",
+    "blood_transfusion",
+    "breast_w",
+    "cmc",
+    "credit_approval",
+    "ctg",
+    "diabetes_pima",
+    "titanic",
+    "vehicle",
+    "vertebral_column",
+    "yeast",
+)
 
 
 def is_variant(name: str) -> bool:

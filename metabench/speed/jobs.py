@@ -11,10 +11,24 @@ import pandas as pd
 
 #: the plain networks' common settings: nothing but the network, the optimizer and a constant learning rate
 _PLAIN = {
-    "beta1": None, "beta2": None, "clip": "none", "clip_norm": None, "dropout": 0.0, "input_noise": 0.0, "init_scale": 1.0,
-    "label_smoothing": 0.0, "norm": "none", "schedule": "constant", "warmup": 0.0, "weight_decay": 1e-4,
-    "activation": "relu", "batch_size": 64, "optimizer": "momentum", "learning_rate": 0.05, "momentum": 0.9,
-}  # fmt: skip
+    "beta1": None,
+    "beta2": None,
+    "clip": "none",
+    "clip_norm": None,
+    "dropout": 0.0,
+    "input_noise": 0.0,
+    "init_scale": 1.0,
+    "label_smoothing": 0.0,
+    "norm": "none",
+    "schedule": "constant",
+    "warmup": 0.0,
+    "weight_decay": 1e-4,
+    "activation": "relu",
+    "batch_size": 64,
+    "optimizer": "momentum",
+    "learning_rate": 0.05,
+    "momentum": 0.9,
+}
 
 
 #: in place of a task's name: rows made up in the manner of the workload's view, so many for training
@@ -93,15 +107,30 @@ JOBS = {
         Job("digits", "64-64-10, momentum, digits", ("mlp-digits",), 20, {"width": 64, "depth": 1}),
         Job("wide", "64-256-256-10, momentum, digits", ("mlp-digits",), 20, {"width": 256, "depth": 2}),
         Job(
-            "adam", "64-64-64-64-10, Adam, digits", ("mlp-digits",), 20,
-            {"width": 64, "depth": 3, "optimizer": "adam", "learning_rate": 1e-3, "momentum": None, "beta1": 0.9, "beta2": 0.999},
+            "adam",
+            "64-64-64-64-10, Adam, digits",
+            ("mlp-digits",),
+            20,
+            {
+                "width": 64,
+                "depth": 3,
+                "optimizer": "adam",
+                "learning_rate": 1e-3,
+                "momentum": None,
+                "beta1": 0.9,
+                "beta2": 0.999,
+            },
         ),
         Job(
-            "plan", "256 configurations of the mixed space × 4 data sets; ratios on 32 of these runs, spread over their cost",
-            ("mlp-breast_cancer", "mlp-diabetes", "mlp-digits", "mlp-wine"), 18, None, 256,
+            "plan",
+            "256 configurations of the mixed space × 4 data sets; ratios on 32 of these runs, spread over their cost",
+            ("mlp-breast_cancer", "mlp-diabetes", "mlp-digits", "mlp-wine"),
+            18,
+            None,
+            256,
         ),
     )
-}  # fmt: skip
+}
 
 
 def find(name: str) -> Job:

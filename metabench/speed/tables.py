@@ -108,8 +108,17 @@ def of_json(path: Path, folder: Path, repeats: int, say: Callable[[str], None]) 
     say("writing JSON in HPO-B's layout")
     table = load_table(path)
     families = list(dict.fromkeys(table.tasks["family"][:JSON_TASKS]))
-    board = Board("speed", 1, table.name, 1, table.digest_of(table.workloads[:1]), table.workloads[0], 1, 1,
-                  {"train": (), "valid": (), "test": tuple(families)})  # fmt: skip
+    board = Board(
+        "speed",
+        1,
+        table.name,
+        1,
+        table.digest_of(table.workloads[:1]),
+        table.workloads[0],
+        1,
+        1,
+        {"train": (), "valid": (), "test": tuple(families)},
+    )
     Hpob().write(table, folder / "json", board=board)
     file = folder / "json" / FILES["test"]
     tasks = board.tasks(table, "test")

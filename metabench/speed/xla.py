@@ -88,9 +88,9 @@ def train(arrays, config, seeds: np.ndarray, epochs: int) -> float:
     right = []
     for at in range(0, len(seeds), CHUNK):
         some = seeds[at : at + CHUNK]
-        rows = np.concatenate([
-            orders(some, e, n)[:, : steps * batch].reshape(len(some), steps, batch) for e in range(epochs)
-        ], axis=1).astype(np.int32)  # fmt: skip
+        rows = np.concatenate(
+            [orders(some, e, n)[:, : steps * batch].reshape(len(some), steps, batch) for e in range(epochs)], axis=1
+        ).astype(np.int32)
         weights = jax.block_until_ready(run(_weights(widths, some), rows, x, y))
         hidden_out = np.broadcast_to(arrays.x_valid, (len(some), *arrays.x_valid.shape))
         for i, (w, b) in enumerate(weights):

@@ -128,9 +128,11 @@ def _noise(valid: np.ndarray, test: np.ndarray) -> dict:
     agreement = stats.spearmanr(clipped.mean(1), clipped_test.mean(1)).statistic
     noise = within / between if between > 0 else np.inf
     return {
-        "noise": noise, "seed_rho": rho, "valid_test_rho": agreement,
+        "noise": noise,
+        "seed_rho": rho,
+        "valid_test_rho": agreement,
         "noisy": bool(noise > NOISE_BAR or not agreement > AGREEMENT_BAR),
-    }  # fmt: skip
+    }
 
 
 def _difficulty(valid: np.ndarray) -> dict:

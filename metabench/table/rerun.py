@@ -95,10 +95,15 @@ class Rerun:
         """The summary, without the single runs."""
         mean, p = self.shift
         return {
-            "rows": len(self.runs), **{v: self.count(v) for v in (EQUAL, CLOSE, CHAOTIC, DIFFERENT)},
-            "same_machine": self.same_machine, "worst": max((r.gap for r in self.runs), default=0.0), "score_shift": mean,
-            "score_shift_p": p, "tolerance": TOLERANCE, "agrees": self.agrees,
-        }  # fmt: skip
+            "rows": len(self.runs),
+            **{v: self.count(v) for v in (EQUAL, CLOSE, CHAOTIC, DIFFERENT)},
+            "same_machine": self.same_machine,
+            "worst": max((r.gap for r in self.runs), default=0.0),
+            "score_shift": mean,
+            "score_shift_p": p,
+            "tolerance": TOLERANCE,
+            "agrees": self.agrees,
+        }
 
     def to_rows(self) -> list[dict[str, Any]]:
         """A row per run."""
@@ -176,10 +181,17 @@ def _again(table: Table, record: dict[str, Any]) -> Row:
         other = "batched" if curves.engine.split("-")[0] != "batched" else "sequential"
         verdict = DIFFERENT if _gap(new, _series(train(other)), allowed)[1] is None else CHAOTIC
     return Row(
-        run_id=record["run_id"], task_id=record["task_id"], config_id=record["config_id"], seed=record["seed"],
-        verdict=verdict, gap=gap, parted=None if at is None else int(task.checkpoints[min(at, len(task.checkpoints) - 1)]),
-        stored=_last(stored), again=_last(new), same_machine=same,
-    )  # fmt: skip
+        run_id=record["run_id"],
+        task_id=record["task_id"],
+        config_id=record["config_id"],
+        seed=record["seed"],
+        verdict=verdict,
+        gap=gap,
+        parted=None if at is None else int(task.checkpoints[min(at, len(task.checkpoints) - 1)]),
+        stored=_last(stored),
+        again=_last(new),
+        same_machine=same,
+    )
 
 
 def _series(curves) -> dict[str, np.ndarray]:

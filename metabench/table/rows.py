@@ -103,15 +103,20 @@ def from_curves(task_id: str, config_ids, seeds, curves: Curves, cohort: int) ->
     series = {name: np.asarray(getattr(curves, name), dtype=np.float32) for name in SERIES}
     series |= {name: significant(series[name], LOSS_BITS) for name in LOSSES}
     return _table(
-        task_id, config_ids, seeds,
+        task_id,
+        config_ids,
+        seeds,
         status=list(curves.status),
         error=[None if s != "failed" else _line(e or "no reason given") for s, e in zip(curves.status, curves.error)],
         epochs=lists(np.broadcast_to(curves.epochs, (n, e)), pa.int16()),
         **{name: lists(values, pa.float32()) for name, values in series.items()},
-        params=np.asarray(curves.params, np.int64), flops=np.asarray(curves.flops, np.int64),
+        params=np.asarray(curves.params, np.int64),
+        flops=np.asarray(curves.flops, np.int64),
         seconds=significant(curves.seconds, SECONDS_BITS),
-        device=[curves.device] * n, engine=[curves.engine] * n, cohort=np.full(n, cohort, np.int64),
-    )  # fmt: skip
+        device=[curves.device] * n,
+        engine=[curves.engine] * n,
+        cohort=np.full(n, cohort, np.int64),
+    )
 
 
 def failed(task_id: str, config_ids, seeds, reason: str, cohort: int, device: str, engine: str = "none") -> pa.Table:
@@ -120,11 +125,20 @@ def failed(task_id: str, config_ids, seeds, reason: str, cohort: int, device: st
     empty = pa.array([[]] * n, pa.list_(pa.float32()))
     zero = np.zeros(n, np.int64)
     return _table(
-        task_id, config_ids, seeds,
-        status=["failed"] * n, error=[_line(reason)] * n, epochs=pa.array([[]] * n, pa.list_(pa.int16())),
-        **dict.fromkeys(SERIES, empty), params=zero, flops=zero, seconds=np.zeros(n, np.float32),
-        device=[device] * n, engine=[engine] * n, cohort=np.full(n, cohort, np.int64),
-    )  # fmt: skip
+        task_id,
+        config_ids,
+        seeds,
+        status=["failed"] * n,
+        error=[_line(reason)] * n,
+        epochs=pa.array([[]] * n, pa.list_(pa.int16())),
+        **dict.fromkeys(SERIES, empty),
+        params=zero,
+        flops=zero,
+        seconds=np.zeros(n, np.float32),
+        device=[device] * n,
+        engine=[engine] * n,
+        cohort=np.full(n, cohort, np.int64),
+    )
 
 
 def _line(reason: str) -> str:
@@ -191,11 +205,15 @@ def encode(table: pa.Table, level: int = QUICK) -> bytes:
     leaves = {c: f"{c}.list.element" if pa.types.is_list(table.schema.field(c).type) else c for c in table.column_names}
     file = io.BytesIO()
     pq.write_table(
-        table, file, row_group_size=ROW_GROUP, compression="zstd", compression_level=level,
+        table,
+        file,
+        row_group_size=ROW_GROUP,
+        compression="zstd",
+        compression_level=level,
         write_page_checksum=True,
         use_dictionary=[leaf for name, leaf in leaves.items() if name not in (*split, *plain)],
         column_encoding={leaves[name]: "BYTE_STREAM_SPLIT" for name in split} or None,
-    )  # fmt: skip
+    )
     return file.getvalue()
 
 

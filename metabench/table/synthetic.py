@@ -54,14 +54,30 @@ def _task(i: int, workload: str) -> Task:
     metric, n = METRICS[i % len(METRICS)], int(np.exp(rng.uniform(np.log(200), np.log(10_000))))
     regression = metric == "r2"
     return Task(
-        task_id=f"{workload}-set{i:05d}", dataset=f"set{i:05d}", family=f"family{i // 2:05d}", source="synthetic",
-        modality="tabular", workload=workload, kind="regression" if regression else "classification", metric=metric,
-        direction="max", n_rows=n, n_train=n - 2 * (n // 5), n_valid=n // 5, n_test=n // 5,
+        task_id=f"{workload}-set{i:05d}",
+        dataset=f"set{i:05d}",
+        family=f"family{i // 2:05d}",
+        source="synthetic",
+        modality="tabular",
+        workload=workload,
+        kind="regression" if regression else "classification",
+        metric=metric,
+        direction="max",
+        n_rows=n,
+        n_train=n - 2 * (n // 5),
+        n_valid=n // 5,
+        n_test=n // 5,
         n_features=int(rng.integers(4, 200)),
-        n_classes=0 if regression else int(rng.integers(2, 6)), n_splits=1, split_hashes=(f"{i:064x}",),
-        chance=0.0 if regression else 0.4, licence="CC0-1.0", url="", features={"log_rows": float(np.log(n))},
-        load=lambda split: None, checkpoints=CHECKPOINTS,
-    )  # fmt: skip
+        n_classes=0 if regression else int(rng.integers(2, 6)),
+        n_splits=1,
+        split_hashes=(f"{i:064x}",),
+        chance=0.0 if regression else 0.4,
+        licence="CC0-1.0",
+        url="",
+        features={"log_rows": float(np.log(n))},
+        load=lambda split: None,
+        checkpoints=CHECKPOINTS,
+    )
 
 
 def _curves(task: Task, config_ids: np.ndarray, seeds: np.ndarray, salt: int) -> Curves:

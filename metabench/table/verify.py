@@ -128,8 +128,9 @@ def _tasks(path: Place, problems: list[str]) -> pd.DataFrame:
             problems.append(f"{path}: task {row['task_id']} is not <workload>-<dataset>")
         known = 0 if row["source"].startswith("import:") else 1  # peers do not say how they split
         if len(row["split_hashes"]) != row["n_splits"] or row["n_splits"] < known:
-            problems.append(f"{path}: task {row['task_id']} has {len(row['split_hashes'])} split hashes, "
-                            f"not {row['n_splits']}")  # fmt: skip
+            problems.append(
+                f"{path}: task {row['task_id']} has {len(row['split_hashes'])} split hashes, not {row['n_splits']}"
+            )
         if row["direction"] not in ("max", "min"):
             problems.append(f"{path}: task {row['task_id']} has direction {row['direction']!r}, not max or min")
     return table.drop_duplicates("task_id")

@@ -16,16 +16,46 @@ from metabench.tasks.splits import row_hashes
 STATISTICS_ROWS, LANDMARK_ROWS, COLUMNS = 2_000, 500, 64
 
 FEATURES = (
-    "log_rows", "log_columns", "log_inputs", "log_rows_per_input", "log_classes", "is_regression", "is_image",
-    "share_categorical", "share_missing", "rows_with_missing", "share_binary",
-    "class_entropy", "class_largest", "class_smallest", "class_imbalance",
-    "target_skew", "target_kurtosis", "target_distinct",
-    "skew_mean", "skew_std", "kurtosis_mean", "kurtosis_std", "outliers",
-    "correlation_mean", "correlation_max", "pca_first", "pca_half", "pca_95", "effective_rank",
-    "mutual_information_mean", "mutual_information_max", "mutual_information_entropy",
-    "landmark_1nn", "landmark_5nn", "landmark_stump", "landmark_bayes", "landmark_linear", "landmark_tree",
+    "log_rows",
+    "log_columns",
+    "log_inputs",
+    "log_rows_per_input",
+    "log_classes",
+    "is_regression",
+    "is_image",
+    "share_categorical",
+    "share_missing",
+    "rows_with_missing",
+    "share_binary",
+    "class_entropy",
+    "class_largest",
+    "class_smallest",
+    "class_imbalance",
+    "target_skew",
+    "target_kurtosis",
+    "target_distinct",
+    "skew_mean",
+    "skew_std",
+    "kurtosis_mean",
+    "kurtosis_std",
+    "outliers",
+    "correlation_mean",
+    "correlation_max",
+    "pca_first",
+    "pca_half",
+    "pca_95",
+    "effective_rank",
+    "mutual_information_mean",
+    "mutual_information_max",
+    "mutual_information_entropy",
+    "landmark_1nn",
+    "landmark_5nn",
+    "landmark_stump",
+    "landmark_bayes",
+    "landmark_linear",
+    "landmark_tree",
     "linear_gap",
-)  # fmt: skip
+)
 
 
 def task_features(name: str, raw: dict[str, float], x: np.ndarray, y: np.ndarray, kind: str) -> dict[str, float]:
@@ -42,11 +72,16 @@ def task_features(name: str, raw: dict[str, float], x: np.ndarray, y: np.ndarray
     sample = rows[:STATISTICS_ROWS]
     classes = len(np.unique(y)) if kind == "classification" else 0
     out |= {
-        "log_rows": np.log(n), "log_columns": np.log(raw["columns"]), "log_inputs": np.log(d),
-        "log_rows_per_input": np.log(n / d), "is_regression": float(kind == "regression"), "is_image": raw["image"],
-        "share_categorical": raw["categorical"], "share_missing": raw["missing"],
+        "log_rows": np.log(n),
+        "log_columns": np.log(raw["columns"]),
+        "log_inputs": np.log(d),
+        "log_rows_per_input": np.log(n / d),
+        "is_regression": float(kind == "regression"),
+        "is_image": raw["image"],
+        "share_categorical": raw["categorical"],
+        "share_missing": raw["missing"],
         "rows_with_missing": raw["rows_with_missing"],
-    }  # fmt: skip
+    }
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         out |= _columns(x[sample][:, columns].astype(np.float64))
@@ -62,14 +97,18 @@ def _target(y: np.ndarray, classes: int) -> dict[str, float]:
         share = np.unique(y, return_counts=True)[1] / len(y)
         entropy = -(share * np.log(share)).sum() / np.log(max(classes, 2))
         return {
-            "log_classes": np.log(classes), "class_entropy": entropy, "class_largest": share.max(),
-            "class_smallest": share.min(), "class_imbalance": np.log(share.max() / share.min()),
-        }  # fmt: skip
+            "log_classes": np.log(classes),
+            "class_entropy": entropy,
+            "class_largest": share.max(),
+            "class_smallest": share.min(),
+            "class_imbalance": np.log(share.max() / share.min()),
+        }
     z = (y - y.mean()) / y.std()
     return {
-        "target_skew": (z**3).mean(), "target_kurtosis": (z**4).mean() - 3,
+        "target_skew": (z**3).mean(),
+        "target_kurtosis": (z**4).mean() - 3,
         "target_distinct": len(np.unique(y)) / len(y),
-    }  # fmt: skip
+    }
 
 
 def _columns(x: np.ndarray) -> dict[str, float]:
@@ -82,13 +121,18 @@ def _columns(x: np.ndarray) -> dict[str, float]:
     positive = share[share > 0]
     return {
         "share_binary": np.mean([len(np.unique(c)) == 2 for c in x.T]),
-        "skew_mean": np.abs(skew).mean(), "skew_std": skew.std(),
-        "kurtosis_mean": kurtosis.mean(), "kurtosis_std": kurtosis.std(), "outliers": (np.abs(z) > 3).mean(),
-        "correlation_mean": np.nanmean(correlation), "correlation_max": np.nanmax(correlation),
-        "pca_first": share[0], "pca_half": (np.searchsorted(total, 0.5) + 1) / len(share),
+        "skew_mean": np.abs(skew).mean(),
+        "skew_std": skew.std(),
+        "kurtosis_mean": kurtosis.mean(),
+        "kurtosis_std": kurtosis.std(),
+        "outliers": (np.abs(z) > 3).mean(),
+        "correlation_mean": np.nanmean(correlation),
+        "correlation_max": np.nanmax(correlation),
+        "pca_first": share[0],
+        "pca_half": (np.searchsorted(total, 0.5) + 1) / len(share),
         "pca_95": (np.searchsorted(total, 0.95) + 1) / len(share),
         "effective_rank": np.exp(-(positive * np.log(positive)).sum()) / len(share),
-    }  # fmt: skip
+    }
 
 
 def _information(x: np.ndarray, y: np.ndarray, kind: str) -> dict[str, float]:
@@ -101,9 +145,10 @@ def _information(x: np.ndarray, y: np.ndarray, kind: str) -> dict[str, float]:
     counts = np.unique(y, return_counts=True)[1] / len(y)
     entropy = -(counts * np.log(counts)).sum()
     return {
-        "mutual_information_mean": values.mean(), "mutual_information_max": values.max(),
+        "mutual_information_mean": values.mean(),
+        "mutual_information_max": values.max(),
         "mutual_information_entropy": values.max() / entropy if entropy > 0 else np.nan,
-    }  # fmt: skip
+    }
 
 
 def _binned(a: np.ndarray) -> np.ndarray:
@@ -130,15 +175,21 @@ def _landmarks(x: np.ndarray, y: np.ndarray, kind: str) -> dict[str, float]:
     half = len(x) // 2
     if kind == "classification":
         learners = {
-            "1nn": KNeighborsClassifier(1), "5nn": KNeighborsClassifier(5), "bayes": GaussianNB(),
+            "1nn": KNeighborsClassifier(1),
+            "5nn": KNeighborsClassifier(5),
+            "bayes": GaussianNB(),
             "stump": DecisionTreeClassifier(max_depth=1, random_state=0),
-            "tree": DecisionTreeClassifier(random_state=0), "linear": LogisticRegression(max_iter=100),
-        }  # fmt: skip
+            "tree": DecisionTreeClassifier(random_state=0),
+            "linear": LogisticRegression(max_iter=100),
+        }
     else:
         learners = {
-            "1nn": KNeighborsRegressor(1), "5nn": KNeighborsRegressor(5), "linear": Ridge(1.0),
-            "stump": DecisionTreeRegressor(max_depth=1, random_state=0), "tree": DecisionTreeRegressor(random_state=0),
-        }  # fmt: skip
+            "1nn": KNeighborsRegressor(1),
+            "5nn": KNeighborsRegressor(5),
+            "linear": Ridge(1.0),
+            "stump": DecisionTreeRegressor(max_depth=1, random_state=0),
+            "tree": DecisionTreeRegressor(random_state=0),
+        }
     out = {}
     if half < 10 or len(np.unique(y[:half])) < 2:
         return out

@@ -12,9 +12,14 @@ IMBALANCE = 5.0
 
 #: kind of task → metric, where it does not depend on the targets
 METRICS = {
-    "regression": "r2", "forecasting": "rmse", "reconstruction": "rmse", "language": "bits", "pairs": "exact_match",
-    "control": "return", "episodes": "accuracy",
-}  # fmt: skip
+    "regression": "r2",
+    "forecasting": "rmse",
+    "reconstruction": "rmse",
+    "language": "bits",
+    "pairs": "exact_match",
+    "control": "return",
+    "episodes": "accuracy",
+}
 #: metrics that fall as a network gets better
 FALLING = ("rmse", "bits", "nats", "mmd")
 #: least variance of a standardised input in a Gaussian likelihood: an input that hardly varies has no density else

@@ -91,14 +91,29 @@ def prepare(dataset: Dataset, workload) -> tuple[dict[str, Any], Callable[[int],
         ways, chance = first.n_classes, 1.0 / first.n_classes
         found |= {"log_classes": np.log(ways), "log_rows_per_input": np.log(ways * first.shots / first.n_features)}
     facts = {
-        "dataset": dataset.name, "family": dataset.family, "source": dataset.source, "modality": dataset.modality,
-        "kind": kind, "metric": metric, "direction": metrics.direction(metric), "n_rows": len(rows),
-        "n_train": len(natural_first.x_train), "n_valid": len(first.x_valid), "n_test": len(first.x_test),
-        "n_features": first.n_features, "n_classes": first.n_classes, "n_splits": len(assigned),
+        "dataset": dataset.name,
+        "family": dataset.family,
+        "source": dataset.source,
+        "modality": dataset.modality,
+        "kind": kind,
+        "metric": metric,
+        "direction": metrics.direction(metric),
+        "n_rows": len(rows),
+        "n_train": len(natural_first.x_train),
+        "n_valid": len(first.x_valid),
+        "n_test": len(first.x_test),
+        "n_features": first.n_features,
+        "n_classes": first.n_classes,
+        "n_splits": len(assigned),
         "split_hashes": [splits.digest(a) for a in assigned],
-        "chance": chance, "licence": dataset.licence, "url": dataset.url, "features": found,
-        "shape": list(first.shape), "n_outputs": first.n_outputs, **{name: getattr(first, name) for name in _MORE},
-    }  # fmt: skip
+        "chance": chance,
+        "licence": dataset.licence,
+        "url": dataset.url,
+        "features": found,
+        "shape": list(first.shape),
+        "n_outputs": first.n_outputs,
+        **{name: getattr(first, name) for name in _MORE},
+    }
     if dataset.own:
         facts |= {"trained_rows": len(first.x_train), "notes": _own_notes(dataset, facts, first, rows, train, seen_as)}
     return facts, arrays
@@ -201,9 +216,12 @@ def _raw_facts(dataset: Dataset, rows, train: np.ndarray, first: Arrays) -> dict
         missing, categorical = np.zeros((1, 1)), 0.0
         columns = rows[0].size if isinstance(rows, np.ndarray) and rows.ndim > 2 else first.n_features
     return {
-        "columns": float(columns), "categorical": categorical, "missing": float(missing.mean()),
-        "rows_with_missing": float(missing.any(axis=1).mean()), "image": float(dataset.modality == "image"),
-    }  # fmt: skip
+        "columns": float(columns),
+        "categorical": categorical,
+        "missing": float(missing.mean()),
+        "rows_with_missing": float(missing.any(axis=1).mean()),
+        "image": float(dataset.modality == "image"),
+    }
 
 
 __all__ = ["Parts", "prepare", "training_part", "whole"]

@@ -123,9 +123,15 @@ def _transfer(rng, n: int) -> Arrays:
 
 
 _MAKERS = {
-    "flat": _flat, "reconstruction": _reconstruction, "image": _image, "sequence": _sequence, "words": _words,
-    "windows": _windows, "language": _language, "pairs": _pairs,
-}  # fmt: skip
+    "flat": _flat,
+    "reconstruction": _reconstruction,
+    "image": _image,
+    "sequence": _sequence,
+    "words": _words,
+    "windows": _windows,
+    "language": _language,
+    "pairs": _pairs,
+}
 
 #: those whose parts are not of one making
 _OTHERS = {"control": _cartpole, "episodes": _episodes, "transfer": _transfer}

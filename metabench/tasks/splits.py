@@ -88,9 +88,12 @@ def by_class(family: str, split: int, groups: np.ndarray) -> np.ndarray:
 
 
 def parts(
-    dataset: str, split: int, assignment: np.ndarray, temporal: bool = False,
+    dataset: str,
+    split: int,
+    assignment: np.ndarray,
+    temporal: bool = False,
     caps: tuple[int, int] = (TRAIN_CAP, EVALUATION_CAP),
-) -> tuple[np.ndarray, ...]:  # fmt: skip
+) -> tuple[np.ndarray, ...]:
     """Row positions of the three parts, ascending, capped (training, evaluation) by a fixed hashed sample (in time order:
     the latest rows)."""
     hashes = row_hashes(f"{dataset}/cap", split, len(assignment))

@@ -306,10 +306,18 @@ class Control(View):
 
 
 VIEWS: dict[str, View] = {
-    "flat": Flat(), "reconstruction": Reconstruction(), "image": Image(), "sequence": Sequence(), "words": Words(),
-    "windows": Windows(), "language": Language(), "pairs": Pairs(), "control": Control(), "episodes": Episodes(),
+    "flat": Flat(),
+    "reconstruction": Reconstruction(),
+    "image": Image(),
+    "sequence": Sequence(),
+    "words": Words(),
+    "windows": Windows(),
+    "language": Language(),
+    "pairs": Pairs(),
+    "control": Control(),
+    "episodes": Episodes(),
     "transfer": Transfer(),
-}  # fmt: skip
+}
 
 
 def view(name: str) -> View:

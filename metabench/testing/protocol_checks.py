@@ -217,13 +217,19 @@ def regret_bias(
         shortfall = (v.max(axis=1) - chosen) / (chosen - middle)
         on_test = one.expected_test[np.arange(tasks), [f.config for f in found]]
         naive = (one.valid[..., 10:12] - _hardness(one.valid[..., 10:12], v)).max(axis=1).mean(axis=1) - v.max(axis=1)
-        rows.append({
-            "measured": measured.mean(), "true": true.mean(), "same": same.mean(),
-            "shortfall": np.mean([f.shortfall for f in found]), "true_shortfall": shortfall.mean(),
-            "test_shortfall": ((best - on_test) / (on_test - np.median(one.expected_test, axis=1))).mean(),
-            "star_bias": np.mean([f.score for f in found] - on_test),
-            "naive": np.mean([f.naive_bias for f in found]), "true_naive": (naive / (chosen - middle)).mean(),
-        })  # fmt: skip
+        rows.append(
+            {
+                "measured": measured.mean(),
+                "true": true.mean(),
+                "same": same.mean(),
+                "shortfall": np.mean([f.shortfall for f in found]),
+                "true_shortfall": shortfall.mean(),
+                "test_shortfall": ((best - on_test) / (on_test - np.median(one.expected_test, axis=1))).mean(),
+                "star_bias": np.mean([f.score for f in found] - on_test),
+                "naive": np.mean([f.naive_bias for f in found]),
+                "true_naive": (naive / (chosen - middle)).mean(),
+            }
+        )
     out = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
     gaps = [row["measured"] - row["true"] for row in rows]
     return out | {"bias_error": float(np.std(gaps, ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else float("nan")}

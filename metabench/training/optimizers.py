@@ -154,9 +154,15 @@ class Lion(Rule):
 
 
 RULES: dict[str, type[Rule]] = {
-    "sgd": Sgd, "momentum": Momentum, "nesterov": Nesterov, "adam": Adam, "adamw": AdamW, "rmsprop": RmsProp,
-    "adagrad": Adagrad, "lion": Lion,
-}  # fmt: skip
+    "sgd": Sgd,
+    "momentum": Momentum,
+    "nesterov": Nesterov,
+    "adam": Adam,
+    "adamw": AdamW,
+    "rmsprop": RmsProp,
+    "adagrad": Adagrad,
+    "lion": Lion,
+}
 
 
 class Optimizers:
@@ -167,9 +173,14 @@ class Optimizers:
     """
 
     def __init__(
-        self, flat: torch.Tensor, grad: torch.Tensor, configs: pd.DataFrame, rates: np.ndarray,
-        used: Sequence[int] | None = None, shares: Sequence[tuple[slice, np.ndarray]] | None = None,
-    ):  # fmt: skip
+        self,
+        flat: torch.Tensor,
+        grad: torch.Tensor,
+        configs: pd.DataFrame,
+        rates: np.ndarray,
+        used: Sequence[int] | None = None,
+        shares: Sequence[tuple[slice, np.ndarray]] | None = None,
+    ):
         used = [flat.shape[1]] * len(flat) if used is None else [int(u) for u in used]
         h = {name: column(configs, name) for name in ("weight_decay", "momentum", "beta1", "beta2")}
         parts = segments(list(zip(configs["optimizer"], used, strict=True)))

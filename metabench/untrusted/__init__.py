@@ -24,6 +24,23 @@ from metabench.untrusted.parquet import open_parquet, parquet
 from metabench.untrusted.text import one_line, printable
 
 __all__ = [
-    "LIMIT", "bounded", "exposed", "gunzip", "image", "lines", "npy", "npz", "one_line", "open_parquet", "open_regular",
-    "parquet", "parse_json", "parse_toml", "printable", "read_bytes", "read_json", "read_toml", "unzip",
-]  # fmt: skip
+    "LIMIT",
+    "bounded",
+    "exposed",
+    "gunzip",
+    "image",
+    "lines",
+    "npy",
+    "npz",
+    "one_line",
+    "open_parquet",
+    "open_regular",
+    "parquet",
+    "parse_json",
+    "parse_toml",
+    "printable",
+    "read_bytes",
+    "read_json",
+    "read_toml",
+    "unzip",
+]

@@ -107,9 +107,13 @@ def _array(content: bytes, shown: str, error: Error) -> np.ndarray:
 
 
 def image(
-    source: str | os.PathLike | bytes, where: object = None, *, formats: tuple[str, ...] = FORMATS, pixels: int = PIXELS,
+    source: str | os.PathLike | bytes,
+    where: object = None,
+    *,
+    formats: tuple[str, ...] = FORMATS,
+    pixels: int = PIXELS,
     error: Error = MetabenchError,
-) -> Image:  # fmt: skip
+) -> Image:
     """An image, decoded: its first frame where it has several.
 
     Args:

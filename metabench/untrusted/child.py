@@ -27,9 +27,14 @@ _SAID, _MEMORY = 3, 4
 
 
 def bounded(
-    function: str, *arguments: Any, where: object, memory: int = MEMORY, output: int = OUTPUT, seconds: float = SECONDS,
+    function: str,
+    *arguments: Any,
+    where: object,
+    memory: int = MEMORY,
+    output: int = OUTPUT,
+    seconds: float = SECONDS,
     error: type[MetabenchError] = MetabenchError,
-) -> bytes:  # fmt: skip
+) -> bytes:
     """Call a function of metabench in a child process.
 
     Args:
@@ -51,16 +56,27 @@ def bounded(
     shown = printable(where, 200)
     package = str(Path(__file__).parents[2])
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
-                   "ARROW_DEFAULT_MEMORY_POOL": "system", "PYTHONIOENCODING": "utf-8"}  # fmt: skip
+    environment = {
+        **os.environ,
+        "PYTHONPATH": path,
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
+        "PYTHONIOENCODING": "utf-8",
+    }
     start = "import sys; from metabench.untrusted.child import main; main(*sys.argv[1:])"
     command = [sys.executable, "-P", "-c", start, function, str(memory), str(output)]
     with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as said:
         try:
             done = subprocess.run(
-                command, input=json.dumps(arguments).encode(), stdout=answer, stderr=said, timeout=seconds,
-                env=environment, check=False,
-            )  # fmt: skip
+                command,
+                input=json.dumps(arguments).encode(),
+                stdout=answer,
+                stderr=said,
+                timeout=seconds,
+                env=environment,
+                check=False,
+            )
         except subprocess.TimeoutExpired:
             raise error(f"{shown} takes longer than {seconds:g} s to read") from None
         except OSError as problem:

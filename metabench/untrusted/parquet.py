@@ -25,9 +25,16 @@ FOOTER = 64 << 20
 
 
 def parquet(
-    path: str | os.PathLike, *, columns: Sequence[str] | None = None, rows: int = ROWS, values: int = VALUES,
-    memory: int = 3 << 30, seconds: float = 120.0, most: int = LIMIT, error: Error = MetabenchError,
-) -> pa.Table:  # fmt: skip
+    path: str | os.PathLike,
+    *,
+    columns: Sequence[str] | None = None,
+    rows: int = ROWS,
+    values: int = VALUES,
+    memory: int = 3 << 30,
+    seconds: float = 120.0,
+    most: int = LIMIT,
+    error: Error = MetabenchError,
+) -> pa.Table:
     """A Parquet file that nobody vouches for, read in a child process.
 
     Args:
@@ -52,9 +59,14 @@ def parquet(
     open_regular(path, most=most, error=error).close()
     arguments = (os.fspath(path), None if columns is None else list(columns), rows, values, most)
     content = bounded(
-        "metabench.untrusted.parquet:as_arrow", *arguments, where=path, memory=memory, output=values, seconds=seconds,
+        "metabench.untrusted.parquet:as_arrow",
+        *arguments,
+        where=path,
+        memory=memory,
+        output=values,
+        seconds=seconds,
         error=error,
-    )  # fmt: skip
+    )
     try:
         table = pa.ipc.open_stream(content).read_all()
         table.validate()
@@ -85,8 +97,10 @@ def open_parquet(file: IO[bytes], where: object, *, rows: int = ROWS, error: Err
         opened = pq.ParquetFile(file, thrift_string_size_limit=FOOTER, thrift_container_size_limit=1_000_000)
         about = opened.metadata
         if not 0 <= about.num_rows <= rows or about.num_columns > COLUMNS:
-            raise error(f"{shown} claims {about.num_rows:,} rows and {about.num_columns:,} columns; at most {rows:,} and "
-                        f"{COLUMNS:,} are read")  # fmt: skip
+            raise error(
+                f"{shown} claims {about.num_rows:,} rows and {about.num_columns:,} columns; at most {rows:,} and "
+                f"{COLUMNS:,} are read"
+            )
         if sum(about.row_group(i).num_rows for i in range(about.num_row_groups)) != about.num_rows:
             raise error(f"{shown} is damaged: its row groups have other rows than it claims")
     except (pa.ArrowException, OSError, ValueError) as problem:

@@ -17,7 +17,24 @@ from metabench.workflows.submitting import draft_submission, submit
 from metabench.workflows.whole import run
 
 __all__ = [
-    "Evaluated", "Predicted", "Rekeyed", "all_stale", "choose_settings", "draft_submission", "evaluate_board", "methods",
-    "plan_board", "predict_board", "publish", "publish_all", "published_beside", "ranking", "rekey", "rekey_all", "run",
-    "stale", "submit", "together",
-]  # fmt: skip
+    "Evaluated",
+    "Predicted",
+    "Rekeyed",
+    "all_stale",
+    "choose_settings",
+    "draft_submission",
+    "evaluate_board",
+    "methods",
+    "plan_board",
+    "predict_board",
+    "publish",
+    "publish_all",
+    "published_beside",
+    "ranking",
+    "rekey",
+    "rekey_all",
+    "run",
+    "stale",
+    "submit",
+    "together",
+]

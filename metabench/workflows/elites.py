@@ -65,9 +65,17 @@ def read_donors(path: str | Path) -> list[str]:
 
 
 def find(
-    table, workload: str, donors: Sequence[str], *, methods: Sequence[str] = METHODS, trials: int = TRIALS, keep: int = KEEP,
-    seed: int = 0, objective=None, say: Callable[[str], None] = lambda text: None,
-) -> list[Elite]:  # fmt: skip
+    table,
+    workload: str,
+    donors: Sequence[str],
+    *,
+    methods: Sequence[str] = METHODS,
+    trials: int = TRIALS,
+    keep: int = KEEP,
+    seed: int = 0,
+    objective=None,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[Elite]:
     """Search on each donor and keep its best configurations.
 
     Args:

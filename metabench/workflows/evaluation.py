@@ -132,9 +132,15 @@ def evaluate_on(
         say(str(before))
     try:
         traces = evaluate(
-            asked, board, table, profile=profile, store=cache_dir() / "cells", executor=executor, workers=workers,
+            asked,
+            board,
+            table,
+            profile=profile,
+            store=cache_dir() / "cells",
+            executor=executor,
+            workers=workers,
             progress=True,
-        )  # fmt: skip
+        )
     except MethodsFailed as error:
         if not error.traces.num_rows:
             raise

@@ -39,9 +39,12 @@ class Reference:
 
 
 def race(
-    answer: Callable[[Sequence[int], Sequence[int]], np.ndarray], n_configs: int, direction: str = "max",
-    rounds: Sequence[tuple[int | None, int]] = ROUNDS, on_test: Callable[[int, Sequence[int]], np.ndarray] | None = None,
-) -> Reference:  # fmt: skip
+    answer: Callable[[Sequence[int], Sequence[int]], np.ndarray],
+    n_configs: int,
+    direction: str = "max",
+    rounds: Sequence[tuple[int | None, int]] = ROUNDS,
+    on_test: Callable[[int, Sequence[int]], np.ndarray] | None = None,
+) -> Reference:
     """Find the reference configuration.
 
     Args:

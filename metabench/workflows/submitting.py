@@ -51,9 +51,14 @@ class Submitted:
 
 
 def submit(
-    folder: Path, name: str | None = None, *, keep: bool = True, reproduce: bool = False, workers: int = 1,
+    folder: Path,
+    name: str | None = None,
+    *,
+    keep: bool = True,
+    reproduce: bool = False,
+    workers: int = 1,
     replaces: bool = False,
-) -> Submitted:  # fmt: skip
+) -> Submitted:
     """Check a submission and keep it on its board.
 
     Args:

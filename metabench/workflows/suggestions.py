@@ -181,9 +181,9 @@ def _sampler(model: Pretrained, given: _Given, n: int) -> Iterator[float]:
         configs = given.configs(given.positions[:n]).astype(object)
         for row, score in zip(configs.to_dict("records"), given.scores[given.positions[:n]], strict=True):
             has = {k: v for k, v in row.items() if k in distributions and v is not None and v == v}
-            study.add_trial(optuna.create_trial(
-                params=has, distributions={k: distributions[k] for k in has}, value=float(score)
-            ))  # fmt: skip
+            study.add_trial(
+                optuna.create_trial(params=has, distributions={k: distributions[k] for k in has}, value=float(score))
+            )
         for step in range(STEPS + 1):
             began = time.thread_time()
             trial = study.ask()

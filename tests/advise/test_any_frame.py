@@ -65,7 +65,7 @@ CELLS = {
     "lists": st.lists(st.integers(0, 9), max_size=2),
     "records": st.fixed_dictionaries({"k": st.integers(0, 9)}),
     "bytes": st.binary(max_size=4),
-}  # fmt: skip
+}
 #: cells that stand beside one another in Python alone
 OBJECTS = {
     "mixed": st.one_of(st.integers(-5, 5), st.text(max_size=3), st.none(), st.floats(), st.booleans()),
@@ -74,9 +74,12 @@ OBJECTS = {
     ),
 }
 TARGETS = {
-    "words": st.sampled_from(["yes", "no", "None"]), "integers": st.integers(0, 2), "booleans": st.booleans(),
-    "floats": st.floats(-99, 99), "comma": CELLS["comma"],
-}  # fmt: skip
+    "words": st.sampled_from(["yes", "no", "None"]),
+    "integers": st.integers(0, 2),
+    "booleans": st.booleans(),
+    "floats": st.floats(-99, 99),
+    "comma": CELLS["comma"],
+}
 
 
 @st.composite
@@ -101,8 +104,10 @@ def tables(draw):
 
 def distinct(columns):
     """Columns of distinct names, as most libraries ask for."""
-    return {f"{name}{'_' * i}" if sum(n == name for n, _ in columns) > 1 else name: values
-            for i, (name, values) in enumerate(columns)}  # fmt: skip
+    return {
+        f"{name}{'_' * i}" if sum(n == name for n, _ in columns) > 1 else name: values
+        for i, (name, values) in enumerate(columns)
+    }
 
 
 def as_pandas(columns):
@@ -133,13 +138,15 @@ FORMS = {
     "polars": lambda c, _: pl.DataFrame(distinct(c), strict=False),
     "lazy": lambda c, _: pl.LazyFrame(distinct(c), strict=False),
     "arrow": lambda c, _: pa.table(distinct(c)),
-    "duckdb": lambda c, _: duckdb.from_arrow(pa.table({f"c{i}": v for i, (_, v) in enumerate(c[:-1])} | {"target": c[-1][1]})),
+    "duckdb": lambda c, _: duckdb.from_arrow(
+        pa.table({f"c{i}": v for i, (_, v) in enumerate(c[:-1])} | {"target": c[-1][1]})
+    ),
     "csv": lambda c, folder: file(c, ".csv", folder),
     "csv.gz": lambda c, folder: file(c, ".csv.gz", folder),
     "jsonl": lambda c, folder: file(c, ".jsonl", folder),
     "parquet": lambda c, folder: file(c, ".parquet", folder),
     "feather": lambda c, folder: file(c, ".feather", folder),
-}  # fmt: skip
+}
 #: what holds Python's own objects
 LOOSE = ("pandas", "category", "csv", "csv.gz")
 
@@ -183,8 +190,11 @@ def test_no_traceback_and_nothing_lost_without_a_word(made, form):
     # what a kept network would read of the same rows is what it was trained on
     encoder, inputs = preprocess.fitted(X, found.dataset.categorical, np.arange(len(X)))
     facts, arrays = encoder.state()
-    facts |= {"given": list(found.given), "moments": list(found.moments),
-              "formats": {n: vars(f) for n, f in found.formats.items()}}  # fmt: skip
+    facts |= {
+        "given": list(found.given),
+        "moments": list(found.moments),
+        "formats": {n: vars(f) for n, f in found.formats.items()},
+    }
     if isinstance(data, Path):
         return
     again = Inputs("table", facts, arrays)

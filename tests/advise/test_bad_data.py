@@ -147,7 +147,7 @@ TEXTS = [f"word{i % 7} good thing" for i in range(N)]
         ("mlp", WAVES, Y[:-1], "60 rows but targets of shape"),
         ("mlp", WAVES + 1j, Y, "has no numbers"),
     ],
-)  # fmt: skip
+)
 def test_rows_that_no_workload_can_use(workload, X, y, match):
     refused(match, X, y, workload=workload)
 
@@ -258,10 +258,12 @@ def test_long_lists_lines_and_datasets_are_sampled_evenly_too(tmp_path, monkeypa
     pictures = np.arange(n)[:, None, None] + RNG.random((n, 4, 4))
     pairs = torch.utils.data.TensorDataset(torch.tensor(pictures), torch.tensor(y))
     for X, target, workload, where in (
-        (words, y, "text", lambda x: int(x[1:])), (tmp_path / "t.txt", None, "text", lambda x: int(x[1:])),
-        (pictures, y, "cnn", lambda x: x.mean()), (pairs, None, "cnn", lambda x: x.mean()),
+        (words, y, "text", lambda x: int(x[1:])),
+        (tmp_path / "t.txt", None, "text", lambda x: int(x[1:])),
+        (pictures, y, "cnn", lambda x: x.mean()),
+        (pairs, None, "cnn", lambda x: x.mean()),
         (pictures, None, "vae", lambda x: x.mean()),
-    ):  # fmt: skip
+    ):
         found = read(X, target, workload=workload)
         at = [where(x) for x in found.dataset.X]
         assert len(at) == 40 and at == sorted(at) and 300 < np.mean(at) < 700 and max(at) > 800

@@ -18,18 +18,25 @@ RNG = np.random.default_rng(3)
 N = 160
 X = RNG.normal(size=(N, 3))
 TABLE = pd.DataFrame(X, columns=["a", "b", "c"]).assign(
-    w=np.where(X[:, 2] > 0, "up", "NA"), gone=1.0, price=[f"{v:.2f}".replace(".", ",") for v in X[:, 1] * 9],
+    w=np.where(X[:, 2] > 0, "up", "NA"),
+    gone=1.0,
+    price=[f"{v:.2f}".replace(".", ",") for v in X[:, 1] * 9],
     y=np.where(X[:, 0] + X[:, 1] > 0, "yes", "no"),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     out, events = tmp_path_factory.mktemp("kept") / "out", []
     found = mb.tune(
-        TABLE, "y", trials=3, out=out, refit=True, say=lambda line: events.append(line),
+        TABLE,
+        "y",
+        trials=3,
+        out=out,
+        refit=True,
+        say=lambda line: events.append(line),
         progress=lambda trial, i, n: events.append(i),
-    )  # fmt: skip
+    )
     return found, events
 
 
@@ -82,10 +89,14 @@ def test_rows_of_any_form_are_predicted(done):
     network = mb.load_model(done[0].out)
     wanted, rows = network.predict(TABLE).tolist(), TABLE.drop(columns="y")
     forms = {
-        "polars": pl.from_pandas(TABLE), "lazy": pl.from_pandas(rows).lazy(), "array": rows.to_numpy(dtype=object),
-        "unnamed": rows.set_axis(range(6), axis=1), "arrow": rows.convert_dtypes(dtype_backend="pyarrow"),
-        "blank": rows.rename(columns={"a": " a "}), "list": rows.to_numpy(dtype=object).tolist(),
-    }  # fmt: skip
+        "polars": pl.from_pandas(TABLE),
+        "lazy": pl.from_pandas(rows).lazy(),
+        "array": rows.to_numpy(dtype=object),
+        "unnamed": rows.set_axis(range(6), axis=1),
+        "arrow": rows.convert_dtypes(dtype_backend="pyarrow"),
+        "blank": rows.rename(columns={"a": " a "}),
+        "list": rows.to_numpy(dtype=object).tolist(),
+    }
     for given in forms.values():
         assert network.predict(given).tolist() == wanted
     with pytest.raises(UsageError, match="this network was trained on 6 columns: a, b, c, w, gone, price"):

@@ -79,12 +79,13 @@ def test_every_file_holds_the_same_table(tmp_path, ending):
 @pytest.mark.parametrize(
     "y",
     [
-        pd.Categorical(RNG.integers(0, 30, N)), pd.cut(RNG.normal(size=N), 3),
+        pd.Categorical(RNG.integers(0, 30, N)),
+        pd.cut(RNG.normal(size=N), 3),
         pd.Categorical(["lo", "hi"] * (N // 2), ordered=True),
         pd.Categorical([True, False] * (N // 2)),
     ],
     ids=["integers", "intervals", "ordered", "truth"],
-)  # fmt: skip
+)
 def test_a_categorical_target_is_classes(y):
     found = read(frame(y=y), "y").dataset
     assert found.kind == "classification" and not any("read as" in n for n in read(frame(y=y), "y").notes)
@@ -116,13 +117,18 @@ def test_words_for_missing_in_numbers_are_gaps(tmp_path):
 @pytest.mark.parametrize(
     ("cells", "settings", "numbers"),
     [
-        (["1,5", "2,25", "-0,126"], {}, [1.5, 2.25, -0.126]), (["1,234", "5,678,901"], {}, [1234, 5678901]),
-        (["1,234", "2,345"], {"decimal": ","}, [1.234, 2.345]), (["1.234,5", "10,25"], {}, [1234.5, 10.25]),
-        (["1 234", "5 678 901"], {}, [1234, 5678901]), (["1'234.5", "2.5"], {}, [1234.5, 2.5]),
-        (["1,234.5", "17"], {}, [1234.5, 17]), (["1,234", "2,345"], {"comma": True}, [1.234, 2.345]),
-        (["1e3", "0.5"], {}, [1000, 0.5]), ([" 3 ", "4"], {}, [3, 4]),
+        (["1,5", "2,25", "-0,126"], {}, [1.5, 2.25, -0.126]),
+        (["1,234", "5,678,901"], {}, [1234, 5678901]),
+        (["1,234", "2,345"], {"decimal": ","}, [1.234, 2.345]),
+        (["1.234,5", "10,25"], {}, [1234.5, 10.25]),
+        (["1 234", "5 678 901"], {}, [1234, 5678901]),
+        (["1'234.5", "2.5"], {}, [1234.5, 2.5]),
+        (["1,234.5", "17"], {}, [1234.5, 17]),
+        (["1,234", "2,345"], {"comma": True}, [1.234, 2.345]),
+        (["1e3", "0.5"], {}, [1000, 0.5]),
+        ([" 3 ", "4"], {}, [3, 4]),
     ],
-)  # fmt: skip
+)
 def test_how_numbers_are_written_is_found_out(cells, settings, numbers):
     made, form, lines = typed(pd.Series(cells, dtype=object), "c", Reading(**settings))
     assert made.tolist() == numbers and form.numbers(pd.Series(cells)).tolist() == numbers
@@ -184,8 +190,14 @@ def test_headers_as_people_have_them(tmp_path):
 def test_forms_of_rows_and_targets():
     iris = load_iris(as_frame=True)
     wanted = read(iris.frame, "target").dataset
-    for given in ((iris,), (load_iris(),), ((iris.data, iris.target),), ((load_iris().data, load_iris().target),),
-                  (iris.data, pl.Series("target", iris.target)), (iris.data.to_numpy(dtype=object), iris.target)):  # fmt: skip
+    for given in (
+        (iris,),
+        (load_iris(),),
+        ((iris.data, iris.target),),
+        ((load_iris().data, load_iris().target),),
+        (iris.data, pl.Series("target", iris.target)),
+        (iris.data.to_numpy(dtype=object), iris.target),
+    ):
         found = read(*given).dataset
         np.testing.assert_array_equal(found.X.to_numpy(float), wanted.X.to_numpy(float))
         assert found.y.tolist() == wanted.y.tolist()

@@ -94,20 +94,41 @@ def test_weights_of_another_network_are_refused(folder):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("workload", 3), ("workload", "absent"), ("workload", "\x1b[2J"), ("config", []), ("config", {"width": "wide"}),
-        ("config", {"width": 1 << 40}), ("seed", -1), ("seed", True), ("kind", None), ("metric", 3.0), ("scores", {"valid": "x"}),
-        ("target", 7), ("shape", [10**9, 10**9]), ("shape", "ab"), ("n_outputs", 0), ("n_outputs", 10**12),
-        ("output", {"labels": None}), ("output", {"labels": "abc", "mean": 0.0, "std": 1.0}), ("output", []),
+        ("workload", 3),
+        ("workload", "absent"),
+        ("workload", "\x1b[2J"),
+        ("config", []),
+        ("config", {"width": "wide"}),
+        ("config", {"width": 1 << 40}),
+        ("seed", -1),
+        ("seed", True),
+        ("kind", None),
+        ("metric", 3.0),
+        ("scores", {"valid": "x"}),
+        ("target", 7),
+        ("shape", [10**9, 10**9]),
+        ("shape", "ab"),
+        ("n_outputs", 0),
+        ("n_outputs", 10**12),
+        ("output", {"labels": None}),
+        ("output", {"labels": "abc", "mean": 0.0, "std": 1.0}),
+        ("output", []),
         ("output", {"labels": ["a"], "mean": 0.0, "std": 1.0}),
-        ("inputs", {"form": "table", "facts": {}}), ("inputs", {"form": "spell", "facts": {}}), ("inputs", 3),
+        ("inputs", {"form": "table", "facts": {}}),
+        ("inputs", {"form": "spell", "facts": {}}),
+        ("inputs", 3),
         ("inputs", {"form": "table", "facts": {"moments": [], "columns": [{"kind": "Evil"}]}}),
         ("inputs", {"form": "words", "facts": {"codes": [], "length": 3, "unit": "word"}}),
-        ("inputs", {"form": "series", "facts": {"mean": [0.0], "std": [], "length": 3, "factor": 1, "dtype": "float32"}}),
+        (
+            "inputs",
+            {"form": "series", "facts": {"mean": [0.0], "std": [], "length": 3, "factor": 1, "dtype": "float32"}},
+        ),
         ("inputs", {"form": "image", "facts": {"mean": "x", "std": [1.0], "shape": [8, 8, 1]}}),
         ("inputs", {"form": "pairs", "facts": {"codes": {}, "targets": {}, "length": 5, "words": [1]}}),
-        ("format", 3), ("format", "\x1b"),
+        ("format", 3),
+        ("format", "\x1b"),
     ],
-)  # fmt: skip
+)
 def test_a_description_is_checked_when_it_is_opened(folder, field, value):
     """With a digest that fits: what is written by hand must still be what a network is made of."""
     change(folder, **{field: value})
@@ -141,16 +162,35 @@ def test_files_that_are_nothing_are_a_line(folder, content):
 
 
 # ---------------------------------------------------------------- trials
-TRIAL = {"arm": "tuned", "config": {"width": 3}, "status": "ok", "seconds": 1.0, "flops": 3, "epochs": [1, 2],
-         "valid": [0.5, 0.6], "test": [0.5, 0.6], "train_loss": [1.0, 0.5]}  # fmt: skip
+TRIAL = {
+    "arm": "tuned",
+    "config": {"width": 3},
+    "status": "ok",
+    "seconds": 1.0,
+    "flops": 3,
+    "epochs": [1, 2],
+    "valid": [0.5, 0.6],
+    "test": [0.5, 0.6],
+    "train_loss": [1.0, 0.5],
+}
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"arm": 3}, {"config": []}, {"status": "fine"}, {"seconds": "x"}, {"flops": None}, {"epochs": 3}, {"valid": ["a"] * 2},
-     {"test": [0.5]}, {"train_loss": None}, {"valid": [], "test": [], "epochs": [1], "train_loss": []}],
+    [
+        {"arm": 3},
+        {"config": []},
+        {"status": "fine"},
+        {"seconds": "x"},
+        {"flops": None},
+        {"epochs": 3},
+        {"valid": ["a"] * 2},
+        {"test": [0.5]},
+        {"train_loss": None},
+        {"valid": [], "test": [], "epochs": [1], "train_loss": []},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_trials_are_checked_when_a_folder_is_opened(tmp_path, changes):
     def write(trial):
         text = json.dumps({"format": tune.FORMAT, "key": "k", "trials": [trial]})
@@ -186,10 +226,24 @@ def test_a_record_carries_a_digest_of_its_own(fitted):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("spread", "x"), ("spread", -1.0), ("opening", [1, 1]), ("opening", [-3]), ("opening", "abc"), ("opening", [10**6]),
-     ("scales", []), ("scales", {"accuracy": {}}), ("score_spread", {"accuracy": "x"}), ("files", {}), ("method", "absent"),
-     ("method", 3), ("runs", -5), ("without", [3]), ("measured", {"a": "b"})],
-)  # fmt: skip
+    [
+        ("spread", "x"),
+        ("spread", -1.0),
+        ("opening", [1, 1]),
+        ("opening", [-3]),
+        ("opening", "abc"),
+        ("opening", [10**6]),
+        ("scales", []),
+        ("scales", {"accuracy": {}}),
+        ("score_spread", {"accuracy": "x"}),
+        ("files", {}),
+        ("method", "absent"),
+        ("method", 3),
+        ("runs", -5),
+        ("without", [3]),
+        ("measured", {"a": "b"}),
+    ],
+)
 def test_a_record_is_checked_when_it_is_opened(fitted, field, value):
     rewrite(fitted, **{field: value})
     with pytest.raises(MetabenchError) as error:

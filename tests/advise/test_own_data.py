@@ -112,10 +112,12 @@ def test_lists_columns_and_tables_hold_the_same_rows(tmp_path):
     whole = pd.DataFrame({"text": texts, "stars": range(40), "label": y})
     whole.to_csv(tmp_path / "films.csv", index=False)
     for found in (
-        read(texts, y, workload="text"), read(np.array(texts), y, workload="text"),
+        read(texts, y, workload="text"),
+        read(np.array(texts), y, workload="text"),
         read(pd.Series(texts, index=range(9, 49)), whole["label"], workload="text"),
-        read(whole, "label", workload="text"), read(tmp_path / "films.csv", "label", workload="text"),
-    ):  # fmt: skip
+        read(whole, "label", workload="text"),
+        read(tmp_path / "films.csv", "label", workload="text"),
+    ):
         assert texts == found.dataset.X and found.dataset.y.tolist() == y.tolist()
     assert "stars: no texts, left out" in found.notes and found.columns == ("text",) and found.target == "label"
     waves = np.random.default_rng(0).normal(size=(40, 12))

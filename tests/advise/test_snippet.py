@@ -95,8 +95,11 @@ def test_the_network_is_the_engines(advised, capsys):
 def test_it_reaches_what_the_engine_reaches(advised, capsys):
     """Its configuration trained by both; augmentation, which only some have, too."""
     space, task = advised.model.space, advised.task
-    config = advised.config(1) | ({"augmentation": "random", "shift": 0.1, "rotation": 9.0, "scale": 0.1, "flip": 0.0,
-                                   "cutout": 0.1} if task.workload == "cnn" else {})  # fmt: skip
+    config = advised.config(1) | (
+        {"augmentation": "random", "shift": 0.1, "rotation": 9.0, "scale": 0.1, "flip": 0.0, "cutout": 0.1}
+        if task.workload == "cnn"
+        else {}
+    )
     from metabench.advise.snippet import script
 
     text, first = script(task, advised.read, advised.path, config), "torch.manual_seed(0)"
@@ -134,8 +137,10 @@ def test_images_and_series_of_other_sizes_are_made_smaller_alike(workload, tmp_p
     advised = mb.recommend(tmp_path / "x.npz", workload=workload, k=1)
     space, arrays = run(advised.snippet(1), epochs=0), advised.task.arrays(0)
     assert tuple(space["X"].shape[1:]) == arrays.shape
-    mine, theirs = (np.sort(part.mean(axis=tuple(range(1, part.ndim)))) for part in (space["X"].numpy(), np.concatenate(
-        [arrays.x_train, arrays.x_valid, arrays.x_test])))  # fmt: skip
+    mine, theirs = (
+        np.sort(part.mean(axis=tuple(range(1, part.ndim))))
+        for part in (space["X"].numpy(), np.concatenate([arrays.x_train, arrays.x_valid, arrays.x_test]))
+    )
     np.testing.assert_allclose(mine, theirs, atol=0.15)
 
 

@@ -73,9 +73,13 @@ def test_a_series_in_all_its_forms(tmp_path):
     frame.to_parquet(tmp_path / "s.parquet")
     np.savez(tmp_path / "s.npz", x=frame.to_numpy())
     for data, target in (
-        (tmp_path / "s.csv", "load"), (tmp_path / "s.parquet", "load"), (frame, "load"), (tmp_path / "s.npz", None),
-        (torch.tensor(frame.to_numpy()), None), (frame.to_numpy().tolist(), None),
-    ):  # fmt: skip
+        (tmp_path / "s.csv", "load"),
+        (tmp_path / "s.parquet", "load"),
+        (frame, "load"),
+        (tmp_path / "s.npz", None),
+        (torch.tensor(frame.to_numpy()), None),
+        (frame.to_numpy().tolist(), None),
+    ):
         found = read(data, target, workload="forecast")
         np.testing.assert_allclose(found.dataset.X[0], frame.to_numpy().T, rtol=1e-6)
         assert found.dataset.temporal and len(found.columns) == 2
@@ -92,9 +96,11 @@ def test_gaps_order_and_columns_of_a_series_are_said():
     ordered = np.where(np.arange(400) == 7, WAVE[6], WAVE)
     np.testing.assert_allclose(found.dataset.X[0][0], ordered, rtol=1e-6)
     assert found.notes == (
-        "when: moments in time, the rows are put in their order", "name: no numbers, left out",
-        "1 numbers are missing: the last one known stands in for each", "flat: constant, left out",
-    )  # fmt: skip
+        "when: moments in time, the rows are put in their order",
+        "name: no numbers, left out",
+        "1 numbers are missing: the last one known stands in for each",
+        "flat: constant, left out",
+    )
 
 
 def test_columns_of_a_series_that_are_no_plain_numbers():

@@ -107,11 +107,14 @@ def told_smac(run):
         if value.status.name == "RUNNING":  # suggested, but no candidate
             continue
         config = dict(run._facade.runhistory.get_config(key.config_id))
-        found.append({
-            n: (p.from_unit([config[n]])[0] if isinstance(p, Float) and not isinstance(p, Int) else config[n])
-            if n in config else None
-            for n, p in MIXED.items()
-        })  # fmt: skip
+        found.append(
+            {
+                n: (p.from_unit([config[n]])[0] if isinstance(p, Float) and not isinstance(p, Int) else config[n])
+                if n in config
+                else None
+                for n, p in MIXED.items()
+            }
+        )
         costs.append(value.cost if value.status.name == "SUCCESS" else np.inf)
     return found, costs
 

@@ -165,8 +165,11 @@ def test_its_code_is_run_again(folder, board, table, monkeypatch):
 def test_pages_say_what_is_counted(board, table):
     traces = evaluate(["random", "asha", "hyperband"], board, table)
     scores = score(traces, table, board, resamples=20)
-    files = {name: data.decode() for name, data in contents(View(board, traces, scores, table, "make it")).items()
-             if not name.endswith(".parquet")}  # fmt: skip
+    files = {
+        name: data.decode()
+        for name, data in contents(View(board, traces, scores, table, "make it")).items()
+        if not name.endswith(".parquet")
+    }
     readme, page = files["README.md"], files["site/index.html"]
     assert "After the epochs of 3 full trainings" in readme and "Own time a full training" in readme
     assert "for the epochs of 3 full trainings. It trains any of 60 stored configurations as far as it likes" in readme

@@ -111,12 +111,19 @@ def test_what_changed_after_acceptance_is_refused(place, board, table, file, old
 @pytest.mark.parametrize(
     "lie",
     [
-        {"authors": ["Charles Babbage"]}, {"trained_on": []}, {"method": "other"}, {"form": 3}, {"status": "audited"},
-        {"board": {"name": "fake", "version": 2}}, {"board": {"name": "other", "version": 1}}, {"metabench": 3},
-        {"table": {"name": "fake", "version": 1, "digest": "0" * 64}}, {"files": {}},
+        {"authors": ["Charles Babbage"]},
+        {"trained_on": []},
+        {"method": "other"},
+        {"form": 3},
+        {"status": "audited"},
+        {"board": {"name": "fake", "version": 2}},
+        {"board": {"name": "other", "version": 1}},
+        {"metabench": 3},
+        {"table": {"name": "fake", "version": 1, "digest": "0" * 64}},
+        {"files": {}},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_fitting_seal_does_not_make_a_lie_true(place, board, table, lie):
     seal(place, board, **lie)
     refused(board, table, "submit it again")
@@ -283,7 +290,8 @@ def test_a_removed_submission_disappears_and_accepted_ones_are_enough(place, lis
 
 
 @pytest.mark.parametrize(
-    ("methods", "match"), [([Mine], "'mine', which is neither installed nor"), ([Mine, "random"], "'mine', which is neither")]
+    ("methods", "match"),
+    [([Mine], "'mine', which is neither installed nor"), ([Mine, "random"], "'mine', which is neither")],
 )
 def test_strangers_among_the_suites_own_traces_are_refused(listed, table, methods, match):
     pq.write_table(evaluate(methods, listed, table), listed.path / "traces.parquet")

@@ -18,10 +18,17 @@ from metabench.evaluation.cost import BYTES, costs, thinking
 def searches(method, start, *overheads):
     """Traces of one method with what it thought before each trial."""
     rows = [
-        {"method": method, "start": start, "task_id": "t", "seed": i, "config_ids": list(range(len(o))), "overhead": o,
-         "cell": f"{method}{i}"}
+        {
+            "method": method,
+            "start": start,
+            "task_id": "t",
+            "seed": i,
+            "config_ids": list(range(len(o))),
+            "overhead": o,
+            "cell": f"{method}{i}",
+        }
         for i, o in enumerate(overheads)
-    ]  # fmt: skip
+    ]
     return pa.Table.from_pylist(rows, schema.TRACES)
 
 

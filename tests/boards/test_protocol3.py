@@ -17,10 +17,19 @@ from metabench.testing.planted import SPACE, PlantedFamily
 from tests.fakes import FakeTable
 
 RULES = {
-    "name": "three", "version": 3, "dataset": "fake", "dataset_version": 1, "digest": "0" * 64, "workload": "planted",
-    "budget": 12, "seeds": 4, "protocol": "3", "controls": ["random"], "contrasts": [["good", "random"]],
+    "name": "three",
+    "version": 3,
+    "dataset": "fake",
+    "dataset_version": 1,
+    "digest": "0" * 64,
+    "workload": "planted",
+    "budget": 12,
+    "seeds": 4,
+    "protocol": "3",
+    "controls": ["random"],
+    "contrasts": [["good", "random"]],
     "folds": {"seed": 7, "number": 3, "partitions": 2},
-}  # fmt: skip
+}
 
 
 def rules(**changes):

@@ -205,7 +205,7 @@ def backwards(rows):
         (lambda rows: rows[0].update(config_ids=[0] * 20_000), "claims .* trials"),
         (lambda rows: rows[0].update(config_ids=None), "without a value"),
     ],
-)  # fmt: skip
+)
 def test_traces_that_lie_are_refused(folder, board, table, change, message):
     rewrite(folder, change)
     with pytest.raises(Refused, match=message) as caught:
@@ -248,14 +248,14 @@ def test_a_family_that_shares_rows_with_a_held_out_one_is_held_out():
         ('trained_on = ["planted-0"', f'trained_on = ["sha256:{9:064x}"', "trained_on has sha256:.* held out"),
         ("tuned_on = []", "surprise = 1", "unknown key 'surprise'"),
         ("tuned_on = []", 'tuned_on = [""]', "expected a task"),
-        ("tuned_on = []", "[claims]\n\"regret@5\" = 0.0001", "recomputed: "),
-        ("tuned_on = []", "[claims]\n\"regret@7\" = 0.1", "no mark 7"),
-        ("tuned_on = []", "[claims]\n\"rank\" = 1", "not of the form"),
+        ("tuned_on = []", '[claims]\n"regret@5" = 0.0001', "recomputed: "),
+        ("tuned_on = []", '[claims]\n"regret@7" = 0.1', "no mark 7"),
+        ("tuned_on = []", '[claims]\n"rank" = 1', "not of the form"),
         ('board = "fake"', 'board = "other"', "this is board 'fake'"),
         ('board = "fake"', "", "key 'board' is absent"),
         ('board = "fake"', "board = ", "submission.toml is no TOML"),
     ],
-)  # fmt: skip
+)
 def test_words_that_lie_are_refused(folder, board, table, old, new, message):
     edit(folder, old, new)
     with pytest.raises(Refused, match=message) as caught:
@@ -332,7 +332,7 @@ def lacking_column(folder):
         (lambda folder: (folder / "traces.parquet").unlink(), "traces.parquet is absent"),
         (lambda folder: (folder / "submission.toml").write_bytes(b"\xff\xfe"), "submission.toml is no TOML"),
     ],
-)  # fmt: skip
+)
 def test_folders_that_are_none_are_refused(folder, board, table, harm, message):
     harm(folder)
     with pytest.raises(Refused, match=message) as caught:

@@ -38,8 +38,16 @@ def run(*args):
     return CliRunner().invoke(main, args)
 
 
-@pytest.mark.parametrize("broken", [(k, h) for k in ("metamodels", "sources", "workloads", "reports") for h in BROKEN
-                                    if (h != "late" or k == "sources")], indirect=True)  # fmt: skip
+@pytest.mark.parametrize(
+    "broken",
+    [
+        (k, h)
+        for k in ("metamodels", "sources", "workloads", "reports")
+        for h in BROKEN
+        if (h != "late" or k == "sources")
+    ],
+    indirect=True,
+)
 def test_a_broken_plug_in_hides_no_other(broken):
     done = run("list", broken, "--json")
     rows = json.loads(done.stdout)["rows"]

@@ -18,14 +18,41 @@ from metabench.errors import IncompleteError, MetabenchError, UsageError
 from metabench.plain import plain
 
 COMMANDS = [
-    "benchmark", "card", "check", "doctor", "elites", "evaluate", "explain", "explore", "export", "generate", "import",
-    "leaderboard", "list", "merge", "plan", "pretrain", "recommend", "reference", "repair", "report", "rerun", "results",
-    "settings", "speed", "submit", "tune", "verify",
-]  # fmt: skip
+    "benchmark",
+    "card",
+    "check",
+    "doctor",
+    "elites",
+    "evaluate",
+    "explain",
+    "explore",
+    "export",
+    "generate",
+    "import",
+    "leaderboard",
+    "list",
+    "merge",
+    "plan",
+    "pretrain",
+    "recommend",
+    "reference",
+    "repair",
+    "report",
+    "rerun",
+    "results",
+    "settings",
+    "speed",
+    "submit",
+    "tune",
+    "verify",
+]
 PATHS = [[name] for name in COMMANDS] + [
-    ["leaderboard", "build"], ["leaderboard", "check"], ["results", "rank"], ["results", "write"],
+    ["leaderboard", "build"],
+    ["leaderboard", "check"],
+    ["results", "rank"],
+    ["results", "write"],
     *(["explain", name] for name in ("importance", "effect", "optimum", "why")),
-]  # fmt: skip
+]
 HEAVY = {"torch", "xgboost", "sklearn", "pandas", "numpy", "pyarrow", "scipy", "rich"}
 
 
@@ -125,7 +152,9 @@ def test_methods_are_timed():
     assert code == 0 and [row["method"] for row in rows] == ["random", "default"]
     assert all(row[key] > 0 for row in rows for key in ("fit", "start", "last", "mean", "worst"))
     later = json.loads(out)["continuous"]
-    assert [(row["method"], row["trials"]) for row in later] == [(m, n) for m in ("random", "default") for n in (50, 1000)]
+    assert [(row["method"], row["trials"]) for row in later] == [
+        (m, n) for m in ("random", "default") for n in (50, 1000)
+    ]
     assert all(row[key] >= 0 for row in later for key in ("resume ms", "next ms", "worst ms"))
 
 

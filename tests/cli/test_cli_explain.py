@@ -63,8 +63,18 @@ def test_effect_of_one_and_of_two(tmp_path):
     code, out, _ = run("effect", "optimizer", *FEW, "--page", tmp_path / "a.html")
     assert code == 0 and len(out.splitlines()) == 9 and out.startswith("optimizer")
     sound(tmp_path / "a.html", "optimizer", "adamw")
-    code, out, _ = run("effect", "depth", "learning_rate", "--table", "starter", "--task", "biomed", "--json", "--page",
-                       tmp_path / "b.html")  # fmt: skip
+    code, out, _ = run(
+        "effect",
+        "depth",
+        "learning_rate",
+        "--table",
+        "starter",
+        "--task",
+        "biomed",
+        "--json",
+        "--page",
+        tmp_path / "b.html",
+    )
     assert (
         code == 0
         and len(json.loads(out)["rows"]) == 4 * 32
@@ -74,8 +84,9 @@ def test_effect_of_one_and_of_two(tmp_path):
 
 
 def test_optimum(tmp_path):
-    code, out, _ = run("optimum", *STARTER, "--against", "n_train", "--given", "optimizer=adam,adamw", "--page",
-                       tmp_path / "a.html")  # fmt: skip
+    code, out, _ = run(
+        "optimum", *STARTER, "--against", "n_train", "--given", "optimizer=adam,adamw", "--page", tmp_path / "a.html"
+    )
     assert code == 0 and re.match(r"(With n_train, the best learning_rate|No trend of the best learning_rate)", out)
     sound(tmp_path / "a.html", "How does the best learning_rate move?", "optimizer=adam,adamw")
     code, out, _ = run("optimum", "dropout", *STARTER, "--against", "n_classes", "--json")

@@ -27,8 +27,11 @@ def wait_for(path, seconds=120):
     assert path.exists()
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT] * 5, [signal.SIGTERM, signal.SIGINT, signal.SIGTERM]],
-                         ids=["term", "five", "mixed"])  # fmt: skip
+@pytest.mark.parametrize(
+    "signals",
+    [[signal.SIGTERM], [signal.SIGINT] * 5, [signal.SIGTERM, signal.SIGINT, signal.SIGTERM]],
+    ids=["term", "five", "mixed"],
+)
 def test_a_command_that_is_told_to_stop_stores_what_it_has(tmp_path, signals):
     process = start(tmp_path)
     wait_for(tmp_path / "t/v1/tasks.parquet")

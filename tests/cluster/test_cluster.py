@@ -77,9 +77,12 @@ def bucket(tmp_path_factory):
     server = subprocess.Popen([MOTO, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (
-            ("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_DEFAULT_REGION", "us-east-1"),
-            ("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}"),
-        ):  # fmt: skip
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("AWS_DEFAULT_REGION", "us-east-1"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}"),
+        ):
             patch.setenv(name, value)
         until(lambda: answers(f"http://127.0.0.1:{port}/moto-api/"))
         store, key = fs.FileSystem.from_uri("s3://tables?allow_bucket_creation=true")

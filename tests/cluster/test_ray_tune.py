@@ -23,8 +23,10 @@ def model():
 def space():
     return {
         "optim": {"lr": tune.loguniform(1e-5, 1e-1), "name": tune.choice(["sgd", "adamw"])},
-        "batch_size": tune.choice([32, 64, 128]), "n_layers": tune.randint(1, 4), "seed": 7,
-    }  # fmt: skip
+        "batch_size": tune.choice([32, 64, 128]),
+        "n_layers": tune.randint(1, 4),
+        "seed": 7,
+    }
 
 
 NAMES = {"optim/name": "optimizer"}
@@ -42,10 +44,13 @@ def test_a_tuner_runs_it(model, space, tmp_path):
     try:
         search = mb.interop.ray_tune.MetaSearch(model, model.tasks[0].info, names=NAMES)
         tuner = tune.Tuner(
-            train, param_space=space,
-            tune_config=tune.TuneConfig(metric="score", mode="max", search_alg=search, num_samples=4, max_concurrent_trials=1),
+            train,
+            param_space=space,
+            tune_config=tune.TuneConfig(
+                metric="score", mode="max", search_alg=search, num_samples=4, max_concurrent_trials=1
+            ),
             run_config=tune.RunConfig(storage_path=str(tmp_path), name="x", verbose=0),
-        )  # fmt: skip
+        )
         results = tuner.fit()
     finally:
         ray.shutdown()

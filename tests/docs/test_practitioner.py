@@ -80,8 +80,20 @@ def test_a_planted_search_has_the_regret_it_should(benchmark, tmp_path):
         for seed in range(2):
             for trial in range(1, budget + 1):
                 score = {"default": 0.4, "tune": 0.9 if trial > 1 else 0.7}.get(method, 0.5)
-                rows.append({"task_id": "mlp-a", "method": method, "seed": seed, "trial": trial, "status": "ok", "valid": score,
-                             "test": score, "train_seconds": 1.0, "own_seconds": 0.0, "config": "{}"})  # fmt: skip
+                rows.append(
+                    {
+                        "task_id": "mlp-a",
+                        "method": method,
+                        "seed": seed,
+                        "trial": trial,
+                        "status": "ok",
+                        "valid": score,
+                        "test": score,
+                        "train_seconds": 1.0,
+                        "own_seconds": 0.0,
+                        "config": "{}",
+                    }
+                )
     facts = {"metric": "accuracy", "direction": "max", "family": "a"}
     (tmp_path / "mlp-a.json").write_text(json.dumps({"facts": facts, "rows": rows}))
     found = benchmark.cells(tmp_path).set_index(["arm", "seed"])["test_regret"]

@@ -43,9 +43,10 @@ def run(tmp_path):
     board.mkdir(parents=True)
     shutil.copy(ROOT / "leaderboards/few-shot/v1/board.toml", board)
     env = os.environ | {
-        "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{ROOT}", "METABENCH_CACHE": str(tmp_path / "cache"),
+        "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{ROOT}",
+        "METABENCH_CACHE": str(tmp_path / "cache"),
         "METABENCH_LEADERBOARDS": str(tmp_path / "leaderboards"),
-    }  # fmt: skip
+    }
 
     def command(*words, status=0):
         done = subprocess.run(

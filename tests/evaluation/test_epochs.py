@@ -107,8 +107,13 @@ def test_two_evaluations_are_the_same_and_cells_are_resumed(name, tmp_path):
     assert stored["overhead"].equals(once["overhead"]) and rows(stored) == rows(once)  # nothing was computed again
     kept.unlink()
     assert rows(evaluate(name, board, table, store=tmp_path)) == rows(once)
-    cost = [sum(np.diff([0, *[e for c, e in zip(r["config_ids"], r["epochs"]) if c == x]]).sum()
-                for x in set(r["config_ids"])) for r in rows(once)]  # fmt: skip
+    cost = [
+        sum(
+            np.diff([0, *[e for c, e in zip(r["config_ids"], r["epochs"]) if c == x]]).sum()
+            for x in set(r["config_ids"])
+        )
+        for r in rows(once)
+    ]
     assert max(cost) <= 300 and min(cost) > 300 - 14  # the largest gap between checkpoints
 
 

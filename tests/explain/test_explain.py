@@ -53,10 +53,16 @@ class Planted:
         ]
         infos = [replace(i, family=f"f{i.family}") for i in infos]
         self.source = MetaTrain(SPACE, self.frame, infos, np.array(scores))
-        self.tasks = pd.DataFrame({
-            "task_id": [i.task_id for i in infos], "workload": "mlp", "n_train": SIZES, "dataset": "d",
-            "feature_noise": [i.features["noise"] for i in infos], "n_classes": [0 if k == "regression" else 3 for k in kinds],
-        })  # fmt: skip
+        self.tasks = pd.DataFrame(
+            {
+                "task_id": [i.task_id for i in infos],
+                "workload": "mlp",
+                "n_train": SIZES,
+                "dataset": "d",
+                "feature_noise": [i.features["noise"] for i in infos],
+                "n_classes": [0 if k == "regression" else 3 for k in kinds],
+            }
+        )
 
     def space(self, workload):
         return SPACE
@@ -189,12 +195,15 @@ def test_one_family_says_nothing_of_a_trend():
         (lambda t: explain.importance(t, "mlp", target="ranks"), "unknown target 'ranks'; did you mean 'rank'"),
         (lambda t: explain.effect(t, "mlp", "learnig_rate"), "did you mean 'learning_rate'"),
         (lambda t: explain.effect(t, "mlp", "depth", "depth"), "depth is named twice"),
-        (lambda t: explain.effect(t, "mlp", "smoothing", tasks=["mlp-t1"]), "smoothing has no effect on tasks of this kind"),
+        (
+            lambda t: explain.effect(t, "mlp", "smoothing", tasks=["mlp-t1"]),
+            "smoothing has no effect on tasks of this kind",
+        ),
         (lambda t: explain.optimum(t, "mlp", "optimizer"), "optimizer is a choice without an order"),
         (lambda t: explain.optimum(t, "mlp", "depth", "optimizer"), "optimizer is a choice without an order"),
         (lambda t: explain.optimum(t, "mlp", "depth", "n_trian"), "did you mean 'n_train'"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_one_line(table, call, says):
     with pytest.raises(UsageError, match=says) as caught:
         call(table)

@@ -23,9 +23,13 @@ FAMILY = PlantedFamily(seed=3, diverge=False)
 def model():
     source = FAMILY.source(range(8), SPACE.sample(64, 3))
     record = dataclasses.replace(
-        mb.load_metamodel("mlp-v1").record, name="planted-v1", workload="planted", spread=1.0, scales={},
+        mb.load_metamodel("mlp-v1").record,
+        name="planted-v1",
+        workload="planted",
+        spread=1.0,
+        scales={},
         opening=tuple(int(i) for i in Portfolio().fit(source).order_[:8]),
-    )  # fmt: skip
+    )
     return Pretrained(record, EmpiricalGP().fit(source), tuple(KnownTask(t, (0,), (0.5,)) for t in source.tasks))
 
 

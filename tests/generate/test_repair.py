@@ -106,9 +106,18 @@ def lose(path, kind):
 
 @pytest.mark.parametrize(
     ("kind", "trained"),
-    [("manifest", 0), ("cut manifest", 0), ("a bit", None), ("half", None), ("shard", None), ("all runs", TOTAL),
-     ("configs", 0), ("tasks", 0), ("manifest and shard", None)],
-)  # fmt: skip
+    [
+        ("manifest", 0),
+        ("cut manifest", 0),
+        ("a bit", None),
+        ("half", None),
+        ("shard", None),
+        ("all runs", TOTAL),
+        ("configs", 0),
+        ("tasks", 0),
+        ("manifest and shard", None),
+    ],
+)
 def test_what_was_lost_is_made_again(path, genuine, kind, trained):
     trained = held(path) if trained is None else trained
     lose(path, kind)

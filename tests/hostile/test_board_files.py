@@ -17,23 +17,54 @@ from metabench.boards.board import Board, load_board, parse_board
 from metabench.evaluation.store import CellStore
 
 RULES = {
-    "name": "mine", "version": 1, "title": "T", "dataset": "core", "dataset_version": 1, "digest": "0" * 64, "workload": "mlp",
-    "objective": "replay", "budget": 10, "seeds": 2, "marks": [1, 10], "starts": ["own"], "track": "search",
-    "observed": [0, 5], "protocol": "metabench", "source_configs": 8,
-    "profiles": {"lite": {"budget": 5, "seeds": 1, "starts": ["own"]}}, "split": {"train": ["a"], "valid": [], "test": ["b"]},
+    "name": "mine",
+    "version": 1,
+    "title": "T",
+    "dataset": "core",
+    "dataset_version": 1,
+    "digest": "0" * 64,
+    "workload": "mlp",
+    "objective": "replay",
+    "budget": 10,
+    "seeds": 2,
+    "marks": [1, 10],
+    "starts": ["own"],
+    "track": "search",
+    "observed": [0, 5],
+    "protocol": "metabench",
+    "source_configs": 8,
+    "profiles": {"lite": {"budget": 5, "seeds": 1, "starts": ["own"]}},
+    "split": {"train": ["a"], "valid": [], "test": ["b"]},
     "shift": {"column": "modality", "train": ["tabular"], "valid": [], "test": ["image"]},
-}  # fmt: skip
+}
 CORPUS = [
-    b"", b"\xff", b"a = ", b"name = " + b"[" * 50_000, b"budget = " + b"9" * 5000, b"x" + b".y" * 20_000 + b" = 1",
-    b"name = 1\nname = 2", b'name = "\\u001b[2J"', b"\x00" * 100, b"[split]\n" * 2, b"[[split]]", b"[profiles.x]\n[profiles]",
+    b"",
+    b"\xff",
+    b"a = ",
+    b"name = " + b"[" * 50_000,
+    b"budget = " + b"9" * 5000,
+    b"x" + b".y" * 20_000 + b" = 1",
+    b"name = 1\nname = 2",
+    b'name = "\\u001b[2J"',
+    b"\x00" * 100,
+    b"[split]\n" * 2,
+    b"[[split]]",
+    b"[profiles.x]\n[profiles]",
     b'"' + b"\xc3\xa9" * 30_000 + b'" = 1',
-]  # fmt: skip
+]
 _VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.dates()
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=12)
+    | st.dates()
     | st.sampled_from(["own", "train", "a", "b", "mlp", "*", "[", "live", "predict", "hpob", 10**400]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(sorted(RULES)) | st.text(max_size=8), inner),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(sorted(RULES)) | st.text(max_size=8), inner)
+    ),
     max_leaves=8,
-)  # fmt: skip
+)
 
 
 def test_the_rules_are_rules():
@@ -137,9 +168,13 @@ def test_damaged_traces_and_predictions(tally, effort, tmp_path):
         paths.append(tmp_path / f"{seed}-{name}.parquet")
         paths[-1].write_bytes(data)
     kinds = {
-        "struct": pa.array([{"a": 1}] * 20), "map": pa.array([[("a", 1)]] * 20, pa.map_(pa.string(), pa.int32())),
-        "lists": pa.array([[[1]]] * 20), "text": pa.array(["x"] * 20), "bytes": pa.array([b"\xff"] * 20), "null": pa.nulls(20),
-    }  # fmt: skip
+        "struct": pa.array([{"a": 1}] * 20),
+        "map": pa.array([[("a", 1)]] * 20, pa.map_(pa.string(), pa.int32())),
+        "lists": pa.array([[[1]]] * 20),
+        "text": pa.array(["x"] * 20),
+        "bytes": pa.array([b"\xff"] * 20),
+        "null": pa.nulls(20),
+    }
     for kind, column in kinds.items():
         for at, field in enumerate(schema.TRACES.names):
             paths.append(tmp_path / f"{kind}-{field}-traces.parquet")

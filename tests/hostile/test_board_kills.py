@@ -78,8 +78,11 @@ def test_builds(made, tally, effort, how, tmp_path):
     for attempt in range(effort(40)):
         new = versions[attempt % 2]
         cut += kill_during(lambda new=new: write_tree(out, new), rng.uniform(0, 1.2 * usual))
-        there = {p.relative_to(out).as_posix(): hashlib.sha256(p.read_bytes()).digest()
-                 for p in out.rglob("*") if p.is_file() and not p.relative_to(out).parts[0].startswith(".")}  # fmt: skip
+        there = {
+            p.relative_to(out).as_posix(): hashlib.sha256(p.read_bytes()).digest()
+            for p in out.rglob("*")
+            if p.is_file() and not p.relative_to(out).parts[0].startswith(".")
+        }
         for entry in {name.split("/")[0] for name in page}:
             mine = {name: value for name, value in there.items() if name.split("/")[0] == entry}
             whole = [{n: v for n, v in version.items() if n.split("/")[0] == entry} for version in known]

@@ -134,14 +134,37 @@ def test_links_and_strange_entries(made, kept_folder, tally, tmp_path):
 
 # ---------------------------------------------------------------- submission.toml
 CORPUS = [
-    b"", b"\xff\xfe", b"\x00", b"a = ", b"[[[[", b"a" * 60_000, b"a = 1\na = 2", b"method = " + b"9" * 5000,
-    b"method = " + b"9" * 4000, b"method = " + b"[" * 20_000, b"x = " + b"[" * 500 + b"]" * 500,
-    b"a" + b".a" * 20_000 + b" = 1", b"[" + b"a." * 10_000 + b"a]", b"method = 1e999", b"method = nan",
-    b"method = 2020-01-01", b'method = "\\u001b[2J"', b'"\\u001b[2J" = 1', b"claims = 3", b"[claims]\nx = nan",
-    b'[claims]\n"regret@10" = ' + b"9" * 4000, b"[claims]\n" + b"x" * 60_000 + b" = 1", b"authors = [[[]]]",
-    b"authors = [" + b'"a", ' * 10_000 + b"]", b'"""' * 1000, b"method = '''\n'''", b"\r\n" * 30_000,
-    b"a={b={c={d={}}}}", b"authors = {a = 1}", b'trained_on = ["' + b"x" * 50_000 + b'"]',
-]  # fmt: skip
+    b"",
+    b"\xff\xfe",
+    b"\x00",
+    b"a = ",
+    b"[[[[",
+    b"a" * 60_000,
+    b"a = 1\na = 2",
+    b"method = " + b"9" * 5000,
+    b"method = " + b"9" * 4000,
+    b"method = " + b"[" * 20_000,
+    b"x = " + b"[" * 500 + b"]" * 500,
+    b"a" + b".a" * 20_000 + b" = 1",
+    b"[" + b"a." * 10_000 + b"a]",
+    b"method = 1e999",
+    b"method = nan",
+    b"method = 2020-01-01",
+    b'method = "\\u001b[2J"',
+    b'"\\u001b[2J" = 1',
+    b"claims = 3",
+    b"[claims]\nx = nan",
+    b'[claims]\n"regret@10" = ' + b"9" * 4000,
+    b"[claims]\n" + b"x" * 60_000 + b" = 1",
+    b"authors = [[[]]]",
+    b"authors = [" + b'"a", ' * 10_000 + b"]",
+    b'"""' * 1000,
+    b"method = '''\n'''",
+    b"\r\n" * 30_000,
+    b"a={b={c={d={}}}}",
+    b"authors = {a = 1}",
+    b'trained_on = ["' + b"x" * 50_000 + b'"]',
+]
 
 
 def read_words(content):
@@ -162,9 +185,24 @@ def test_words_of_a_corpus(tally, words):
 
 
 PLACEHOLDERS = [
-    "your name", "Your Name", "TODO", "todo: write", "<your name>", "my name", "author", "FIXME", "TBD", "the authors",
-    "first name last name", "n/a", "?", "...", " ", "", "name of your team",
-]  # fmt: skip
+    "your name",
+    "Your Name",
+    "TODO",
+    "todo: write",
+    "<your name>",
+    "my name",
+    "author",
+    "FIXME",
+    "TBD",
+    "the authors",
+    "first name last name",
+    "n/a",
+    "?",
+    "...",
+    " ",
+    "",
+    "name of your team",
+]
 
 
 @pytest.mark.parametrize("text", PLACEHOLDERS)

@@ -78,9 +78,13 @@ class Server:
         environment = {**os.environ, "METABENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
         self.errors = errors.open("w")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
+            [sys.executable, "-c", SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
             env=environment,
-        )  # fmt: skip
+        )
 
     def attempt(self, what: str, path: Path, kill_after: float | None = None) -> int:
         """Exit code of an attempt; −9 where the kill came before its end."""

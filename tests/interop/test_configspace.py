@@ -93,8 +93,14 @@ def foreign(**changes):
         "meta": None,
     }
     space = {k: v for k, v in (space | changes).items() if v != "-"}
-    return {"name": None, "hyperparameters": [space], "conditions": [], "forbiddens": [],
-            "python_module_version": "1.2.0", "format_version": 0.4}  # fmt: skip
+    return {
+        "name": None,
+        "hyperparameters": [space],
+        "conditions": [],
+        "forbiddens": [],
+        "python_module_version": "1.2.0",
+        "format_version": 0.4,
+    }
 
 
 def test_a_foreign_space_is_read(tmp_path):

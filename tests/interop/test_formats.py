@@ -100,10 +100,19 @@ def pd1(**changes):
 def test_pd1(tmp_path):
     lines = [
         pd1(),
-        pd1(**{"hps.lr_hparams.initial_value": 10.0, "hps.lr_hparams.power": 0.2, "hps.lr_hparams.decay_steps_factor": 0.9,
-               "hps.opt_hparams.momentum": 0.99, "status": "diverged", "valid/error_rate": [0.95], "valid/ce_loss": [9.0]}),
+        pd1(
+            **{
+                "hps.lr_hparams.initial_value": 10.0,
+                "hps.lr_hparams.power": 0.2,
+                "hps.lr_hparams.decay_steps_factor": 0.9,
+                "hps.opt_hparams.momentum": 0.99,
+                "status": "diverged",
+                "valid/error_rate": [0.95],
+                "valid/ce_loss": [9.0],
+            }
+        ),
         pd1(dataset="imagenet", **{"valid/error_rate": [0.8, 0.7], "valid/ce_loss": [5.0, 4.0]}),
-    ]  # fmt: skip
+    ]
     path = tmp_path / "pd1.jsonl.gz"
     path.write_bytes(gzip.compress("\n".join(map(json.dumps, lines)).encode()))
     table = brought(tmp_path, "pd1", path)
@@ -232,7 +241,7 @@ LIES = {
         (pd1(**{"valid/error_rate": [], "valid/ce_loss": []}), "no finished run"),
         (pd1(**{"valid/ce_loss": [1.0]}), "has 1 values, expected 3"),
     ],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("name", "value", "message"), [(n, v, m) for n, cases in LIES.items() for v, m in cases])
@@ -294,10 +303,18 @@ def test_what_cannot_be_exported_says_so(ours, tmp_path):
 
 # ---------------------------------------------------------------- parts
 def test_spaces_are_inferred():
-    frame = pd.DataFrame({
-        "rate": [1e-4, 1e-2], "units": [64, 1024], "wide": [1, 64], "share": [0.1, 0.9], "kind": ["a", "b"], "on": [True, False],
-        "same": [3, 3], "sometimes": [0.5, None],
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "rate": [1e-4, 1e-2],
+            "units": [64, 1024],
+            "wide": [1, 64],
+            "share": [0.1, 0.9],
+            "kind": ["a", "b"],
+            "on": [True, False],
+            "same": [3, 3],
+            "sometimes": [0.5, None],
+        }
+    )
     space = infer_space(frame.assign(sometimes=[0.5, 0.7]), log=["units"])
     assert space["rate"] == Float(1e-4, 1e-2, log=True) and space["units"] == Int(64, 1024, log=True)
     assert space["wide"] == Int(1, 64, log=True) and space["share"] == Float(0.1, 0.9)
@@ -314,9 +331,13 @@ def test_names_become_identifiers_that_differ():
 def test_many_tasks_are_read_in_one_pass(tmp_path):
     n = 8000
     frame = pd.DataFrame(
-        {"task": [f"t{i % n}" for i in range(2 * n)], "hp_a": [i // n for i in range(2 * n)], "dataset_rows": range(2 * n),
-         "metric_error": 0.5}
-    )  # fmt: skip
+        {
+            "task": [f"t{i % n}" for i in range(2 * n)],
+            "hp_a": [i // n for i in range(2 * n)],
+            "dataset_rows": range(2 * n),
+            "metric_error": 0.5,
+        }
+    )
     frame.to_csv(tmp_path / "e.csv", index=False)
     began = time.process_time()
     (rows,) = registry.create("formats", "icml2020").read(tmp_path / "e.csv")

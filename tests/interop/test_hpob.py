@@ -163,8 +163,9 @@ def test_scores_are_those_of_hpob(table, board, data, traces):
         best[row["method"], row["task_id"], row["seed"]] = np.r_[record, np.full(101 - len(record), record[-1])]
     cells = sorted({key[1:] for key in best})
     regret = np.array([[1 - best[m, *cell] for cell in cells] for m in METHODS])
-    ranks = np.array([pd.DataFrame(1 - r.round(8)).rank(axis=0, ascending=False).to_numpy()
-                      for r in regret.transpose(1, 0, 2)])  # fmt: skip
+    ranks = np.array(
+        [pd.DataFrame(1 - r.round(8)).rank(axis=0, ascending=False).to_numpy() for r in regret.transpose(1, 0, 2)]
+    )
     scores = score(traces, table, board, resamples=50)
     for m, method in enumerate(METHODS):
         curve = scores.curves[scores.curves["method"] == method].set_index("trial")

@@ -15,9 +15,17 @@ def rows(n_tasks=3, n_configs=4, seeds=(0, 1), parts=("meta_train", "meta_valid"
     task, config, seed = (a.ravel() for a in np.meshgrid(range(n_tasks), range(n_configs), seeds, indexing="ij"))
     scores = np.random.default_rng(0).uniform(size=(len(task), 1))
     return Rows(
-        "theirs", SPACE, SPACE.sample(n_configs, seed=0), [TaskFacts(f"d{i}", "auc") for i in range(n_tasks)], task, config,
-        seed, (1,), {"valid_score": scores}, parts=parts,
-    )  # fmt: skip
+        "theirs",
+        SPACE,
+        SPACE.sample(n_configs, seed=0),
+        [TaskFacts(f"d{i}", "auc") for i in range(n_tasks)],
+        task,
+        config,
+        seed,
+        (1,),
+        {"valid_score": scores},
+        parts=parts,
+    )
 
 
 @pytest.mark.parametrize("count", [SEEDS + 1, SEEDS + 2, 70_000])

@@ -22,9 +22,28 @@ from metabench.table import verify
 
 #: what a place may become: no number, no text, no list, none at all, too large, too deep, another type
 JUNK = [
-    None, math.nan, math.inf, -1, 0, 0.5, 1e300, 10**400, True, "", "x", "0.1", "../../etc/passwd", "a\nb", [], [[]], [1, [2]],
-    {}, {"": 1}, {"a": {"b": [None]}}, [None] * 3,
-]  # fmt: skip
+    None,
+    math.nan,
+    math.inf,
+    -1,
+    0,
+    0.5,
+    1e300,
+    10**400,
+    True,
+    "",
+    "x",
+    "0.1",
+    "../../etc/passwd",
+    "a\nb",
+    [],
+    [[]],
+    [1, [2]],
+    {},
+    {"": 1},
+    {"a": {"b": [None]}},
+    [None] * 3,
+]
 
 
 def lcbench(folder):

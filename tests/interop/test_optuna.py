@@ -79,11 +79,15 @@ def objective(task, optimizers=("SGD", "sgd_momentum", "Adam")):
 truth = objective(20)
 D = optuna.distributions
 SPACE = {
-    "lr": D.FloatDistribution(1e-5, 10.0, log=True), "optim": D.CategoricalDistribution(("SGD", "sgd_momentum", "Adam")),
-    "log10_wd": D.FloatDistribution(-6, -1), "log2_batch_size": D.IntDistribution(4, 8),
-    "hidden_size": D.IntDistribution(16, 256, log=True), "n_layers": D.IntDistribution(1, 4),
-    "dropout_pct": D.FloatDistribution(0.0, 60.0, step=5.0), "momentum": D.FloatDistribution(0.5, 0.99),
-}  # fmt: skip
+    "lr": D.FloatDistribution(1e-5, 10.0, log=True),
+    "optim": D.CategoricalDistribution(("SGD", "sgd_momentum", "Adam")),
+    "log10_wd": D.FloatDistribution(-6, -1),
+    "log2_batch_size": D.IntDistribution(4, 8),
+    "hidden_size": D.IntDistribution(16, 256, log=True),
+    "n_layers": D.IntDistribution(1, 4),
+    "dropout_pct": D.FloatDistribution(0.0, 60.0, step=5.0),
+    "momentum": D.FloatDistribution(0.5, 0.99),
+}
 
 
 # ---------------------------------------------------------------- a study
@@ -261,9 +265,12 @@ def test_a_study_of_which_nothing_is_known_is_the_fallbacks(model):
 
 def test_names_units_and_fixed_values(model, info):
     sampler = mb.interop.optuna.MetaSampler(
-        model, info, names={"alpha": ("learning_rate", "log10"), "lr": None}, fixed={"optimizer": "sgd"},
+        model,
+        info,
+        names={"alpha": ("learning_rate", "log10"), "lr": None},
+        fixed={"optimizer": "sgd"},
         space={"alpha": (-5.0, 0.0), "lr": (0.0, 1.0), "mom": (0.5, 0.99)},
-    )  # fmt: skip
+    )
     report = sampler.report().splitlines()
     assert report[0] == "alpha is learning_rate (log10)" and "lr is not guided: left alone" in report
     with pytest.raises(UsageError, match="did you mean 'learning_rate'"):
@@ -312,7 +319,7 @@ def test_values_for_any_tool():
         ("clip", Listed((False, True)), "clip", True, "norm"),
         ("max_grad_norm", Numeric(0.1, 10.0, True), "clip_norm", 2.0, 2.0),
     ],
-)  # fmt: skip
+)
 def test_there_and_back(name, given, is_, own, known):
     model = mb.load_metamodel("mlp-v1")
     (link,) = Mapping.build(model.space, {name: given}).links

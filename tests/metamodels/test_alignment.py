@@ -55,9 +55,12 @@ def test_other_rows_are_interpolated():
 
 def test_a_changed_space_is_told_in_one_line():
     kept = {n: p for n, p in SPACE.items() if n not in ("dropout", "optimizer", "momentum")}
-    changed = Space(optimizer=Choice("adam", "lion"), learning_rate=Float(1e-5, 1.0, log=True), **{
-        n: p for n, p in kept.items() if n != "learning_rate"
-    }, clip=Float(0.1, 10.0, log=True))  # fmt: skip
+    changed = Space(
+        optimizer=Choice("adam", "lion"),
+        learning_rate=Float(1e-5, 1.0, log=True),
+        **{n: p for n, p in kept.items() if n != "learning_rate"},
+        clip=Float(0.1, 10.0, log=True),
+    )
     pool = changed.sample(30, seed=1)
     with pytest.warns(UserWarning, match=r"lacks momentum, dropout; it adds clip; optimizer is one of") as told:
         alignment = KEPT.align(problem(pool, changed))

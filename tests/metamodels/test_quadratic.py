@@ -74,9 +74,12 @@ def test_the_projection_is_the_nearest_feasible_point():
     sums = np.array([[1, 1, 1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1, 1, 0, 0]])
     for point in rng.normal(size=(5, 9)) * 1.5:
         best = minimize(
-            lambda q, point=point: ((q - point) ** 2).sum(), frame.project(np.zeros((1, 9)))[0],
-            bounds=list(zip(lower, np.ones(9), strict=True)), constraints=LinearConstraint(sums, 1, 1), tol=1e-12,
-        )  # fmt: skip
+            lambda q, point=point: ((q - point) ** 2).sum(),
+            frame.project(np.zeros((1, 9)))[0],
+            bounds=list(zip(lower, np.ones(9), strict=True)),
+            constraints=LinearConstraint(sums, 1, 1),
+            tol=1e-12,
+        )
         np.testing.assert_allclose(frame.project(point[None])[0], best.x, atol=1e-5)
     again = frame.project(frame.project(rng.normal(size=(50, 9))))
     np.testing.assert_allclose(frame.project(again), again, atol=1e-12)

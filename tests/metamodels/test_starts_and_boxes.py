@@ -15,9 +15,11 @@ from metabench.space import Choice, Float, Int, Space, when
 from metabench.testing import PlantedFamily, synthetic_source
 
 SPACE = Space(
-    kind=Choice("a", "b", "c"), rate=Float(1e-4, 1.0, log=True), slope=Float(0, 1, when=when("kind", "b")),
+    kind=Choice("a", "b", "c"),
+    rate=Float(1e-4, 1.0, log=True),
+    slope=Float(0, 1, when=when("kind", "b")),
     units=Int(1, 64, log=True),
-)  # fmt: skip
+)
 
 
 def source_with(best, configs, seed=0):

@@ -66,8 +66,12 @@ def points(node):
 def test_regret_panel_draws_every_method_where_its_values_are():
     drawn = plots.regret_panel(
         [series("good", [0.5, 0.1, 0.05]), series("bad", [1.0, 0.8, 0.6], "other")],
-        uid="u", title="T", description="D", log=False, floor=0.2,
-    )  # fmt: skip
+        uid="u",
+        title="T",
+        description="D",
+        log=False,
+        floor=0.2,
+    )
     svg = parsed(drawn)
     ns = "{http://www.w3.org/2000/svg}"
     assert svg.find(f"{ns}title").text == "T" and svg.get("aria-labelledby") == "u-title u-desc"
@@ -118,5 +122,10 @@ def test_scatter_labels_do_not_overlap():
 def test_pareto_front_and_durations():
     assert plots._pareto([(1, 3), (2, 2), (3, 2.5), (0.5, 4)]) == [(0.5, 4), (1, 3), (2, 2)]
     assert [plots.duration(s) for s in (2.0, 0.9, 0.0123, 1.2e-5, 0.99999, 0)] == [
-        "2 s", "900 ms", "12 ms", "12 µs", "1.0 s", "0 µs",
-    ]  # fmt: skip
+        "2 s",
+        "900 ms",
+        "12 ms",
+        "12 µs",
+        "1.0 s",
+        "0 µs",
+    ]

@@ -14,10 +14,13 @@ from metabench.publishing.boards.trained_page import shown
 from metabench.space import Choice, Float, Int, Ordinal, Space, when
 
 SPACE = Space(
-    optimizer=Choice("sgd", "adam"), learning_rate=Float(1e-4, 1.0, log=True),
+    optimizer=Choice("sgd", "adam"),
+    learning_rate=Float(1e-4, 1.0, log=True),
     momentum=Float(0.5, 0.99, reverse=True, when=when("optimizer", "sgd")),
-    width=Int(4, 64, log=True), batch_size=Ordinal(16, 32, 64), dropout=Float(0.0, 0.5),
-)  # fmt: skip
+    width=Int(4, 64, log=True),
+    batch_size=Ordinal(16, 32, 64),
+    dropout=Float(0.0, 0.5),
+)
 
 
 def task(score, n=256, direction="max", seeds=2):

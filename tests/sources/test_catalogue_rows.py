@@ -57,9 +57,16 @@ def test_numpy_archives():
     assert frame.columns.tolist() == ["x0", "x1", "target"] and frame["target"].tolist() == [1, 0, 1]
 
 
-@pytest.mark.parametrize("arrays", [{"X": np.zeros((2, 2))}, {"X": np.zeros(2), "y": np.zeros(2)},
-                                    {"X": np.zeros((2, 2)), "y": np.zeros(3)},
-                                    {"X": np.array([["a"]], dtype=object), "y": np.zeros(1)}, None])  # fmt: skip
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"X": np.zeros((2, 2))},
+        {"X": np.zeros(2), "y": np.zeros(2)},
+        {"X": np.zeros((2, 2)), "y": np.zeros(3)},
+        {"X": np.array([["a"]], dtype=object), "y": np.zeros(1)},
+        None,
+    ],
+)
 def test_what_is_no_such_archive_is_named(arrays):
     file = io.BytesIO()
     if arrays is not None:

@@ -117,16 +117,19 @@ def test_texts():
     assert pairs == [(["<V>", "<SG>", "s", "e", "r"], ["e", "r", "e", "s"])]
 
 
-@pytest.mark.parametrize(("name", "data", "entry"), [
-    ("a-images", b"\x00\x00\x09\x03", {"format": "idx"}),
-    ("a-images", idx(np.zeros((2, 2, 2)))[:-3], {"format": "idx"}),
-    ("x.zip", b"no zip", {"format": "sounds", "rate": 8000}),
-    ("x.ts", b"1,2:a\n", {"format": "ts", "task": "classification"}),
-    ("x.ts", b"@data\n1,b:a\n", {"format": "ts", "task": "classification"}),
-    ("x.json", b"{}", {"format": "intents"}),
-    ("x.csv", b"a,b\n1,2\n", {"format": "measurements", "series": ["nothing"]}),
-    ("x", b"lonely\n", {"format": "label-first"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "data", "entry"),
+    [
+        ("a-images", b"\x00\x00\x09\x03", {"format": "idx"}),
+        ("a-images", idx(np.zeros((2, 2, 2)))[:-3], {"format": "idx"}),
+        ("x.zip", b"no zip", {"format": "sounds", "rate": 8000}),
+        ("x.ts", b"1,2:a\n", {"format": "ts", "task": "classification"}),
+        ("x.ts", b"@data\n1,b:a\n", {"format": "ts", "task": "classification"}),
+        ("x.json", b"{}", {"format": "intents"}),
+        ("x.csv", b"a,b\n1,2\n", {"format": "measurements", "series": ["nothing"]}),
+        ("x", b"lonely\n", {"format": "label-first"}),
+    ],
+)
 def test_files_that_lie_are_named_in_one_line(name, data, entry):
     with pytest.raises(MetabenchError, match=name) as error:
         read([(name, data)], entry)
@@ -149,10 +152,24 @@ def test_what_was_derived_has_no_address(monkeypatch):
 @pytest.mark.skipif(
     not os.environ.get("METABENCH_DATA"), reason="METABENCH_DATA names no folder with the catalogue's files"
 )
-@pytest.mark.parametrize("name", [
-    "cmaterdb_bangla", "fashion_mnist_900", "omniglot_small1", "ts_japanesevowels", "ts_trace", "ts_indoor_movement", "trec6",
-    "names_18_languages", "smiles_esol", "tinyshakespeare", "cmudict_g2p", "inflection_spanish", "fc_exchange",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cmaterdb_bangla",
+        "fashion_mnist_900",
+        "omniglot_small1",
+        "ts_japanesevowels",
+        "ts_trace",
+        "ts_indoor_movement",
+        "trec6",
+        "names_18_languages",
+        "smiles_esol",
+        "tinyshakespeare",
+        "cmudict_g2p",
+        "inflection_spanish",
+        "fc_exchange",
+    ],
+)
 def test_catalogue_collections_read(name):
     data, listing = Catalogue().load(name), Catalogue().listing(name)
     assert (data.modality, data.kind) == (listing.modality, listing.kind) and len(data.X) > 0

@@ -113,8 +113,17 @@ def test_the_command_shows_what_was_measured(monkeypatch):
     CliRunner().invoke(main, ["speed", "--job", "plan", "--workload", "mlp", "--device", "cuda"])
     assert asked == [(("digits",), "cpu", 1), ((), "cpu", 3), (("plan", "mlp"), "cuda", 3)]
     assert shown.stdout.split("\n")[1].split() == [
-        "digits", "resident", "64", "128", "53", "70", "17.5", "16", "30%", "nan%",
-    ]  # fmt: skip
+        "digits",
+        "resident",
+        "64",
+        "128",
+        "53",
+        "70",
+        "17.5",
+        "16",
+        "30%",
+        "nan%",
+    ]
 
 
 def test_unknown_jobs_are_told():

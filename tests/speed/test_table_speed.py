@@ -42,13 +42,19 @@ def test_every_target_is_measured(child):
     rows = json.loads(done.stdout)["rows"]
     ours = {(r["what"], r["unit"]): r for r in rows if r["contender"] == "metabench"}
     assert {key: r["target"] for key, r in ours.items()} == {
-        ("a run", "bytes"): 110.0, ("open, one task's columns", "s"): 1.0, ("open, one task's columns", "MB"): 300.0,
-        ("look-ups in one batch", "/s"): 1e6, ("one look-up", "µs"): 20.0, ("verify", "s"): 10.0,
-    }  # fmt: skip
+        ("a run", "bytes"): 110.0,
+        ("open, one task's columns", "s"): 1.0,
+        ("open, one task's columns", "MB"): 300.0,
+        ("look-ups in one batch", "/s"): 1e6,
+        ("one look-up", "µs"): 20.0,
+        ("verify", "s"): 10.0,
+    }
     assert {r["runs"] for r in ours.values()} == {10_240, 9 * 1024} and all(r["value"] > 0 for r in rows)
     assert {(r["what"], r["unit"]) for r in rows if r["contender"] != "metabench"} == {
-        ("a run", "bytes"), ("open, one task's columns", "s"), ("open, one task's columns", "MB"),
-    }  # fmt: skip
+        ("a run", "bytes"),
+        ("open, one task's columns", "s"),
+        ("open, one task's columns", "MB"),
+    }
     words = CliRunner().invoke(main, ["speed", "--tables", "--runs", "2048", "--repeats", "1"])
     assert "HPO-B's layout" in words.stdout and "µs" in words.stdout
 

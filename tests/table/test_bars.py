@@ -20,9 +20,11 @@ def table(offset, *, tasks=200, seeds=4, noise=0.3, direction="max", ran=None, s
     frame = pd.DataFrame({"task_id": ids, "workload": "mlp", "direction": direction})
     made = np.ones((tasks, 33, seeds), bool) if ran is None else ran
     return SimpleNamespace(
-        tasks=frame, origins=lambda w: pd.Series(["sobol"] * 32 + ["default"]), ran=lambda w, i: made,
+        tasks=frame,
+        origins=lambda w: pd.Series(["sobol"] * 32 + ["default"]),
+        ran=lambda w, i: made,
         final=lambda w, i, series: np.where(made, parts[series], np.nan),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("direction", ["max", "min"])

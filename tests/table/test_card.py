@@ -182,8 +182,14 @@ def test_the_front_matter_names_files_and_parts(path, tmp_path):
     card.write(path, FAMILIES)
     configs = {c["config_name"]: c for c in front_matter(path)["configs"]}
     assert list(configs) == [
-        "mlp", "mlp-meta_train", "mlp-meta_valid", "tasks", "tasks-meta_train", "tasks-meta_valid", "mlp-configs"
-    ]  # fmt: skip
+        "mlp",
+        "mlp-meta_train",
+        "mlp-meta_valid",
+        "tasks",
+        "tasks-meta_train",
+        "tasks-meta_valid",
+        "mlp-configs",
+    ]
     assert configs["mlp"]["default"] is True
     assert configs["mlp-meta_train"]["data_files"][0]["split"] == "meta_train"
     train = pq.read_table(path / "runs/mlp.parquet", filters=configs["mlp-meta_train"]["filters"])
@@ -248,9 +254,14 @@ def test_the_datasheet_has_seven_sections_and_counts(path, tmp_path):
     card.write(path, FAMILIES)
     text = (path / "DATASHEET.md").read_text()
     assert re.findall(r"^## (\d)\. (\w+)", text, re.M) == [
-        ("1", "Motivation"), ("2", "Composition"), ("3", "Collection"), ("4", "Preprocessing"), ("5", "Uses"),
-        ("6", "Distribution"), ("7", "Maintenance"),
-    ]  # fmt: skip
+        ("1", "Motivation"),
+        ("2", "Composition"),
+        ("3", "Collection"),
+        ("4", "Preprocessing"),
+        ("5", "Uses"),
+        ("6", "Distribution"),
+        ("7", "Maintenance"),
+    ]
     diverged = load_table(path).runs("mlp", ["status"])["status"].to_pylist().count("diverged")
     assert diverged and f"{diverged} runs diverged" in text
     assert "| runs | 192 |" in text and "| BSD-3-Clause | 3 |" in text and "No cell of tasks" in text

@@ -145,10 +145,16 @@ def test_the_manifest_is_what_sha256sum_checks(tmp_path):
 @pytest.mark.parametrize(
     "line",
     [
-        "{h}  ../../etc/passwd", "{h}  runs/../tasks.parquet", "{h}  /etc/passwd", "{h} tasks.parquet", "abc  tasks.parquet",
-        "{h}  runs/mlp-1.parquet", "{h}  README.md", "{h}  tasks.parquet\n{h}  tasks.parquet",
+        "{h}  ../../etc/passwd",
+        "{h}  runs/../tasks.parquet",
+        "{h}  /etc/passwd",
+        "{h} tasks.parquet",
+        "abc  tasks.parquet",
+        "{h}  runs/mlp-1.parquet",
+        "{h}  README.md",
+        "{h}  tasks.parquet\n{h}  tasks.parquet",
     ],
-)  # fmt: skip
+)
 def test_a_manifest_names_table_files_only(tmp_path, line):
     (tmp_path / "SHA256SUMS").write_text(line.format(h="0" * 64) + "\n")
     with pytest.raises(MetabenchError, match=r"SHA256SUMS, line [12]: expected"):
@@ -231,8 +237,10 @@ def test_a_read_only_folder_can_be_read_but_not_written():
         os.waitpid(child, 0)
         said = os.read(reader, 10_000).decode().splitlines()
     assert said == [
-        "4", f"{path} cannot be written: Permission denied", f"{folder / 'new'} cannot be written: Permission denied"
-    ]  # fmt: skip
+        "4",
+        f"{path} cannot be written: Permission denied",
+        f"{folder / 'new'} cannot be written: Permission denied",
+    ]
 
 
 def test_a_reader_waits_for_a_live_writer_and_follows_a_dead_one(tmp_path):

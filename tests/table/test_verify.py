@@ -40,9 +40,19 @@ def with_card(sound, tmp_path_factory):
 
 
 FILES = [
-    "tasks.parquet", "configs/mlp.parquet", "runs/mlp.parquet", "SHA256SUMS", "README.md", "DATASHEET.md", "NOTES.md",
-    "croissant.json", "splits.csv", "difficulty-mlp.svg", "similarity-mlp.svg", "SHA256SUMS.card",
-]  # fmt: skip
+    "tasks.parquet",
+    "configs/mlp.parquet",
+    "runs/mlp.parquet",
+    "SHA256SUMS",
+    "README.md",
+    "DATASHEET.md",
+    "NOTES.md",
+    "croissant.json",
+    "splits.csv",
+    "difficulty-mlp.svg",
+    "similarity-mlp.svg",
+    "SHA256SUMS.card",
+]
 
 
 def test_those_are_all_files(with_card):
@@ -103,8 +113,9 @@ def test_a_family_on_two_sides_of_the_split(with_card, tmp_path):
     assert verify(path) == [f"{path}/splits.csv: {shared}"]
     (path / "splits.csv").write_text("task_id,family,split\nmlp-iris,flowers,meta_train\nmlp-moon,moon,none\n")
     assert verify(path) == [
-        f"{path}/splits.csv lacks task mlp-wine", f"{path}/splits.csv: task mlp-moon is not in tasks.parquet"
-    ]  # fmt: skip
+        f"{path}/splits.csv lacks task mlp-wine",
+        f"{path}/splits.csv: task mlp-moon is not in tasks.parquet",
+    ]
     (path / "splits.csv").write_text("task_id,family,split\nmlp-iris,flowers,train\n")
     (problem,) = verify(path)
     assert problem.startswith(f"{path}/splits.csv, line 2: expected a task, once, its family and one of meta_train")
@@ -115,8 +126,9 @@ def test_missing_and_foreign_files_are_named(path):
     (path / "tasks.parquet").unlink()
     problems = verify(path)
     assert problems == [
-        f"{path}/tasks.parquet is missing", f"{path}/runs/mlp-00007.parquet is not listed in SHA256SUMS"
-    ]  # fmt: skip
+        f"{path}/tasks.parquet is missing",
+        f"{path}/runs/mlp-00007.parquet is not listed in SHA256SUMS",
+    ]
     assert verify(path.parent) == [f"{path.parent} is no table: it has no SHA256SUMS"]
 
 
@@ -230,9 +242,10 @@ def test_tasks_that_contradict_themselves(path):
     table = pq.read_table(path / "tasks.parquet")
     values = table["n_splits"].to_pylist()
     resealed(
-        path, "tasks.parquet",
+        path,
+        "tasks.parquet",
         table.set_column(table.column_names.index("n_splits"), "n_splits", pa.array([5, *values[1:]], pa.int16())),
-    )  # fmt: skip
+    )
     assert verify(path) == [f"{path}/tasks.parquet: task mlp-iris has 1 split hashes, not 5"]
 
 

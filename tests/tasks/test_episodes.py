@@ -16,8 +16,20 @@ def dataset(classes=20, rows=12, **changes) -> Dataset:
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(classes * rows, 6)))
     y = pd.Series(np.repeat([f"c{i:02d}" for i in range(classes)], rows))
-    return Dataset(**{"name": "made", "family": "made", "source": "test", "modality": "tabular", "kind": "episodes",
-                      "X": X, "y": y, "ways": 3, "shots": 2, **changes})  # fmt: skip
+    return Dataset(
+        **{
+            "name": "made",
+            "family": "made",
+            "source": "test",
+            "modality": "tabular",
+            "kind": "episodes",
+            "X": X,
+            "y": y,
+            "ways": 3,
+            "shots": 2,
+            **changes,
+        }
+    )
 
 
 def test_classes_are_parted_60_20_20():

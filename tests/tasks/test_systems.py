@@ -10,9 +10,14 @@ from metabench import tasks
 from metabench.tasks.systems import SYSTEMS, random_returns, returns, wrapped
 
 
-@pytest.mark.parametrize(("name", "theirs", "steps"), [
-    ("cartpole", "CartPole-v1", 60), ("acrobot", "Acrobot-v1", 200), ("pendulum", "Pendulum-v1", 200),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "theirs", "steps"),
+    [
+        ("cartpole", "CartPole-v1", 60),
+        ("acrobot", "Acrobot-v1", 200),
+        ("pendulum", "Pendulum-v1", 200),
+    ],
+)
 def test_every_step_is_gymnasiums(name, theirs, steps):
     gymnasium = pytest.importorskip("gymnasium")
     system, rng = SYSTEMS[name], np.random.default_rng(0)

@@ -17,8 +17,19 @@ def dataset(n=400, kind="classification", seed=0, **changes) -> Dataset:
     X = pd.DataFrame({"a": rng.normal(size=n), "b": rng.exponential(size=n), "c": rng.choice(["x", "y", "z"], n)})
     X.loc[rng.random(n) < 0.1, "a"] = np.nan
     y = pd.Series(rng.choice(["no", "yes"], n, p=[0.7, 0.3]) if kind == "classification" else X["b"] * 2 + 1)
-    return Dataset(**{"name": "made", "family": "made", "source": "test", "modality": "tabular", "kind": kind, "X": X,
-                      "y": y, "categorical": ("c",), **changes})  # fmt: skip
+    return Dataset(
+        **{
+            "name": "made",
+            "family": "made",
+            "source": "test",
+            "modality": "tabular",
+            "kind": kind,
+            "X": X,
+            "y": y,
+            "categorical": ("c",),
+            **changes,
+        }
+    )
 
 
 def test_splits_are_60_20_20_stratified_and_fixed():

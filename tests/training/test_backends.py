@@ -94,9 +94,14 @@ def test_balanced_accuracy_and_wide_inputs_agree():
     np.testing.assert_allclose(fast.valid_loss, slow.valid_loss, rtol=2e-3)
 
 
-@pytest.mark.parametrize(("backend", "kind", "rows"), [
-    ("batched", "classification", 90), ("batched", "regression", 37), ("resident", "classification", 90),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("backend", "kind", "rows"),
+    [
+        ("batched", "classification", 90),
+        ("batched", "regression", 37),
+        ("resident", "classification", 90),
+    ],
+)
 def test_a_curve_does_not_depend_on_company(backend, kind, rows):
     """R = 31, 7 and 1, at several offsets, beside a neighbour that diverges; 37 rows make batches of odd sizes."""
     if backends()[backend] is not None:

@@ -17,10 +17,22 @@ SERIES = ("train_loss", "valid_loss", "test_loss", "valid_score", "test_score")
 needs_compiler = pytest.mark.skipif(resident.available() is not None, reason=str(resident.available()))
 
 PLAIN = MLP.space.default() | {
-    "optimizer": "momentum", "momentum": 0.9, "beta1": None, "beta2": None, "learning_rate": 0.01, "width": 24, "depth": 2,
-    "batch_size": 32, "dropout": 0.0, "schedule": "constant", "warmup": 0.0, "weight_decay": 0.0, "clip": "none",
-    "clip_norm": None, "activation": "tanh",
-}  # fmt: skip
+    "optimizer": "momentum",
+    "momentum": 0.9,
+    "beta1": None,
+    "beta2": None,
+    "learning_rate": 0.01,
+    "width": 24,
+    "depth": 2,
+    "batch_size": 32,
+    "dropout": 0.0,
+    "schedule": "constant",
+    "warmup": 0.0,
+    "weight_decay": 0.0,
+    "clip": "none",
+    "clip_norm": None,
+    "activation": "tanh",
+}
 BETAS = {"momentum": None, "beta1": 0.9, "beta2": 0.99}
 OPTIMIZERS = {
     "sgd": {"optimizer": "sgd", "momentum": None},
@@ -41,12 +53,18 @@ RULES = {
     "input noise": {"input_noise": 0.3},
     "label smoothing": {"label_smoothing": 0.2},
     "all together": {
-        "dropout": 0.2, "norm": "layer", "input_noise": 0.2, "clip": "norm", "clip_norm": 1.0, "weight_decay": 1e-3,
-        "schedule": "cosine", "warmup": 0.1,
+        "dropout": 0.2,
+        "norm": "layer",
+        "input_noise": 0.2,
+        "clip": "norm",
+        "clip_norm": 1.0,
+        "weight_decay": 1e-3,
+        "schedule": "cosine",
+        "warmup": 0.1,
     },
     "odd sizes": {"width": 37, "batch_size": 77, "depth": 3, "norm": "layer", "dropout": 0.1},
     "one vector": {"width": 16, "depth": 4, "batch_size": 16},
-}  # fmt: skip
+}
 
 
 def arrays(kind="classification", classes=3, features=5, rows=160) -> Arrays:
@@ -67,9 +85,14 @@ def rules(kind: str) -> dict[str, dict]:
 
 
 @needs_compiler
-@pytest.mark.parametrize(("kind", "classes", "features"), [
-    ("classification", 3, 5), ("classification", 21, 35), ("regression", 1, 16),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "classes", "features"),
+    [
+        ("classification", 3, 5),
+        ("classification", 21, 35),
+        ("regression", 1, 16),
+    ],
+)
 def test_every_rule_follows_the_oracle(kind, classes, features):
     """Against float64, losses in single precision stay within 2e-5 of one part for up to 40 steps."""
     data, named = arrays(kind, classes, features), rules(kind)
@@ -136,12 +159,15 @@ def broken(tmp_path, name: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize(("cxx", "reason"), [
-    ("/bin/false", "/bin/false could not compile mlp.cpp: no message"),
-    ("no-such-compiler", "CXX names no-such-compiler, which is not on the path"),
-    ("a folder", "is not on the path"),
-    ("a broken program", "cannot be run: Exec format error"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("cxx", "reason"),
+    [
+        ("/bin/false", "/bin/false could not compile mlp.cpp: no message"),
+        ("no-such-compiler", "CXX names no-such-compiler, which is not on the path"),
+        ("a folder", "is not on the path"),
+        ("a broken program", "cannot be run: Exec format error"),
+    ],
+)
 def test_a_compiler_that_fails_is_one_line_and_the_next_best(unbuilt, monkeypatch, cxx, reason):
     monkeypatch.setenv("CXX", {"a folder": str(unbuilt), "a broken program": broken(unbuilt, "cxx")}.get(cxx, cxx))
     with pytest.warns(UserWarning, match="resident backend not available") as told:

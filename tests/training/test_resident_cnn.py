@@ -16,18 +16,26 @@ pytestmark = pytest.mark.skipif(resident.available("cnn") is not None, reason=st
 
 PLAIN = CNN.space.default() | {"batch_size": 32, "learning_rate": 1e-3, "dropout": 0.0}
 RULES = {
-    **{f"{pooling}, {norm}": {"pooling": pooling, "norm": norm, "blocks": 3}
-       for pooling in ("max", "average", "stride") for norm in ("none", "layer")},
-    **{f"{channels} channels, kernel {kernel}": {"channels": channels, "kernel": kernel}
-       for channels in (4, 16) for kernel in (3, 5)},
-    **{name: {"augmentation": "random", "shift": 0.0, "rotation": 0.0, "scale": 0.0, name: value}
-       for name, value in (("shift", 0.2), ("rotation", 40.0), ("scale", 0.4), ("flip", 0.5), ("cutout", 0.5))},
+    **{
+        f"{pooling}, {norm}": {"pooling": pooling, "norm": norm, "blocks": 3}
+        for pooling in ("max", "average", "stride")
+        for norm in ("none", "layer")
+    },
+    **{
+        f"{channels} channels, kernel {kernel}": {"channels": channels, "kernel": kernel}
+        for channels in (4, 16)
+        for kernel in (3, 5)
+    },
+    **{
+        name: {"augmentation": "random", "shift": 0.0, "rotation": 0.0, "scale": 0.0, name: value}
+        for name, value in (("shift", 0.2), ("rotation", 40.0), ("scale", 0.4), ("flip", 0.5), ("cutout", 0.5))
+    },
     "dropout": {"dropout": 0.5},
     "label smoothing": {"label_smoothing": 0.2},
     "clipped": {"clip": "norm", "clip_norm": 0.1},
     "small batches": {"batch_size": 16},
     "large batches": {"batch_size": 256},
-}  # fmt: skip
+}
 
 
 def arrays(shape=(2, 9, 7), rows: int = 77, classes: int = 3) -> Arrays:

@@ -41,8 +41,11 @@ def test_multiples_and_a_key_make_a_hash():
 
 def test_segments():
     assert segments(list("aabca")) == [
-        ("a", slice(0, 2)), ("b", slice(2, 3)), ("c", slice(3, 4)), ("a", slice(4, 5)),
-    ]  # fmt: skip
+        ("a", slice(0, 2)),
+        ("b", slice(2, 3)),
+        ("c", slice(3, 4)),
+        ("a", slice(4, 5)),
+    ]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -28,9 +28,18 @@ from metabench.training.resident_cuda import schedules as on_device
 
 MLP = registry.create("workloads", "mlp")
 PLAIN = MLP.space.default() | {
-    "width": 20, "depth": 2, "batch_size": 16, "dropout": 0.0, "schedule": "constant", "warmup": 0.0, "momentum": None,
-    "beta1": None, "beta2": None, "learning_rate": 1e-3, "weight_decay": 0.01,
-}  # fmt: skip
+    "width": 20,
+    "depth": 2,
+    "batch_size": 16,
+    "dropout": 0.0,
+    "schedule": "constant",
+    "warmup": 0.0,
+    "momentum": None,
+    "beta1": None,
+    "beta2": None,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.01,
+}
 BETAS = {"beta1": 0.9, "beta2": 0.99}
 #: every optimizer, activation, schedule and regulariser in as few runs as may be: the interpreter is slow
 RULES = [
@@ -42,7 +51,7 @@ RULES = [
     {"optimizer": "rmsprop", "beta2": 0.99, "schedule": "one_cycle", "warmup": 0.3, "batch_size": 32, "norm": "layer"},
     {"optimizer": "adagrad", "activation": "gelu", "clip": "norm", "clip_norm": 1.0, "batch_size": 256, "dropout": 0.2},
     {"optimizer": "lion", **BETAS, "activation": "silu", "norm": "layer", "input_noise": 0.1},
-]  # fmt: skip
+]
 
 
 def arrays(kind="classification", classes=3, features=5, rows=34, metric="accuracy") -> Arrays:
@@ -60,9 +69,14 @@ def both(data, configs: pd.DataFrame, seeds, checkpoints=(2,), dtype=torch.float
     return resident_cuda.run(MLP, data, configs, seeds, checkpoints, "cpu"), slow
 
 
-@pytest.mark.parametrize(("kind", "classes", "features", "rules"), [
-    ("classification", 3, 5, RULES), ("regression", 1, 70, RULES[1::5]), ("classification", 21, 16, RULES[4:5]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "classes", "features", "rules"),
+    [
+        ("classification", 3, 5, RULES),
+        ("regression", 1, 70, RULES[1::5]),
+        ("classification", 21, 16, RULES[4:5]),
+    ],
+)
 def test_every_rule_follows_the_oracle(kind, classes, features, rules):
     """Losses in single precision stay within 1e-6 of one part of those in double precision."""
     configs, seeds = pd.DataFrame([PLAIN | changes for changes in rules]), 7 + np.arange(len(rules)) % 3

@@ -42,8 +42,13 @@ def npy(header: str, content: bytes = b"") -> bytes:
 
 def test_arrays_come_back_in_native_order():
     file = io.BytesIO()
-    kept = {"a": np.arange(6.0).reshape(2, 3).astype(">f8"), "b": np.asfortranarray(np.ones((3, 2), "i2")),
-            "c": np.float32(3), "d": np.empty((0, 4)), "e": np.array(["x", "yy"])}  # fmt: skip
+    kept = {
+        "a": np.arange(6.0).reshape(2, 3).astype(">f8"),
+        "b": np.asfortranarray(np.ones((3, 2), "i2")),
+        "c": np.float32(3),
+        "d": np.empty((0, 4)),
+        "e": np.array(["x", "yy"]),
+    }
     np.savez_compressed(file, **kept)
     found = untrusted.npz(file.getvalue())
     for name, value in kept.items():

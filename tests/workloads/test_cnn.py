@@ -85,8 +85,13 @@ def test_any_shape_pools_and_learns_as_the_plain_network(shape):
     kinds = itertools.product(("max", "average", "stride"), ("none", "layer"), (3, 5))
     for pooling, norm, kernel in kinds:
         config = CNN.space.default() | {
-            "pooling": pooling, "norm": norm, "kernel": kernel, "blocks": 3, "channels": 4, "batch_size": 16,
-        }  # fmt: skip
+            "pooling": pooling,
+            "norm": norm,
+            "kernel": kernel,
+            "blocks": 3,
+            "channels": 4,
+            "batch_size": 16,
+        }
         table = CNN.space.table([config])
         plain = CNN.alone(arrays, config, 1, data, 1)
         assert sum(p.numel() for p in plain.net.parameters()) == CNN.params(arrays, config)
@@ -105,9 +110,13 @@ def test_blocks_halve_the_side_and_double_the_channels():
     config = CNN.space.default() | {"blocks": 3, "channels": 4}
     made = blocks((3, 15, 15), config)
     assert [(b.inputs, b.outputs, b.seen, b.left) for b in made] == [
-        (3, 4, (15, 15), (7, 7)), (4, 8, (7, 7), (3, 3)), (8, 16, (3, 3), (1, 1)),
-    ]  # fmt: skip
+        (3, 4, (15, 15), (7, 7)),
+        (4, 8, (7, 7), (3, 3)),
+        (8, 16, (3, 3), (1, 1)),
+    ]
     strided = blocks((3, 15, 15), config | {"pooling": "stride"})
     assert [(b.stride, b.convolved, b.left) for b in strided] == [
-        (2, (8, 8), (8, 8)), (2, (4, 4), (4, 4)), (2, (2, 2), (2, 2)),
-    ]  # fmt: skip
+        (2, (8, 8), (8, 8)),
+        (2, (4, 4), (4, 4)),
+        (2, (2, 2), (2, 2)),
+    ]

@@ -86,10 +86,19 @@ def test_what_is_shown_is_learned():
         assert 1 / 3 < scores[0] < scores[1]
 
 
-@pytest.mark.parametrize("change", [
-    {"distance": "cosine"}, {"temperature": 0.5}, {"embedding": 8}, {"width": 32}, {"depth": 2}, {"activation": "tanh"},
-    {"init_scale": 2.0}, {"batch_size": 8},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"distance": "cosine"},
+        {"temperature": 0.5},
+        {"embedding": 8},
+        {"width": 32},
+        {"depth": 2},
+        {"activation": "tanh"},
+        {"init_scale": 2.0},
+        {"batch_size": 8},
+    ],
+)
 def test_every_hyperparameter_of_prototypes_reaches_the_run(change):
     configs = FEWSHOT.space.table([PROTOTYPES, PROTOTYPES | change])
     curves = run_cohort(FEWSHOT, sample("episodes", 48), configs, [0, 0], (2,), backend="batched")

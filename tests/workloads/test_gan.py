@@ -14,9 +14,17 @@ WORKLOAD = registry.create("workloads", "gan")
 ARRAYS = sample("reconstruction", 128)
 #: plain steps at a constant rate: an update is the rate times the gradient
 PLAIN = WORKLOAD.space.default() | {
-    "optimizer": "sgd", "beta1": None, "beta2": None, "schedule": "constant", "warmup": 0.0, "weight_decay": 1e-6,
-    "learning_rate": 0.01, "batch_size": 32, "ratio": 1.0, "critic_steps": 1,
-}  # fmt: skip
+    "optimizer": "sgd",
+    "beta1": None,
+    "beta2": None,
+    "schedule": "constant",
+    "warmup": 0.0,
+    "weight_decay": 1e-6,
+    "learning_rate": 0.01,
+    "batch_size": 32,
+    "ratio": 1.0,
+    "critic_steps": 1,
+}
 
 
 def after(steps: int, *changes: dict, seeds=None):

@@ -55,17 +55,33 @@ def test_advantages_are_the_published_sum():
     torch.testing.assert_close(target, gain + value)
 
 
-@pytest.mark.parametrize("change", [
-    {"discount": 0.85}, {"trace": 0.1}, {"entropy": 0.09}, {"value_weight": 1.9}, {"normalise": "yes"}, {"rollout": 8},
-    {"width": 16}, {"activation": "relu"}, {"init_scale": 0.9}, {"batch_size": 32},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"discount": 0.85},
+        {"trace": 0.1},
+        {"entropy": 0.09},
+        {"value_weight": 1.9},
+        {"normalise": "yes"},
+        {"rollout": 8},
+        {"width": 16},
+        {"activation": "relu"},
+        {"init_scale": 0.9},
+        {"batch_size": 32},
+    ],
+)
 def test_every_hyperparameter_reaches_the_run(change):
     arrays = sample("control", 48)
     # by plain steps without a clip: Adam would undo what only scales the critic's gradient
     base = POLICY.space.default() | {
-        "batch_size": 64, "optimizer": "sgd", "beta1": None, "beta2": None, "learning_rate": 0.1, "clip": "none",
+        "batch_size": 64,
+        "optimizer": "sgd",
+        "beta1": None,
+        "beta2": None,
+        "learning_rate": 0.1,
+        "clip": "none",
         "clip_norm": None,
-    }  # fmt: skip
+    }
     configs = POLICY.space.table([base, base | change])
     curves = run_cohort(POLICY, arrays, configs, [0, 0], (2,), backend="batched")
     assert curves.train_loss[0, 0] != curves.train_loss[1, 0] or curves.test_loss[0, 0] != curves.test_loss[1, 0]

@@ -52,11 +52,14 @@ def test_gradients_are_those_of_the_plain_network(cell, attention):
         alone.net.train()
         alone._loss(alone.net(alone.data["train"][0][rows[r]]), alone.data["train"][1][rows[r]]).backward()
         pairs = {
-            "source": alone.net.source.weight.grad, "target": alone.net.target.weight.grad,
-            "reads state": alone.net.reads.weight_hh_l0.grad, "writes state": alone.net.writes.weight_hh_l0.grad,
+            "source": alone.net.source.weight.grad,
+            "target": alone.net.target.weight.grad,
+            "reads state": alone.net.reads.weight_hh_l0.grad,
+            "writes state": alone.net.writes.weight_hh_l0.grad,
             "reads inputs": alone.net.reads.weight_ih_l0.grad[:, :-1],
-            "writes bias": alone.net.writes.weight_ih_l0.grad[:, -1], "says": alone.net.says.weight.grad.T,
-        }  # fmt: skip
+            "writes bias": alone.net.writes.weight_ih_l0.grad[:, -1],
+            "says": alone.net.says.weight.grad.T,
+        }
         for name, expected in pairs.items():
             found = runs.networks.w[name].grad[r]
             own = tuple(map(slice, expected.shape))

@@ -57,11 +57,22 @@ def test_while_the_source_is_learned_the_targets_head_stays_as_it_was():
     assert not torch.equal(start[:, runs.w.columns("source")], after[:, runs.w.columns("source")])
 
 
-@pytest.mark.parametrize("change", [
-    {"frozen": 0}, {"frozen": 2}, {"frozen": 3}, {"body_rate": 1.0}, MIXING, {"pretraining": 0}, {"pretraining": 75},
-    {"clip": "norm", "clip_norm": 0.1}, MIXING | {"frozen": 3, "clip": "norm", "clip_norm": 0.1}, {"width": 32},
-    {"optimizer": "momentum", "momentum": 0.9, "beta1": None, "beta2": None, "weight_decay": 0.1, "frozen": 3},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"frozen": 0},
+        {"frozen": 2},
+        {"frozen": 3},
+        {"body_rate": 1.0},
+        MIXING,
+        {"pretraining": 0},
+        {"pretraining": 75},
+        {"clip": "norm", "clip_norm": 0.1},
+        MIXING | {"frozen": 3, "clip": "norm", "clip_norm": 0.1},
+        {"width": 32},
+        {"optimizer": "momentum", "momentum": 0.9, "beta1": None, "beta2": None, "weight_decay": 0.1, "frozen": 3},
+    ],
+)
 def test_both_phases_are_those_of_the_plain_loop(change):
     """The contract looks at an epoch; here four, with the change of optimizer, to 1e-8."""
     config = DEFAULT | {"learning_rate": 1e-3} | change
@@ -83,10 +94,19 @@ def test_rows_are_the_hashed_ones():
         np.testing.assert_array_equal(rows[r].numpy(), bits % 192)
 
 
-@pytest.mark.parametrize("change", [
-    {"pretraining": 25}, {"frozen": 1}, {"body_rate": 0.05}, MIXING, {"width": 128}, {"activation": "tanh"},
-    {"init_scale": 2.0}, {"batch_size": 16},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pretraining": 25},
+        {"frozen": 1},
+        {"body_rate": 0.05},
+        MIXING,
+        {"width": 128},
+        {"activation": "tanh"},
+        {"init_scale": 2.0},
+        {"batch_size": 16},
+    ],
+)
 def test_every_hyperparameter_reaches_the_run(change):
     configs = TRANSFER.space.table([DEFAULT, DEFAULT | change])
     curves = run_cohort(TRANSFER, sample("transfer", 48), configs, [0, 0], (4,), backend="batched")

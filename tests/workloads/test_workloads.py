@@ -66,10 +66,19 @@ def test_work_grows_with_the_network(name):
     params = np.array([workload.params(arrays, row) for row in rows])
     flops = np.array([workload.flops(arrays, row, 1) for row in rows])
     assert (params > 0).all() and (flops > 0).all() and np.corrcoef(np.log(params), np.log(flops))[0, 1] > 0.2
-    sizes = sizes_of(SimpleNamespace(
-        shape=arrays.shape, n_features=arrays.n_features, vocabulary=arrays.vocabulary, n_outputs=arrays.n_outputs,
-        system=arrays.system, shots=arrays.shots, source_classes=arrays.source_classes, n_train=len(arrays.x_train),
-        n_valid=len(arrays.x_valid), n_test=len(arrays.x_test),
-    ))  # fmt: skip
+    sizes = sizes_of(
+        SimpleNamespace(
+            shape=arrays.shape,
+            n_features=arrays.n_features,
+            vocabulary=arrays.vocabulary,
+            n_outputs=arrays.n_outputs,
+            system=arrays.system,
+            shots=arrays.shots,
+            source_classes=arrays.source_classes,
+            n_train=len(arrays.x_train),
+            n_valid=len(arrays.x_valid),
+            n_test=len(arrays.x_test),
+        )
+    )
     assert [workload.work(sizes, row, (1, 3)) for row in rows] == [workload.work(arrays, row, (1, 3)) for row in rows]
     assert all(workload.flops(arrays, row, 3) == 3 * f for row, f in zip(rows, flops, strict=True))

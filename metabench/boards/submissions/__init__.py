@@ -22,6 +22,18 @@ from metabench.boards.submissions.reproduction import reproduce
 from metabench.boards.submissions.rules import Checked, check, check_packet, check_sources
 
 __all__ = [
-    "STATUSES", "Checked", "Packet", "Refused", "Submission", "accept", "accepted", "check", "check_packet",
-    "check_sources", "draft", "parse", "read", "reproduce",
-]  # fmt: skip
+    "STATUSES",
+    "Checked",
+    "Packet",
+    "Refused",
+    "Submission",
+    "accept",
+    "accepted",
+    "check",
+    "check_packet",
+    "check_sources",
+    "draft",
+    "parse",
+    "read",
+    "reproduce",
+]

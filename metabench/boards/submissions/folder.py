@@ -116,13 +116,13 @@ def draft(folder: str | os.PathLike, traces: pa.Table, searcher: Searcher, board
         f"authors = [{json.dumps(NO_AUTHOR)}]",
         *([f"spec = {json.dumps(spec)}"] if SPEC.fullmatch(spec) else []),
         *([f"twin = {json.dumps(searcher.twin)}"] if searcher.twin else []),
-        "# code = \"https://…\"",
-        "# paper = \"https://…\"",
-        "# tasks that it learned from; other data as \"sha256:<digest of a split>\" or \"elsewhere:<what it is>\"",
+        '# code = "https://…"',
+        '# paper = "https://…"',
+        '# tasks that it learned from; other data as "sha256:<digest of a split>" or "elsewhere:<what it is>"',
         f"trained_on = {json.dumps(learned)}",
         "# tasks on which its settings were chosen",
         "tuned_on = []",
-    ]  # fmt: skip
+    ]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):

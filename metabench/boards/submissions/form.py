@@ -17,10 +17,19 @@ _BOARD = re.compile(r"[a-z0-9][a-z0-9_-]*")
 SPEC = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 #: key → (type, longest text or list)
 _KEYS: dict[str, tuple[type, int]] = {
-    "method": (str, 64), "board": (str, 64), "digest": (str, 64), "summary": (str, 300), "authors": (list, 50),
-    "code": (str, 300), "paper": (str, 300), "spec": (str, 200), "twin": (str, 64),
-    "trained_on": (list, 100_000), "tuned_on": (list, 100_000), "claims": (dict, 100),
-}  # fmt: skip
+    "method": (str, 64),
+    "board": (str, 64),
+    "digest": (str, 64),
+    "summary": (str, 300),
+    "authors": (list, 50),
+    "code": (str, 300),
+    "paper": (str, 300),
+    "spec": (str, 200),
+    "twin": (str, 64),
+    "trained_on": (list, 100_000),
+    "tuned_on": (list, 100_000),
+    "claims": (dict, 100),
+}
 _REQUIRED = ("method", "board", "digest", "summary", "authors", "trained_on")
 
 

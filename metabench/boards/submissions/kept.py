@@ -73,7 +73,9 @@ def accept(checked: Checked, board: Board, table: Table, status: str = "recomput
         with replacing_folder(place) as new:
             (new / FILES[0]).write_bytes(checked.toml)
             (new / FILES[1]).write_bytes(traces)
-            (new / STATUS).write_text(_sealed(_facts(checked.submission, checked.toml, traces, board, status)), encoding="utf-8")
+            (new / STATUS).write_text(
+                _sealed(_facts(checked.submission, checked.toml, traces, board, status)), encoding="utf-8"
+            )
     except OSError as error:
         raise MetabenchError(f"the submission cannot be kept in {home}: {error.strerror or error}") from None
     return place

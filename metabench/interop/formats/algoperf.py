@@ -14,9 +14,13 @@ from metabench.interop.formats.base import Format, Rows, TaskFacts, identifier, 
 
 #: the validation metric of a workload, in the order in which they are looked for, and its direction
 _METRICS = (
-    ("validation/accuracy", "max"), ("validation/ssim", "max"), ("validation/bleu", "max"),
-    ("validation/mean_average_precision", "max"), ("validation/wer", "min"), ("validation/loss", "min"),
-)  # fmt: skip
+    ("validation/accuracy", "max"),
+    ("validation/ssim", "max"),
+    ("validation/bleu", "max"),
+    ("validation/mean_average_precision", "max"),
+    ("validation/wer", "min"),
+    ("validation/loss", "min"),
+)
 
 
 class AlgoPerf(Format):
@@ -51,9 +55,9 @@ class AlgoPerf(Format):
             keys.append((task, configs[key], studies.index(log.parts[-4])))
             frames.append(frame)
         task, config, seed = np.array(keys, dtype=np.int64).T
-        lengths = np.array([
-            min(len(f) for f, t in zip(frames, task, strict=True) if t == i) for i in range(len(tasks))
-        ])  # fmt: skip
+        lengths = np.array(
+            [min(len(f) for f, t in zip(frames, task, strict=True) if t == i) for i in range(len(tasks))]
+        )
         score, seconds = np.full((len(frames), lengths.max()), np.nan), np.full(len(frames), np.nan)
         for i, frame in enumerate(frames):
             n = lengths[task[i]]

@@ -246,10 +246,18 @@ def _split(parts: Sequence[Rows]) -> bytes:
 def _task_row(workload: str, facts: TaskFacts, origin: str) -> dict[str, Any]:
     blank = {f.name: 0 if pa.types.is_integer(f.type) else "" for f in schema.TASKS}
     known = {
-        "task_id": f"{workload}-{facts.dataset}", "dataset": facts.dataset, "family": facts.family or facts.dataset,
-        "source": f"import:{origin}", "modality": facts.modality, "workload": workload, "kind": facts.kind,
-        "metric": facts.metric, "direction": facts.direction, "split_hashes": [], "chance": math.nan,
-    }  # fmt: skip
+        "task_id": f"{workload}-{facts.dataset}",
+        "dataset": facts.dataset,
+        "family": facts.family or facts.dataset,
+        "source": f"import:{origin}",
+        "modality": facts.modality,
+        "workload": workload,
+        "kind": facts.kind,
+        "metric": facts.metric,
+        "direction": facts.direction,
+        "split_hashes": [],
+        "chance": math.nan,
+    }
     return blank | known | {f"feature_{identifier(k)}": float(v) for k, v in facts.features.items()}
 
 

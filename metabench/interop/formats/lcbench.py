@@ -56,10 +56,13 @@ class LcBench(Format):
                 if n < 3 or (curves and n - 2 != len(curves[0]["valid_score"])):
                     raise MetabenchError(f"{where}: its log has {n} points, others have another number, or under 3")
                 keys.append((len(tasks) - 1, configs[key]))
-                curves.append({
-                    ours: numbers(run["log"][name], f"{where}, {name}", n)[1:-1]
-                    for name, ours in _SERIES.items() if name in run["log"]
-                })  # fmt: skip
+                curves.append(
+                    {
+                        ours: numbers(run["log"][name], f"{where}, {name}", n)[1:-1]
+                        for name, ours in _SERIES.items()
+                        if name in run["log"]
+                    }
+                )
                 elapsed = run["log"].get("time")
                 seconds.append(numbers(elapsed, f"{where}, time", n)[-2] if elapsed else np.nan)
         frame = pd.DataFrame(table)

@@ -105,9 +105,9 @@ def _config(run: Mapping[str, Any], where: str) -> dict[str, float]:
 def _workload(path: Path, runs: list[_Run]) -> Rows:
     tasks = list(dict.fromkeys(run.task for run in runs))
     task = np.array([tasks.index(run.task) for run in runs])
-    lengths = np.array([
-        min((len(r.error) for r in runs if r.task == name and not r.diverged), default=0) for name in tasks
-    ])  # fmt: skip
+    lengths = np.array(
+        [min((len(r.error) for r in runs if r.task == name and not r.diverged), default=0) for name in tasks]
+    )
     if not lengths.all():
         raise MetabenchError(
             f"{path}: task {tasks[int(np.argmin(lengths))]} has no finished run with a valid/error_rate"

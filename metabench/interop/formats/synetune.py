@@ -21,9 +21,13 @@ _ARRAY, _FIDELITIES, _TABLE = "objectives_evaluations.npy", "fidelities_values.n
 _SPACE, _FIDELITY_SPACE, _METADATA = "configspace.json", "fidelityspace.json", "metadata.json"
 #: what is written for each run and checkpoint
 _OBJECTIVES = (
-    "metric_valid_error", "metric_valid_loss", "metric_test_error", "metric_valid_score", "metric_test_score",
+    "metric_valid_error",
+    "metric_valid_loss",
+    "metric_test_error",
+    "metric_valid_score",
+    "metric_test_score",
     "metric_elapsed_time",
-)  # fmt: skip
+)
 
 
 class SyneTune(Format):
@@ -104,12 +108,15 @@ class SyneTune(Format):
         space, configs = table.space(workload), table.configs(workload)
         contents = {
             _METADATA: {
-                "objectives_names": list(_OBJECTIVES), "task_names": task_ids, "default_metric": _OBJECTIVES[0],
-                "metric_elapsed_time": _OBJECTIVES[-1], "time_attr": "hp_epoch",
+                "objectives_names": list(_OBJECTIVES),
+                "task_names": task_ids,
+                "default_metric": _OBJECTIVES[0],
+                "metric_elapsed_time": _OBJECTIVES[-1],
+                "time_attr": "hp_epoch",
             },
             _SPACE: {name: _described(p) for name, p in space.items()},
             _FIDELITY_SPACE: {"hp_epoch": _domain("Integer", {"lower": most[0], "upper": most[-1]})},
-        }  # fmt: skip
+        }
         folder.mkdir(parents=True, exist_ok=True)
         for name, value in contents.items():
             (folder / name).write_text(json.dumps(value, indent=1), encoding="utf-8")

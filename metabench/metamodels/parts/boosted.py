@@ -109,9 +109,17 @@ class Boosted(MetaModel):
         import xgboost
 
         parameters = {
-            "tree_method": "hist", "nthread": 1, "max_depth": self.depth, "eta": self.rate, "subsample": 0.8,
-            "colsample_bynode": 0.7, "max_bin": 64, "min_child_weight": 8, "seed": self.random_state, "verbosity": 0,
-        }  # fmt: skip
+            "tree_method": "hist",
+            "nthread": 1,
+            "max_depth": self.depth,
+            "eta": self.rate,
+            "subsample": 0.8,
+            "colsample_bynode": 0.7,
+            "max_bin": 64,
+            "min_child_weight": 8,
+            "seed": self.random_state,
+            "verbosity": 0,
+        }
         return xgboost.train(parameters | objective, data, self.trees)
 
     def _state(self, y, mean, tried, similarity, chosen) -> np.ndarray:

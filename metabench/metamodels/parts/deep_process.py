@@ -32,9 +32,16 @@ class DeepProcess(Neural):
     """
 
     def __init__(
-        self, layers: int, width: int, epochs: int, rate: float, adapt: int, adapt_rate: float, random_state: int,
+        self,
+        layers: int,
+        width: int,
+        epochs: int,
+        rate: float,
+        adapt: int,
+        adapt_rate: float,
+        random_state: int,
         device: str,
-    ):  # fmt: skip
+    ):
         super().__init__(epochs, rate, random_state, device)
         if layers < 0 or width < 1 or adapt < 0 or adapt_rate <= 0:
             raise UsageError(f"{self.name}: needs layers >= 0, width >= 1, adapt >= 0 and adapt_rate > 0")

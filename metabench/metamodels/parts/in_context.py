@@ -29,9 +29,14 @@ class InContext(Neural):
     tasks = 16
 
     def loss(
-        self, network: torch.nn.Module, rng: np.random.Generator, x: torch.Tensor, y: torch.Tensor, new: torch.Tensor,
+        self,
+        network: torch.nn.Module,
+        rng: np.random.Generator,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        new: torch.Tensor,
         truth: torch.Tensor,
-    ) -> torch.Tensor:  # fmt: skip
+    ) -> torch.Tensor:
         """−log likelihood a point, a scalar: ``truth`` [tasks, m] at ``new`` [tasks, m, columns], given ``y`` [tasks, n] at
         ``x`` [tasks, n, columns]."""
         raise NotImplementedError

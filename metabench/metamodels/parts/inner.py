@@ -34,9 +34,17 @@ class InnerLoop(Neural):
     members = 4
 
     def __init__(
-        self, layers: int, width: int, epochs: int, rate: float, inner: int, inner_rate: float, adapt: int,
-        random_state: int, device: str,
-    ):  # fmt: skip
+        self,
+        layers: int,
+        width: int,
+        epochs: int,
+        rate: float,
+        inner: int,
+        inner_rate: float,
+        adapt: int,
+        random_state: int,
+        device: str,
+    ):
         super().__init__(epochs, rate, random_state, device)
         if min(layers, width, inner) < 1 or adapt < 0 or inner_rate <= 0:
             raise UsageError(f"{self.name}: layers, width, inner and inner_rate must be positive, adapt not negative")
@@ -136,9 +144,11 @@ def likelihood(out: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def descend(
-    weights: Sequence[torch.Tensor], batches: Sequence[tuple[torch.Tensor, torch.Tensor]],
-    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], rate: float,
-) -> list[torch.Tensor]:  # fmt: skip
+    weights: Sequence[torch.Tensor],
+    batches: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    rate: float,
+) -> list[torch.Tensor]:
     """Weights after a step of gradient descent on each of the batches (x, y).
 
     The steps count as constants: a gradient with respect to what comes out reaches ``weights`` as it is.

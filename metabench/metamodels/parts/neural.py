@@ -50,9 +50,13 @@ def gaussian_loss(mean: torch.Tensor, std: torch.Tensor, y: torch.Tensor) -> tor
 
 
 def train(
-    network: torch.nn.Module, loss: Callable[[], torch.Tensor], steps: int, rate: float, name: str,
+    network: torch.nn.Module,
+    loss: Callable[[], torch.Tensor],
+    steps: int,
+    rate: float,
+    name: str,
     look: Callable[[], float] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Minimise ``loss`` in place: Adam, a short warm-up and a cosine to 0, gradients clipped to norm 1.
 
     With ``look`` the weights that it was lowest at are kept, of some twenty looks. A long training says on stderr how

@@ -67,11 +67,16 @@ def describe(
     wide = np.broadcast_to
     return np.stack(
         [
-            gain, np.clip(z, -5.0, 5.0), mean, std, share, wide(gap[..., None], mean.shape),
+            gain,
+            np.clip(z, -5.0, 5.0),
+            mean,
+            std,
+            share,
+            wide(gap[..., None], mean.shape),
             np.full(mean.shape, min(trials / horizon, 1.0)),
         ],
         axis=-1,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,14 @@ class TaskKernel:
         squared = (x.T[:, :, None] - x.T[:, None]) ** 2
         bounds = [_BOUNDS[0]] * features + [*_BOUNDS[1:]]
         found = minimize(
-            negative_likelihood, start, (squared, gram, sparsity), "L-BFGS-B", True, bounds=bounds,
+            negative_likelihood,
+            start,
+            (squared, gram, sparsity),
+            "L-BFGS-B",
+            True,
+            bounds=bounds,
             options={"maxiter": 100},
-        )  # fmt: skip
+        )
         best = found.x
         return cls(x, np.exp(best[:-2]), float(1.0 / (1.0 + np.exp(-best[-2]))), float(np.exp(best[-1])))
 

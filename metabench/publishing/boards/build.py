@@ -109,15 +109,24 @@ def about_board(view: View) -> dict[str, Any]:
     return {
         "schema_version": schema.SCHEMA_VERSION,
         "board": {
-            "name": b.name, "version": b.version, "profile": b.narrowed, "dataset": b.dataset,
-            "dataset_version": b.dataset_version, "digest": b.digest, "workload": b.workload, "objective": b.objective,
-            "budget": b.budget, "seeds": b.seeds, "marks": list(b.marks), "starts": view.starts,
+            "name": b.name,
+            "version": b.version,
+            "profile": b.narrowed,
+            "dataset": b.dataset,
+            "dataset_version": b.dataset_version,
+            "digest": b.digest,
+            "workload": b.workload,
+            "objective": b.objective,
+            "budget": b.budget,
+            "seeds": b.seeds,
+            "marks": list(b.marks),
+            "starts": view.starts,
             **({"shift": asdict(b.shift)} if b.shift else {}),
         },
         "ranked_by": {"start": view.start, "mark": view.mark, "column": "valid_regret"},
         "floor": {k: compact(x) for k, x in view.scores.floor.items()},
         "command": view.command,
-    }  # fmt: skip
+    }
 
 
 def traces_parquet(traces: pa.Table) -> bytes:

@@ -64,9 +64,13 @@ def curves(t: Trained, uid: str) -> Markup:
     out += end_labels(series, x, y, right)
     ends = "; ".join(f"{s.method} {wording.num(s.mean[-1])}" for s in series)
     return drawing(
-        out, (width, height), uid=uid, title=f"Learning curves on {t.task_id}",
-        description=f"Validation {wording.words(t.metric)} after the last epoch: {ends}.", class_="chart regret",
-    )  # fmt: skip
+        out,
+        (width, height),
+        uid=uid,
+        title=f"Learning curves on {t.task_id}",
+        description=f"Validation {wording.words(t.metric)} after the last epoch: {ends}.",
+        class_="chart regret",
+    )
 
 
 def _finite(x: Sequence[int], y: np.ndarray) -> list[tuple[int, float]]:
@@ -123,10 +127,13 @@ def landscape(t: Trained, uid: str) -> Markup:
         out.append(element("text", "best", y=cy + 4.5, **beside))
     best = ", ".join(f"{wording.words(k)} {wording.value(t.best[k])}" for k in (across, up) if k in t.best)
     return drawing(
-        out, (width, height), uid=uid, class_="chart landscape",
+        out,
+        (width, height),
+        uid=uid,
+        class_="chart landscape",
         title=f"Landscape of {t.task_id}: {wording.words(across)} and {wording.words(up)}",
         description=f"{len(shown)} of {len(u)} configurations, darker where the score ranks higher. Best configuration: {best}.",
-    )  # fmt: skip
+    )
 
 
 def _level(quantile: np.ndarray) -> np.ndarray:

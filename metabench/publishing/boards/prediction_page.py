@@ -100,11 +100,17 @@ class PredictionView:
         out = []
         for task_id, part in frame[(frame["observed"] == self.last) & (frame["method"] != PRIOR)].groupby("task_id"):
             best = part.sort_values([RANKED_BY, "method"]).iloc[0]
-            out.append({
-                "id": task_id, "family": best["family"], "kind": self.table.task_info(task_id).kind,
-                "best": best["method"], RANKED_BY: float(best[RANKED_BY]), "spearman": float(best["spearman"]),
-                "median": statistics.median(part[RANKED_BY].tolist()),
-            })  # fmt: skip
+            out.append(
+                {
+                    "id": task_id,
+                    "family": best["family"],
+                    "kind": self.table.task_info(task_id).kind,
+                    "best": best["method"],
+                    RANKED_BY: float(best[RANKED_BY]),
+                    "spearman": float(best["spearman"]),
+                    "median": statistics.median(part[RANKED_BY].tolist()),
+                }
+            )
         return out
 
 

@@ -33,12 +33,17 @@ def contents(
     about = {
         "schema_version": schema.SCHEMA_VERSION,
         "board": {
-            "name": board.name, "version": board.version, "dataset": board.dataset, "digest": board.digest,
-            "dataset_version": board.dataset_version, "workload": board.workload, "seeds": board.seeds,
+            "name": board.name,
+            "version": board.version,
+            "dataset": board.dataset,
+            "digest": board.digest,
+            "dataset_version": board.dataset_version,
+            "workload": board.workload,
+            "seeds": board.seeds,
             "observed": list(board.observed),
         },
         "command": command,
-    }  # fmt: skip
+    }
     view = prediction_page.PredictionView(board, scores, table, command, home)
     files = {f"site/{path}": text.encode() for path, text in prediction_page.site(view, finding(scores))}
     for name, frame in frames.items():

@@ -35,6 +35,11 @@ def _setting(s: Setting, most: float) -> dict[str, Any]:
         usual = f"{wording.value(float(s.low))} … {wording.value(float(s.high))}"
     best = "–" if s.best is None else wording.value(float(s.best) if isinstance(s.best, np.floating) else s.best)
     return {
-        "name": s.name, "range": values(s.parameter), "scale": scale(s.parameter), "best": best,
-        "usual": usual, "explains": s.explains, "bar": bar(s.explains, most),
-    }  # fmt: skip
+        "name": s.name,
+        "range": values(s.parameter),
+        "scale": scale(s.parameter),
+        "best": best,
+        "usual": usual,
+        "explains": s.explains,
+        "bar": bar(s.explains, most),
+    }

@@ -83,6 +83,16 @@ def md(text: Any) -> str:
 
 
 FILTERS = {
-    "num": num, "share": share, "signed": signed, "interval": interval, "plain": plain, "percent": percent, "pnumber": pnumber,
-    "pvalue": pvalue, "words": words, "value": value, "md": md, "duration": duration,
-}  # fmt: skip
+    "num": num,
+    "share": share,
+    "signed": signed,
+    "interval": interval,
+    "plain": plain,
+    "percent": percent,
+    "pnumber": pnumber,
+    "pvalue": pvalue,
+    "words": words,
+    "value": value,
+    "md": md,
+    "duration": duration,
+}

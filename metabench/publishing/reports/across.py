@@ -74,8 +74,10 @@ class Across(Report):
             told.append(facts)
         cells = pd.concat(found, ignore_index=True)
         return {"workloads": len(names), "tasks": cells["task_id"].nunique()}, {
-            "overall": overall(cells), "workloads": by_workload(cells), "sources": pd.DataFrame(told),
-        }  # fmt: skip
+            "overall": overall(cells),
+            "workloads": by_workload(cells),
+            "sources": pd.DataFrame(told),
+        }
 
     def page(self, found: Findings) -> Page:
         total, each, sources = (found.frames[k] for k in ("overall", "workloads", "sources"))
@@ -155,9 +157,13 @@ def held_out(table, workload: str, names: Sequence[str]) -> tuple[pd.DataFrame, 
     ]
     shared = len(set(source.space) & set(table.space(workload)))
     return pd.DataFrame(rows), {
-        "workload": workload, "tasks": len(ids), "others": len(source.tasks), "shared": shared,
-        "hyperparameters": len(table.space(workload)), "own": len(frame),
-    }  # fmt: skip
+        "workload": workload,
+        "tasks": len(ids),
+        "others": len(source.tasks),
+        "shared": shared,
+        "hyperparameters": len(table.space(workload)),
+        "own": len(frame),
+    }
 
 
 def overall(cells: pd.DataFrame) -> pd.DataFrame:

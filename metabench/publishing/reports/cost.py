@@ -59,10 +59,16 @@ class Cost(Report):
         given.say(f"cost: {len(done.methods)} methods, {len(ids)} tasks; timing what learning takes")
         learning = {name: seconds_to_learn(name, given) for name in done.methods}
         facts = {
-            "workload": workload, "tasks": len(ids), "families": len(set(done.families)), "budget": board.budget,
-            "source_tasks": len(learned), "table_seconds": spent[0], "table_flops": spent[1],
-            "training_seconds": float(np.nanmean(seconds)), "training_flops": float(np.nanmean(flops)),
-        }  # fmt: skip
+            "workload": workload,
+            "tasks": len(ids),
+            "families": len(set(done.families)),
+            "budget": board.budget,
+            "source_tasks": len(learned),
+            "table_seconds": spent[0],
+            "table_flops": spent[1],
+            "training_seconds": float(np.nanmean(seconds)),
+            "training_flops": float(np.nanmean(flops)),
+        }
         return facts, account(done, seconds, flops, board.seeds, spent, learning)
 
     def page(self, found: Findings) -> Page:

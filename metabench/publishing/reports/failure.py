@@ -81,10 +81,15 @@ class Failure(Report):
         given.say("failure: shifts of kind")
         shifts = shifted(ground, whole, fold, seeds, regret)
         return (
-            {"workload": workload, "tasks": len(ids), "families": len(set(ground.families)), "seeds": len(seeds),
-             "twins": {m: unfitted(m).twin for m in METHODS}},
+            {
+                "workload": workload,
+                "tasks": len(ids),
+                "families": len(set(ground.families)),
+                "seeds": len(seeds),
+                "twins": {m: unfitted(m).twin for m in METHODS},
+            },
             {"methods": overall(gains), "factors": against(gains), "shifts": shifts, "tasks": gains},
-        )  # fmt: skip
+        )
 
     def page(self, found: Findings) -> Page:
         f, frames = found.facts, found.frames

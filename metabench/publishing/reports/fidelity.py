@@ -71,23 +71,30 @@ class Fidelity(Report):
             whole = {"share": 1.0, "task_id": task, "flops": 1.0} | agreement(full[task].scores, full[task].scores)
             rows += [{"cut": DATA} | whole, {"cut": EPOCHS} | whole]
         tasks = pd.DataFrame(rows)
-        worse = pd.DataFrame([
-            {"variant": v, "task_id": t, "rho": agreement(mine.tested, full[t].tested)["rho"]}
-            | moved(full[t].scores, mine.scores, mine.tested)
-            for t, v, mine in cheap
-            if v in WORSE
-        ])  # fmt: skip
+        worse = pd.DataFrame(
+            [
+                {"variant": v, "task_id": t, "rho": agreement(mine.tested, full[t].tested)["rho"]}
+                | moved(full[t].scores, mine.scores, mine.tested)
+                for t, v, mine in cheap
+                if v in WORSE
+            ]
+        )
         space, configs = table.space(workload), table.configs(workload)
         codes = pd.DataFrame(space.encode(configs), columns=space.encoded_names)
         always = [c for c in codes if "=" not in c and not c.endswith("?") and f"{c}?" not in codes]
         shifts = [
-            {"variant": v, "task_id": t} | (centre(mine.scores, codes[always]) - centre(full[t].scores, codes[always])).to_dict()
+            {"variant": v, "task_id": t}
+            | (centre(mine.scores, codes[always]) - centre(full[t].scores, codes[always])).to_dict()
             for t, v, mine in cheap
-        ]  # fmt: skip
+        ]
         facts = {
-            "workload": workload, "configs": len(configs), "seeds": table.n_seeds(workload), "tasks": len(cut),
-            "families": int(family[cut].nunique()), "worse_tasks": len({t for t, v in pairs if v in WORSE}),
-        }  # fmt: skip
+            "workload": workload,
+            "configs": len(configs),
+            "seeds": table.n_seeds(workload),
+            "tasks": len(cut),
+            "families": int(family[cut].nunique()),
+            "worse_tasks": len({t for t, v in pairs if v in WORSE}),
+        }
         return facts, {
             "cuts": _means(tasks, ["cut", "share"], ["rho", "regret", "flops"], family),
             "worse": _means(worse, ["variant"], ["rho", "kept", "anew", "extra"], family),

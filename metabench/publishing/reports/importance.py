@@ -45,10 +45,16 @@ class Importance(Report):
             shares.append(told.assign(workload=workload, rank=_ranks(told)))
             single = found[found["interacts_with"] == ""]
             main = single.groupby("task_id")["share"].sum().mean()
-            about.append({
-                "workload": workload, "tasks": len(ids), "families": found["family"].nunique(), "main": main,
-                "r2": single.groupby("task_id")["r2"].first().mean(), "configurations": len(given.table.configs(workload)),
-            })  # fmt: skip
+            about.append(
+                {
+                    "workload": workload,
+                    "tasks": len(ids),
+                    "families": found["family"].nunique(),
+                    "main": main,
+                    "r2": single.groupby("task_id")["r2"].first().mean(),
+                    "configurations": len(given.table.configs(workload)),
+                }
+            )
         first = ["workload", "hyperparameter", "interacts_with"]
         frame = pd.concat(shares, ignore_index=True)
         frame = frame[first + [c for c in frame if c not in first]]

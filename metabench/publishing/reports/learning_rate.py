@@ -59,11 +59,19 @@ class LearningRate(Report):
                         )
                         continue
                     head = {"workload": workload, "optimizers": group, "against": against}
-                    slopes.append(head | {
-                        "slope": found.slope, "low": found.slope_low, "high": found.slope_high, "p": found.p,
-                        "unit": found.unit, "tasks": found.points["task_id"].nunique(),
-                        "families": found.points["family"].nunique(), "sentence": found.sentence,
-                    })  # fmt: skip
+                    slopes.append(
+                        head
+                        | {
+                            "slope": found.slope,
+                            "low": found.slope_low,
+                            "high": found.slope_high,
+                            "p": found.p,
+                            "unit": found.unit,
+                            "tasks": found.points["task_id"].nunique(),
+                            "families": found.points["family"].nunique(),
+                            "sentence": found.sentence,
+                        }
+                    )
                     lines.append(found.line.assign(**head))
             given.say(f"learning_rate: {workload}")
         if not slopes:

@@ -59,11 +59,22 @@ class Similarity(Report):
         low, high = np.quantile(rho[pair], [0.05, 0.95])
         order = clustered(rho)
         facts = {
-            "workload": workload, "tasks": len(ids), "families": len(set(families)), "configs": described.configs,
-            "seeds": described.seeds, "features": len(names), "mean": rho[pair].mean(), "low": low, "high": high,
-            "seed_rho": described.tasks["seed_rho"].mean(), "mantel_rho": mantel_rho, "mantel_p": mantel_p,
-            "noise_rho": noise.value, "noise_low": noise.low, "noise_high": noise.high,
-        }  # fmt: skip
+            "workload": workload,
+            "tasks": len(ids),
+            "families": len(set(families)),
+            "configs": described.configs,
+            "seeds": described.seeds,
+            "features": len(names),
+            "mean": rho[pair].mean(),
+            "low": low,
+            "high": high,
+            "seed_rho": described.tasks["seed_rho"].mean(),
+            "mantel_rho": mantel_rho,
+            "mantel_p": mantel_p,
+            "noise_rho": noise.value,
+            "noise_low": noise.low,
+            "noise_high": noise.high,
+        }
         return facts, {
             "summary": summary(tasks, families),
             "tasks": tasks,
@@ -236,23 +247,33 @@ def per_task(
         by = {name: int(others[np.argmax(score[i, others])]) for name, score in (("near", near), ("learned", learned))}
         best = int(others[mine.argmax()])
         single = [str(o) for o in others]  # sources of one task are no families: no interval is asked for
-        rows.append({
-            "task_id": task, "family": families[i], "mean": mine.mean(), "nearest": ids[by["near"]], "near": rho[i, by["near"]],
-            "learned": rho[i, by["learned"]], "best_task": ids[best], "best": rho[i, best],
-            "order": rank_correlation(near[i, others], mine, single, 1).value,
-            "order_learned": rank_correlation(learned[i, others], mine, single, 1).value,
-        })  # fmt: skip
+        rows.append(
+            {
+                "task_id": task,
+                "family": families[i],
+                "mean": mine.mean(),
+                "nearest": ids[by["near"]],
+                "near": rho[i, by["near"]],
+                "learned": rho[i, by["learned"]],
+                "best_task": ids[best],
+                "best": rho[i, best],
+                "order": rank_correlation(near[i, others], mine, single, 1).value,
+                "order_learned": rank_correlation(learned[i, others], mine, single, 1).value,
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def summary(tasks: pd.DataFrame, families: Sequence[str]) -> pd.DataFrame:
     """Means over families with intervals, of the similarity of a chosen source, and of the order that was thought."""
     asked = [
-        ("similarity", "any task", "mean"), ("similarity", "nearest by features", "near"),
-        ("similarity", "nearest by a learned distance", "learned"), ("similarity", "most similar task", "best"),
+        ("similarity", "any task", "mean"),
+        ("similarity", "nearest by features", "near"),
+        ("similarity", "nearest by a learned distance", "learned"),
+        ("similarity", "most similar task", "best"),
         ("rank correlation", "nearest by features", "order"),
         ("rank correlation", "nearest by a learned distance", "order_learned"),
-    ]  # fmt: skip
+    ]
     rows = []
     for what, knowing, column in asked:
         found = mean_over_families(tasks[column].to_numpy(), families)
@@ -319,8 +340,15 @@ def binned(distance: np.ndarray, rho: np.ndarray) -> pd.DataFrame:
     rows = []
     for part in np.array_split(np.argsort(distance, kind="stable"), min(BINS, len(distance))):
         quarter, three = np.quantile(rho[part], [0.25, 0.75])
-        rows.append({"distance": distance[part].mean(), "similarity": rho[part].mean(), "quarter": quarter,
-                     "three_quarters": three, "pairs": len(part)})  # fmt: skip
+        rows.append(
+            {
+                "distance": distance[part].mean(),
+                "similarity": rho[part].mean(),
+                "quarter": quarter,
+                "three_quarters": three,
+                "pairs": len(part),
+            }
+        )
     return pd.DataFrame(rows)
 
 

@@ -59,9 +59,13 @@ class Sources(Report):
         sizes = [*sizes_below(len(whole.tasks)), len(whole.tasks)]
         curves = summarise(cells, sizes, {m: none[t] for m, t in twins.items() if t}, ground.families)
         facts = {
-            "workload": workload, "sources": len(whole.tasks), "source_families": len({t.family for t in whole.tasks}),
-            "tasks": len(ids), "families": len(set(ground.families)), "twins": {m: t for m, t in twins.items() if t},
-        }  # fmt: skip
+            "workload": workload,
+            "sources": len(whole.tasks),
+            "source_families": len({t.family for t in whole.tasks}),
+            "tasks": len(ids),
+            "families": len(set(ground.families)),
+            "twins": {m: t for m, t in twins.items() if t},
+        }
         return facts, {"curves": curves, "needed": needed(curves, twins)}
 
     def page(self, found: Findings) -> Page:
@@ -258,8 +262,15 @@ def needed(curves: pd.DataFrame, twins: dict[str, str | None]) -> pd.DataFrame:
         better = ordered["gain_high"].to_numpy() < 0
         close = ordered["behind"].to_numpy() <= MARGIN
         tasks = ordered["tasks"].to_numpy()
-        rows.append({"method": name, "twin": twins[name] or "–", "mark": mark, "better": _from(better, tasks),
-                     "enough": _from(close, tasks)})  # fmt: skip
+        rows.append(
+            {
+                "method": name,
+                "twin": twins[name] or "–",
+                "mark": mark,
+                "better": _from(better, tasks),
+                "enough": _from(close, tasks),
+            }
+        )
     return pd.DataFrame(rows)
 
 

@@ -63,8 +63,14 @@ class Surrogate(Report):
             searched[name] = mirror.regrets(tried[None], seeds).valid[0]
         replayed = {m: r[..., :TRIALS] for m, r in zip(done.methods, done.regrets(), strict=True) if m in searched}
         errors = errors_of(model, done, signed[:, 0])
-        facts = {"workload": workload, "tasks": len(ids), "families": len(set(done.families)), "methods": len(searched),
-                 "configs": len(table.configs(workload)), "seeds": board.seeds}  # fmt: skip
+        facts = {
+            "workload": workload,
+            "tasks": len(ids),
+            "families": len(set(done.families)),
+            "methods": len(searched),
+            "configs": len(table.configs(workload)),
+            "seeds": board.seeds,
+        }
         return facts, {
             "summary": summary(errors),
             "agreement": agreement(replayed, searched, done.families),
@@ -249,8 +255,15 @@ def calibration(truth: np.ndarray, said: np.ndarray) -> pd.DataFrame:
     rows = []
     for part in np.array_split(np.argsort(said, kind="stable"), BINS):
         quarter, three = np.quantile(stored[part], [0.25, 0.75])
-        rows.append({"said": said[part].mean(), "stored": stored[part].mean(), "quarter": quarter,
-                     "three_quarters": three, "configurations": len(part)})  # fmt: skip
+        rows.append(
+            {
+                "said": said[part].mean(),
+                "stored": stored[part].mean(),
+                "quarter": quarter,
+                "three_quarters": three,
+                "configurations": len(part),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -285,11 +298,16 @@ def agreement(
         tail = 100 * expanded_tail(len(set(families))) if len(set(families)) > 1 else np.nan
         low, high = np.percentile(found, [tail, 100 - tail]) if np.isfinite(tail) else (np.nan, np.nan)
         halves = [single.estimate(rows_[..., [s]]) for s in range(min(seeds, 2))]
-        rows.append({
-            "mark": mark, "tau": _tau(a, b), "tau_low": float(low), "tau_high": float(high),
-            "between_seeds": _tau(*halves) if len(halves) == 2 else np.nan,
-            "same_first": "yes" if int(a.argmin()) == int(b.argmin()) else "no",
-        })  # fmt: skip
+        rows.append(
+            {
+                "mark": mark,
+                "tau": _tau(a, b),
+                "tau_low": float(low),
+                "tau_high": float(high),
+                "between_seeds": _tau(*halves) if len(halves) == 2 else np.nan,
+                "same_first": "yes" if int(a.argmin()) == int(b.argmin()) else "no",
+            }
+        )
     return pd.DataFrame(rows)
 
 

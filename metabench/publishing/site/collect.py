@@ -134,13 +134,17 @@ class PublishedBoard:
         seconds = self._seconds()
         return [
             Line(
-                method, css.get(method, "other"), place, float(rows.at[method, column]),
+                method,
+                css.get(method, "other"),
+                place,
+                float(rows.at[method, column]),
                 *(float(rows.at[method, end]) for end in ends),
                 float("nan") if self.predicts else float(rows.at[method, "mean_rank"]),
-                seconds.get(method, float("nan")), self._transfer.get(method, {}),
+                seconds.get(method, float("nan")),
+                self._transfer.get(method, {}),
             )
             for place, method in enumerate(order, 1)
-        ]  # fmt: skip
+        ]
 
     def _seconds(self) -> dict[str, float]:
         """Method → its own seconds a trial, over the whole search."""
@@ -320,6 +324,10 @@ def _version(folder: Path) -> int:
 def _standing(b: PublishedBoard) -> tuple:
     """The order of boards: searches by the length of their budget, then the other questions, imported ones last."""
     kinds = [
-        b.board.protocol == "hpob", b.predicts, b.board.is_live, b.board.shift is not None, b.board.by_epochs,
-    ]  # fmt: skip
+        b.board.protocol == "hpob",
+        b.predicts,
+        b.board.is_live,
+        b.board.shift is not None,
+        b.board.by_epochs,
+    ]
     return (max((len(kinds) - i for i, kind in enumerate(kinds) if kind), default=0), -b.board.budget, b.board.name)

@@ -30,9 +30,14 @@ from metabench.table.describe import NOISE_BAR, Description
 EXAMPLE = "task.svg"
 #: facts of a task that its page shows, by column of tasks.parquet
 SHOWN = {
-    "n_rows": "Rows", "n_train": "Trained on", "n_valid": "Validated on", "n_test": "Tested on", "n_features": "Inputs",
-    "n_classes": "Classes", "chance": "Chance",
-}  # fmt: skip
+    "n_rows": "Rows",
+    "n_train": "Trained on",
+    "n_valid": "Validated on",
+    "n_test": "Tested on",
+    "n_features": "Inputs",
+    "n_classes": "Classes",
+    "chance": "Chance",
+}
 
 
 def site(c: Collection) -> Iterator[tuple[str, str]]:
@@ -85,15 +90,20 @@ def front(c: Collection) -> str:
     """What the project is, and every board with its leading figure."""
     flagship = c.published[0] if c.published else None
     return _page(
-        "front.html.j2", "", False,
+        "front.html.j2",
+        "",
+        False,
         boards=[(b, forest(b, b.highlighted) if b.results else []) for b in c.boards],
         flagship=flagship,
         curves=None if flagship is None else leading(flagship),
-        runs=sum(c.runs.values()), n_tasks=len(c.places), n_datasets=len(_datasets(c)), c=c,
+        runs=sum(c.runs.values()),
+        n_tasks=len(c.places),
+        n_datasets=len(_datasets(c)),
+        c=c,
         workloads=[workload_line(c, name) for name in c.workloads],
         tables=[(f, table_page(f)) for f in c.facts],
         reports=reports(c.root / REPORTS),
-    )  # fmt: skip
+    )
 
 
 def _datasets(c: Collection) -> set[str]:
@@ -126,9 +136,13 @@ def leading(b: PublishedBoard) -> Markup | None:
         series.append(Series(line.method, line.css, part[column].tolist(), mean, *ends))
     ends = "; ".join(f"{s.method} {wording.num(s.mean[-1])}" for s in series)
     return plots.regret_panel(
-        series, uid="leading", title=f"{b.title}: valid regret over trials", description=f"At the end: {ends}.",
-        log=True, axis=EPOCHS if b.board.by_epochs else TRIALS,
-    )  # fmt: skip
+        series,
+        uid="leading",
+        title=f"{b.title}: valid regret over trials",
+        description=f"At the end: {ends}.",
+        log=True,
+        axis=EPOCHS if b.board.by_epochs else TRIALS,
+    )
 
 
 class _Head(HTMLParser):
@@ -185,9 +199,17 @@ def method(c: Collection, name: str) -> str:
         page = None if b.predicts else b.below(f"methods/{page_name(name, 'method')}.html")
         boards.append({"b": b, "line": line, "strip": drawn[name], "page": page, "n": len(b.lines)} | _edges(b, name))
     return _page(
-        "method_everywhere.html.j2", "methods", True, c=c, card=card, name=name, boards=boards, usage=usage(c, name),
-        twin=card.twin if card.twin in c.methods else None, page=lambda m: method_page(m).removeprefix("methods/"),
-    )  # fmt: skip
+        "method_everywhere.html.j2",
+        "methods",
+        True,
+        c=c,
+        card=card,
+        name=name,
+        boards=boards,
+        usage=usage(c, name),
+        twin=card.twin if card.twin in c.methods else None,
+        page=lambda m: method_page(m).removeprefix("methods/"),
+    )
 
 
 def usage(c: Collection, name: str) -> str:
@@ -222,10 +244,12 @@ def workload_line(c: Collection, name: str) -> dict[str, Any]:
     """A workload as lists show it."""
     about = _about(name)
     return {
-        "name": name, "page": f"workloads/{page_name(name, 'workload')}.html", "summary": about[0] if about else "",
+        "name": name,
+        "page": f"workloads/{page_name(name, 'workload')}.html",
+        "summary": about[0] if about else "",
         "tasks": c.workloads[name],
         "runs": c.runs.get(name, 0),
-    }  # fmt: skip
+    }
 
 
 def _about(name: str) -> list[str]:
@@ -249,10 +273,17 @@ def task_line(c: Collection, task_id: str) -> dict[str, Any]:
     row, found = place.row(task_id), place.description.tasks.set_index("task_id").loc[task_id]
     best, median = t.native(float(t.mean.max())), t.native(float(np.median(t.mean)))
     return {
-        "id": task_id, "page": f"{page_name(task_id, 'task')}.html", "row": row, "t": t, "best": best, "median": median,
-        "strip": strips.scores(t), "noise": float(found["noise"]), "trials": float(found["trials"]),
+        "id": task_id,
+        "page": f"{page_name(task_id, 'task')}.html",
+        "row": row,
+        "t": t,
+        "best": best,
+        "median": median,
+        "strip": strips.scores(t),
+        "noise": float(found["noise"]),
+        "trials": float(found["trials"]),
         "noisy": bool(found["noisy"]),
-    }  # fmt: skip
+    }
 
 
 def workload(c: Collection, name: str) -> str:
@@ -265,14 +296,29 @@ def workload(c: Collection, name: str) -> str:
     together = Across([t for i in ids if (t := c.trained[i]).table is place.table]) if ids else None
     explained = together.explained if together else {}
     return _page(
-        "workload.html.j2", "workloads", True, c=c, name=name, about=_about(name), space=space, default=space.default(),
-        ids=ids, rows=[task_line(c, t) for t in ids], explained=explained, most=max(explained.values(), default=0.0),
+        "workload.html.j2",
+        "workloads",
+        True,
+        c=c,
+        name=name,
+        about=_about(name),
+        space=space,
+        default=space.default(),
+        ids=ids,
+        rows=[task_line(c, t) for t in ids],
+        explained=explained,
+        most=max(explained.values(), default=0.0),
         landscape=landscape.landscape(together, "landscape") if together else None,
-        reference=references.read(c.root.parent / "docs/workloads.json", name), d=place.description if place else None,
-        scale=cards.scale, values=cards.values, bar=NOISE_BAR, bars=bar,
+        reference=references.read(c.root.parent / "docs/workloads.json", name),
+        d=place.description if place else None,
+        scale=cards.scale,
+        values=cards.values,
+        bar=NOISE_BAR,
+        bars=bar,
         boards=[b for b in c.published if set(b.by_task.index) & set(ids)],
-        tables=[f for f in c.facts if name in f.table.workloads], table_page=table_page,
-    )  # fmt: skip
+        tables=[f for f in c.facts if name in f.table.workloads],
+        table_page=table_page,
+    )
 
 
 def task(c: Collection, task_id: str) -> str:
@@ -285,16 +331,31 @@ def task(c: Collection, task_id: str) -> str:
             values = b.by_task.loc[task_id].dropna()
             best = min(values.index, key=lambda m: (values[m], m))
             page = None if b.predicts else b.below(f"tasks/{page_name(task_id, 'task')}.html")
-            boards.append({
-                "b": b, "page": page, "best": best, "value": float(values[best]), "median": float(values.median()),
-                "ties": int((values == values[best]).sum()) - 1,
-            })  # fmt: skip
+            boards.append(
+                {
+                    "b": b,
+                    "page": page,
+                    "best": best,
+                    "value": float(values[best]),
+                    "median": float(values.median()),
+                    "ties": int((values == values[best]).sum()) - 1,
+                }
+            )
     return _page(
-        "task_everywhere.html.j2", "workloads", True, c=c, id=task_id, row=row, boards=boards,
-        line=task_line(c, task_id), page=method_page, neighbours=c.neighbours(task_id), table_page=_page_of(c, place.table),
+        "task_everywhere.html.j2",
+        "workloads",
+        True,
+        c=c,
+        id=task_id,
+        row=row,
+        boards=boards,
+        line=task_line(c, task_id),
+        page=method_page,
+        neighbours=c.neighbours(task_id),
+        table_page=_page_of(c, place.table),
         shown=[(label, fact(row[k])) for k, label in SHOWN.items() if k in row and _told(k, row[k])],
         **trained_page.shown(t),
-    )  # fmt: skip
+    )
 
 
 def _page_of(c: Collection, table) -> str:
@@ -321,11 +382,17 @@ def table(c: Collection, facts: Facts) -> str:
     """What a table holds, what it cost, how noisy and how alike its tasks are, and how to load it."""
     pages = {t: page for t, page in c.task_pages.items() if t in set(facts.tasks["task_id"])}
     return _page(
-        "table.html.j2", "tables", True, c=c, f=facts, snippet="\n".join(cards.snippets(facts)), pages=pages,
+        "table.html.j2",
+        "tables",
+        True,
+        c=c,
+        f=facts,
+        snippet="\n".join(cards.snippets(facts)),
+        pages=pages,
         pictures={
             (d.workload, kind): picture(facts, d, kind).removeprefix("tables/")
             for d in facts.workloads
             for kind in ("similarity", "difficulty")
         },
         boards=[b for b in c.boards if b.board.dataset == facts.table.name],
-    )  # fmt: skip
+    )

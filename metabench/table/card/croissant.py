@@ -123,23 +123,35 @@ def _file(file: File) -> dict[str, Any]:
 def _object(name: str, encoding: str, content: bytes | int, what: str) -> dict[str, Any]:
     size = content if isinstance(content, int) else len(content)
     out = {
-        "@type": "cr:FileObject", "@id": name, "name": name, "description": what, "contentUrl": name,
-        "contentSize": f"{size} B", "encodingFormat": encoding,
-    }  # fmt: skip
+        "@type": "cr:FileObject",
+        "@id": name,
+        "name": name,
+        "description": what,
+        "contentUrl": name,
+        "contentSize": f"{size} B",
+        "encodingFormat": encoding,
+    }
     return out if isinstance(content, int) else out | {"sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _records(
-    name: str, source: str, what: str, fields: Mapping[str, tuple[pa.DataType, str]], key: Sequence[str],
+    name: str,
+    source: str,
+    what: str,
+    fields: Mapping[str, tuple[pa.DataType, str]],
+    key: Sequence[str],
     links: Mapping[str, str] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     out = []
     for column, (dtype, meaning) in fields.items():
         is_list = pa.types.is_list(dtype)
         field = {
-            "@type": "cr:Field", "@id": f"{name}/{column}", "name": column, "dataType": _type(dtype),
+            "@type": "cr:Field",
+            "@id": f"{name}/{column}",
+            "name": column,
+            "dataType": _type(dtype),
             "source": {"fileObject": {"@id": source}, "extract": {"column": column}},
-        }  # fmt: skip
+        }
         field |= {"description": meaning} if meaning else {}
         field |= {"isArray": True, "arrayShape": "-1"} if is_list else {}
         field |= {"references": {"field": {"@id": links[column]}}} if links and column in links else {}

@@ -34,11 +34,22 @@ def readme(facts: Facts) -> str:
     counted = [d.workload for d in facts.workloads if len(d.tasks) >= FEW]
     bounds = {name: list(at_bounds(facts.table, name).itertuples()) for name in counted}
     return _render(
-        "README.md.j2", facts, front=front_matter(facts), snippets=snippets(facts), columns=partial(columns, facts),
-        bounds=bounds, space={d.workload: facts.table.space(d.workload).items() for d in facts.workloads}, scale=scale,
-        values=values, origins=partial(_origins, facts), admission=_admission(facts), SET_APART=SET_APART,
-        ADMITTED=ADMITTED, SPAN=SPAN, FLAGS=FLAGS,
-    )  # fmt: skip
+        "README.md.j2",
+        facts,
+        front=front_matter(facts),
+        snippets=snippets(facts),
+        columns=partial(columns, facts),
+        bounds=bounds,
+        space={d.workload: facts.table.space(d.workload).items() for d in facts.workloads},
+        scale=scale,
+        values=values,
+        origins=partial(_origins, facts),
+        admission=_admission(facts),
+        SET_APART=SET_APART,
+        ADMITTED=ADMITTED,
+        SPAN=SPAN,
+        FLAGS=FLAGS,
+    )
 
 
 def _origins(facts: Facts, workload: str) -> str:
@@ -63,12 +74,16 @@ def _admission(facts: Facts) -> dict[str, list[dict[str, Any]]]:
             continue
         out[d.workload] = [
             {
-                "task_id": task_id, "seeds": r.seeds, "needed": r.needed, "replicate": r.replicate,
-                "errors": r.span / r.standard_error if r.standard_error > 0 else math.inf, "admitted": r.admitted,
+                "task_id": task_id,
+                "seeds": r.seeds,
+                "needed": r.needed,
+                "replicate": r.replicate,
+                "errors": r.span / r.standard_error if r.standard_error > 0 else math.inf,
+                "admitted": r.admitted,
                 "flags": ", ".join(flags[task_id]),
             }
             for task_id, r in found.items()
-        ]  # fmt: skip
+        ]
     return out
 
 
@@ -80,14 +95,26 @@ def datasheet(facts: Facts) -> str:
 @cache
 def _environment() -> jinja2.Environment:
     env = jinja2.Environment(
-        loader=jinja2.PackageLoader("metabench.table.card"), undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
-    )  # fmt: skip
+        loader=jinja2.PackageLoader("metabench.table.card"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
     env.filters.update(anchor=anchor, cell=cell, code=code, link=link, name=name, number=number, plural=plural)
     env.globals.update(
-        NOISE_BAR=NOISE_BAR, AGREEMENT_BAR=AGREEMENT_BAR, NEAR=NEAR, TRAIN_CAP=TRAIN_CAP, EVALUATION_CAP=EVALUATION_CAP,
-        SMALL=SMALL, SPLITS=SPLITS, MIN_CLASS=MIN_CLASS, NUMERICS=schema.NUMERICS_VERSION, NONE=splits.NONE,
-    )  # fmt: skip
+        NOISE_BAR=NOISE_BAR,
+        AGREEMENT_BAR=AGREEMENT_BAR,
+        NEAR=NEAR,
+        TRAIN_CAP=TRAIN_CAP,
+        EVALUATION_CAP=EVALUATION_CAP,
+        SMALL=SMALL,
+        SPLITS=SPLITS,
+        MIN_CLASS=MIN_CLASS,
+        NUMERICS=schema.NUMERICS_VERSION,
+        NONE=splits.NONE,
+    )
     return env
 
 

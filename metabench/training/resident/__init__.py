@@ -153,8 +153,10 @@ def run(
         _pack(arrays.x_train, arrays.y_train, keep),
         _pack(arrays.x_valid, arrays.y_valid, keep),
         _pack(arrays.x_test, arrays.y_test, keep),
-        arrays.n_features, classes, METRICS.index(arrays.metric),
-    )  # fmt: skip
+        arrays.n_features,
+        classes,
+        METRICS.index(arrays.metric),
+    )
     epochs = max(checkpoints)
     at = np.asarray(checkpoints, dtype=np.int32)
     curves = Curves.empty(len(configs), checkpoints, f"resident-{NUMERICS_VERSION}", processor())
@@ -166,9 +168,13 @@ def run(
         lr = np.ascontiguousarray(learning_rates(row, epochs * (n // min(config.batch, n))), dtype=np.float64)
         out = np.full((len(at), 5), np.nan, dtype=np.float32)
         given = [
-            ctypes.byref(data), ctypes.byref(config), ctypes.c_void_p(lr.ctypes.data),
-            ctypes.c_void_p(at.ctypes.data), ctypes.c_int32(len(at)), ctypes.c_void_p(out.ctypes.data),
-        ]  # fmt: skip
+            ctypes.byref(data),
+            ctypes.byref(config),
+            ctypes.c_void_p(lr.ctypes.data),
+            ctypes.c_void_p(at.ctypes.data),
+            ctypes.c_int32(len(at)),
+            ctypes.c_void_p(out.ctypes.data),
+        ]
         if weights is None:
             reached = library.train(*given)
         else:

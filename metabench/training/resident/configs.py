@@ -28,12 +28,19 @@ def _common(row: dict[str, Any], seed: int, epochs: int) -> dict[str, Any]:
     """What the kernels ask of every configuration."""
     dropout = _number(row, "dropout")
     return {
-        "norm": int(row["norm"] == "layer"), "optimizer": OPTIMIZERS.index(row["optimizer"]),
-        "batch": int(row["batch_size"]), "clip": int(row["clip"] == "norm"), "epochs": epochs, "seed": seed,
-        "drop": int(dropout * 2**24), "drop_scale": 1.0 / (1.0 - dropout), "smoothing": _number(row, "label_smoothing"),
-        "init_scale": _number(row, "init_scale", 1.0), "clip_norm": _number(row, "clip_norm", 1.0),
+        "norm": int(row["norm"] == "layer"),
+        "optimizer": OPTIMIZERS.index(row["optimizer"]),
+        "batch": int(row["batch_size"]),
+        "clip": int(row["clip"] == "norm"),
+        "epochs": epochs,
+        "seed": seed,
+        "drop": int(dropout * 2**24),
+        "drop_scale": 1.0 / (1.0 - dropout),
+        "smoothing": _number(row, "label_smoothing"),
+        "init_scale": _number(row, "init_scale", 1.0),
+        "clip_norm": _number(row, "clip_norm", 1.0),
         **{name: _number(row, name) for name in ("weight_decay", "momentum", "beta1", "beta2")},
-    }  # fmt: skip
+    }
 
 
 class Mlp(ctypes.Structure):

@@ -211,14 +211,21 @@ class Table:
         real = {
             name: numbers(name, 1.0 if name == "clip_norm" else 0.0)
             for name in (
-                "learning_rate", "weight_decay", "momentum", "beta1", "beta2", "clip_norm", "input_noise", "label_smoothing",
+                "learning_rate",
+                "weight_decay",
+                "momentum",
+                "beta1",
+                "beta2",
+                "clip_norm",
+                "input_noise",
+                "label_smoothing",
             )
         } | {
             "drop_scale": 1.0 / (1.0 - dropout),
             "bound_first": numbers("init_scale") * np.sqrt(3.0 / arrays.n_features),
             "bound_hidden": numbers("init_scale") * np.sqrt(3.0 / width),
             "bound_last": np.sqrt(3.0 / width),
-        }  # fmt: skip
+        }
         whole = {name: values.astype(np.int32) for name, values in whole.items()}
         return cls(whole, real, unique, arrays.n_features, arrays.n_outputs)
 
@@ -299,14 +306,37 @@ class _Flight:
             while epoch < checkpoint:
                 some = min(most, int(checkpoint) - epoch)
                 kernels.train[grid](
-                    *state, powers, alive, data.x, data.targets, orders(table.seeds, epoch, some, data.n, device), data.n,
-                    epoch, some, int(max(checkpoints)), *sizes, **steps, SLAB=tiles.slab, **options,
-                )  # fmt: skip
+                    *state,
+                    powers,
+                    alive,
+                    data.x,
+                    data.targets,
+                    orders(table.seeds, epoch, some, data.n, device),
+                    data.n,
+                    epoch,
+                    some,
+                    int(max(checkpoints)),
+                    *sizes,
+                    **steps,
+                    SLAB=tiles.slab,
+                    **options,
+                )
                 epoch += some
             kernels.evaluate[grid](
-                *state, alive, self.points, self.reached, place, len(checkpoints), data.x, data.targets, data.ends,
-                data.weights, *sizes, **steps, **options,
-            )  # fmt: skip
+                *state,
+                alive,
+                self.points,
+                self.reached,
+                place,
+                len(checkpoints),
+                data.x,
+                data.targets,
+                data.ends,
+                data.weights,
+                *sizes,
+                **steps,
+                **options,
+            )
 
     def land(self, curves: Curves) -> None:
         """Wait, and fill in the chunk's rows of ``curves``."""

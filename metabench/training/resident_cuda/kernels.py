@@ -22,18 +22,61 @@ from metabench.training.resident_cuda.activations import exp
 
 #: columns of the table of whole numbers, and of that of real ones, that describe a run
 WHOLE = (
-    "seed", "order", "width", "depth", "batch", "activation", "norm", "optimizer", "clip", "drop", "schedule", "warm",
-)  # fmt: skip
+    "seed",
+    "order",
+    "width",
+    "depth",
+    "batch",
+    "activation",
+    "norm",
+    "optimizer",
+    "clip",
+    "drop",
+    "schedule",
+    "warm",
+)
 REAL = (
-    "learning_rate", "weight_decay", "momentum", "beta1", "beta2", "clip_norm", "drop_scale", "input_noise",
-    "label_smoothing", "bound_first", "bound_hidden", "bound_last",
-)  # fmt: skip
+    "learning_rate",
+    "weight_decay",
+    "momentum",
+    "beta1",
+    "beta2",
+    "clip_norm",
+    "drop_scale",
+    "input_noise",
+    "label_smoothing",
+    "bound_first",
+    "bound_hidden",
+    "bound_last",
+)
 (
-    SEED, ORDER, WIDTH_, DEPTH, BATCH, ACTIVATION, NORM, OPTIMIZER, CLIP, DROP, SCHEDULE, WARM,
-) = (tl.constexpr(i) for i in range(len(WHOLE)))  # fmt: skip
+    SEED,
+    ORDER,
+    WIDTH_,
+    DEPTH,
+    BATCH,
+    ACTIVATION,
+    NORM,
+    OPTIMIZER,
+    CLIP,
+    DROP,
+    SCHEDULE,
+    WARM,
+) = (tl.constexpr(i) for i in range(len(WHOLE)))
 (
-    RATE, DECAY, MOMENTUM, BETA1, BETA2, CLIP_NORM, DROP_SCALE, NOISE, SMOOTHING, FIRST, HIDDEN, LAST,
-) = (tl.constexpr(i) for i in range(len(REAL)))  # fmt: skip
+    RATE,
+    DECAY,
+    MOMENTUM,
+    BETA1,
+    BETA2,
+    CLIP_NORM,
+    DROP_SCALE,
+    NOISE,
+    SMOOTHING,
+    FIRST,
+    HIDDEN,
+    LAST,
+) = (tl.constexpr(i) for i in range(len(REAL)))
 N_WHOLE, N_REAL = tl.constexpr(len(WHOLE)), tl.constexpr(len(REAL))
 #: parameters are updated so many at a time; PARAMS is a multiple of it
 UPDATE = tl.constexpr(1024)
@@ -59,9 +102,17 @@ def fill(out, key, bound, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constex
 
 @triton.jit(do_not_specialize=["features", "outputs"])
 def initialise(
-    memory, stride, whole, real, features, columns, outputs,
-    WIDTH: tl.constexpr, OUTPUTS: tl.constexpr, SLAB: tl.constexpr,
-):  # fmt: skip
+    memory,
+    stride,
+    whole,
+    real,
+    features,
+    columns,
+    outputs,
+    WIDTH: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    SLAB: tl.constexpr,
+):
     """Initial parameters of every run; ``memory`` is 0."""
     run = tl.program_id(0).to(tl.int64)
     whole += run * N_WHOLE
@@ -86,9 +137,25 @@ def initialise(
 
 @triton.jit
 def forward(
-    params, inputs, hiddens, slopes, normals, rstds, first, batch, features, columns, whole, real, step,
-    WIDTH: tl.constexpr, OUTPUTS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, TRAIN: tl.constexpr,
-):  # fmt: skip
+    params,
+    inputs,
+    hiddens,
+    slopes,
+    normals,
+    rstds,
+    first,
+    batch,
+    features,
+    columns,
+    whole,
+    real,
+    step,
+    WIDTH: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    TRAIN: tl.constexpr,
+):
     """Outputs [ROWS, OUTPUTS] of the rows from ``first`` on of ``inputs``; keeps what the backward pass needs."""
     seed = tl.load(whole + SEED).to(tl.uint32, bitcast=True)
     width = tl.load(whole + WIDTH_)
@@ -111,9 +178,27 @@ def forward(
             n = width
         size = tl.where(layer == 0, columns, WIDTH)
         layers.hidden(
-            below, pitch, n, weights, weights + size * WIDTH, hiddens + own, slopes + own, normals + own,
-            rstds + layer * batch + first, width, kind, norm, drop, scale, key, first, ROWS, WIDTH, BLOCK, TRAIN,
-        )  # fmt: skip
+            below,
+            pitch,
+            n,
+            weights,
+            weights + size * WIDTH,
+            hiddens + own,
+            slopes + own,
+            normals + own,
+            rstds + layer * batch + first,
+            width,
+            kind,
+            norm,
+            drop,
+            scale,
+            key,
+            first,
+            ROWS,
+            WIDTH,
+            BLOCK,
+            TRAIN,
+        )
         tl.debug_barrier()
     r = tl.arange(0, ROWS)[:, None]
     c = tl.arange(0, OUTPUTS)[None, :]
@@ -160,11 +245,32 @@ def output_gradient(z, targets, rows, taken, batch, outputs, smoothing, OUTPUTS:
 
 @triton.jit(do_not_specialize=["n", "first_epoch", "epochs", "last_epoch", "max_layers", "features", "outputs"])
 def train(
-    memory, stride, whole, real, powers, alive, x, targets, orders, n, first_epoch, epochs, last_epoch, params_size,
-    max_batch, max_layers, features, columns, outputs,
-    WIDTH: tl.constexpr, OUTPUTS: tl.constexpr, ROWS: tl.constexpr, SLAB: tl.constexpr, BLOCK: tl.constexpr,
+    memory,
+    stride,
+    whole,
+    real,
+    powers,
+    alive,
+    x,
+    targets,
+    orders,
+    n,
+    first_epoch,
+    epochs,
+    last_epoch,
+    params_size,
+    max_batch,
+    max_layers,
+    features,
+    columns,
+    outputs,
+    WIDTH: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    ROWS: tl.constexpr,
+    SLAB: tl.constexpr,
+    BLOCK: tl.constexpr,
     METRIC: tl.constexpr,
-):  # fmt: skip
+):
     """Train every run that is ``alive`` for ``epochs`` more of ``last_epoch`` epochs.
 
     ``orders`` [orders, epochs, n] holds the rows of ``x`` [rows, columns] in the order of each epoch, ``powers`` [runs, 2]
@@ -224,9 +330,25 @@ def train(
             )
             tl.debug_barrier()
             z = forward(
-                params, inputs, hiddens, slopes, normals, rstds, first, max_batch, features, columns, whole, real, step,
-                WIDTH, OUTPUTS, ROWS, BLOCK, True,
-            )  # fmt: skip
+                params,
+                inputs,
+                hiddens,
+                slopes,
+                normals,
+                rstds,
+                first,
+                max_batch,
+                features,
+                columns,
+                whole,
+                real,
+                step,
+                WIDTH,
+                OUTPUTS,
+                ROWS,
+                BLOCK,
+                True,
+            )
             d, part = output_gradient(z, targets, which, taken, batch, outputs, smoothing, OUTPUTS, METRIC)
             tl.store(top + (first + r)[:, None] * OUTPUTS + o[None, :], d)
             d_out += tl.sum(d, 0)
@@ -251,17 +373,44 @@ def train(
                     to = first * WIDTH
                     if back == 0:
                         d_bias, d_gamma, d_beta = layers.hidden_gradient(
-                            above + first * OUTPUTS, OUTPUTS, outputs, params, params + vectors, slopes + at + to,
-                            normals + at + to, rstds + layer * max_batch + first, own + to, width, norm, d_bias,
-                            d_gamma, d_beta, ROWS, WIDTH, BLOCK,
-                        )  # fmt: skip
+                            above + first * OUTPUTS,
+                            OUTPUTS,
+                            outputs,
+                            params,
+                            params + vectors,
+                            slopes + at + to,
+                            normals + at + to,
+                            rstds + layer * max_batch + first,
+                            own + to,
+                            width,
+                            norm,
+                            d_bias,
+                            d_gamma,
+                            d_beta,
+                            ROWS,
+                            WIDTH,
+                            BLOCK,
+                        )
                     else:
                         d_bias, d_gamma, d_beta = layers.hidden_gradient(
-                            above + to, WIDTH, width, params + layer_start(layer + 1, columns, WIDTH, OUTPUTS),
-                            params + vectors, slopes + at + to, normals + at + to,
-                            rstds + layer * max_batch + first, own + to, width, norm, d_bias, d_gamma, d_beta,
-                            ROWS, WIDTH, BLOCK,
-                        )  # fmt: skip
+                            above + to,
+                            WIDTH,
+                            width,
+                            params + layer_start(layer + 1, columns, WIDTH, OUTPUTS),
+                            params + vectors,
+                            slopes + at + to,
+                            normals + at + to,
+                            rstds + layer * max_batch + first,
+                            own + to,
+                            width,
+                            norm,
+                            d_bias,
+                            d_gamma,
+                            d_beta,
+                            ROWS,
+                            WIDTH,
+                            BLOCK,
+                        )
                 tl.store(gradients + vectors + c, d_bias)
                 if norm != 0:
                     tl.store(gradients + vectors + WIDTH + c, d_gamma)
@@ -292,9 +441,22 @@ def train(
                 tl.load(whole + SCHEDULE), tl.load(whole + WARM), last_epoch * steps, step
             )
             optimizers.update(
-                optimizer, params, gradients, first_moments, second_moments, used, shorter, rate, tl.load(real + DECAY),
-                tl.load(real + MOMENTUM), beta1, beta2, power1, power2, UPDATE,
-            )  # fmt: skip
+                optimizer,
+                params,
+                gradients,
+                first_moments,
+                second_moments,
+                used,
+                shorter,
+                rate,
+                tl.load(real + DECAY),
+                tl.load(real + MOMENTUM),
+                beta1,
+                beta2,
+                power1,
+                power2,
+                UPDATE,
+            )
             tl.debug_barrier()
         step += 1
     tl.store(powers + 2 * run, power1)
@@ -310,10 +472,31 @@ def finite(value):
 
 @triton.jit(do_not_specialize=["checkpoint", "checkpoints", "max_layers", "features", "outputs"])
 def evaluate(
-    memory, stride, whole, real, alive, curves, reached, checkpoint, checkpoints, x, targets, ends, weights, params_size,
-    max_batch, max_layers, features, columns, outputs,
-    WIDTH: tl.constexpr, OUTPUTS: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, METRIC: tl.constexpr,
-):  # fmt: skip
+    memory,
+    stride,
+    whole,
+    real,
+    alive,
+    curves,
+    reached,
+    checkpoint,
+    checkpoints,
+    x,
+    targets,
+    ends,
+    weights,
+    params_size,
+    max_batch,
+    max_layers,
+    features,
+    columns,
+    outputs,
+    WIDTH: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    METRIC: tl.constexpr,
+):
     """A point on the curve of every run that is ``alive``: ``curves`` [runs, checkpoints, 5] holds the losses on training,
     validation and test rows and the scores on the last two. A run with a number that is not finite is alive no longer.
 
@@ -344,9 +527,25 @@ def evaluate(
                 layers.gather(x, columns, rows, taken, inputs, features, 0.0, key, key, 0, ROWS, BLOCK)
                 tl.debug_barrier()
                 z = forward(
-                    params, inputs, hiddens, hiddens, hiddens, hiddens, 0, max_batch, features, columns, whole, real, 0,
-                    WIDTH, OUTPUTS, ROWS, BLOCK, False,
-                )  # fmt: skip
+                    params,
+                    inputs,
+                    hiddens,
+                    hiddens,
+                    hiddens,
+                    hiddens,
+                    0,
+                    max_batch,
+                    features,
+                    columns,
+                    whole,
+                    real,
+                    0,
+                    WIDTH,
+                    OUTPUTS,
+                    ROWS,
+                    BLOCK,
+                    False,
+                )
                 y = tl.load(targets + rows)
                 if METRIC == R2:
                     e = tl.sum(tl.where(c == 0, z, 0.0), 1).to(tl.float64) - y.to(tl.float64)

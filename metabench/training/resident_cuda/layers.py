@@ -41,9 +41,27 @@ def gather(x, columns, rows, real, out, features, noise, key_a, key_b, first, RO
 
 @triton.jit
 def hidden(
-    below, columns, n_below, weights, vectors, h, slopes, normal, rstd, width, kind, norm, drop, scale, key, first,
-    ROWS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr, TRAIN: tl.constexpr,
-):  # fmt: skip
+    below,
+    columns,
+    n_below,
+    weights,
+    vectors,
+    h,
+    slopes,
+    normal,
+    rstd,
+    width,
+    kind,
+    norm,
+    drop,
+    scale,
+    key,
+    first,
+    ROWS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
+    TRAIN: tl.constexpr,
+):
     """ROWS rows of a hidden layer: ``h`` = dropout(activation(norm(below W + b))). Keeps, when TRAIN, the derivative by the
     pre-activation in ``slopes``, and what layer norm needs. ``vectors``: bias, gamma, beta."""
     r = tl.arange(0, ROWS)[:, None]
@@ -75,9 +93,24 @@ def hidden(
 
 @triton.jit
 def hidden_gradient(
-    above, columns, n_above, weights, vectors, slopes, normal, rstd, out, width, norm, d_bias, d_gamma, d_beta,
-    ROWS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+    above,
+    columns,
+    n_above,
+    weights,
+    vectors,
+    slopes,
+    normal,
+    rstd,
+    out,
+    width,
+    norm,
+    d_bias,
+    d_gamma,
+    d_beta,
+    ROWS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """Gradient of a hidden layer's pre-activations, before the norm, into ``out``: from that of the layer above, ``above``,
     and its ``weights``, both with ``columns`` columns. Returns the sums over the rows added to the three."""
     r = tl.arange(0, ROWS)[:, None]
@@ -104,9 +137,17 @@ def hidden_gradient(
 
 @triton.jit
 def weight_gradient(
-    below, columns, n_below, above, n_above, out, batch,
-    SLAB: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+    below,
+    columns,
+    n_below,
+    above,
+    n_above,
+    out,
+    batch,
+    SLAB: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """Gradient of a layer's weights [n_below, COLUMNS] into ``out``, SLAB rows at a time: the product over the batch of
     the layer's inputs ``below`` and the gradient of its pre-activations ``above``."""
     c = tl.arange(0, COLUMNS)[None, :]
@@ -115,7 +156,12 @@ def weight_gradient(
         i = low + tl.arange(0, SLAB)[:, None]
         g = tl.zeros((SLAB, COLUMNS), tl.float32)
         g = product(
-            g, below + k[None, :] * columns + i, BLOCK * columns, above + k[:, None] * COLUMNS + c, BLOCK * COLUMNS,
-            batch, BLOCK,
-        )  # fmt: skip
+            g,
+            below + k[None, :] * columns + i,
+            BLOCK * columns,
+            above + k[:, None] * COLUMNS + c,
+            BLOCK * COLUMNS,
+            batch,
+            BLOCK,
+        )
         tl.store(out + i * COLUMNS + c, tl.where((i < n_below) & (c < n_above), g, 0.0))

@@ -41,12 +41,17 @@ class AutoencoderCohort(Cohort):
         self.flat, self.grad = self.w.flat, self.w.grad
         width, p = int(configs["width"].iloc[0]), column(configs, "dropout")
         self.stacks = [
-            Stack(self.w, prefix, configs["activation"].tolist(), [
-                Dropout(p, seeds, np.full(self.runs, width), stream + i, width, batch, dtype, device)
-                for i in range(layers - 1)
-            ])
+            Stack(
+                self.w,
+                prefix,
+                configs["activation"].tolist(),
+                [
+                    Dropout(p, seeds, np.full(self.runs, width), stream + i, width, batch, dtype, device)
+                    for i in range(layers - 1)
+                ],
+            )
             for prefix, stream in (("encoder", hashing.DROPOUT), ("decoder", hashing.DROPOUT + layers))
-        ]  # fmt: skip
+        ]
         self.noise = InputNoise(column(configs, "input_noise"), seeds, batch, arrays.n_features, dtype, device)
 
     def forward(self, rows, step):

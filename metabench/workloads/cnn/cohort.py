@@ -43,9 +43,15 @@ class CnnCohort(Differentiated):
             strengths = {name: self.column(name) for name in STRENGTHS}
             self.augment = Augment(strengths, self.seeds, batch, arrays.shape, self.dtype, self.device)
         self.dropout = Dropout(
-            self.column("dropout"), self.seeds, np.full(self.runs, self.features), hashing.DROPOUT, self.features, batch,
-            self.dtype, self.device,
-        )  # fmt: skip
+            self.column("dropout"),
+            self.seeds,
+            np.full(self.runs, self.features),
+            hashing.DROPOUT,
+            self.features,
+            batch,
+            self.dtype,
+            self.device,
+        )
         self.train, self.block = Pass(self, self.runs, batch), Pass(self, 1, self.block_rows)
 
     def weights(self) -> dict[str, Weight]:

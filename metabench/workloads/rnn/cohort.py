@@ -48,8 +48,12 @@ class RnnCohort(Differentiated):
         self.train = cell(lanes, *size, batch, *like)
         self.block = cell(lanes, *size, self.block_rows, *like, learns=False)
         self.noise = InputNoise(
-            self.column("input_noise"), self.seeds, batch, self.moments * self.inputs, *like,
-        )  # fmt: skip
+            self.column("input_noise"),
+            self.seeds,
+            batch,
+            self.moments * self.inputs,
+            *like,
+        )
         self.dropout = Dropout(
             self.column("dropout"), self.seeds, ways * units, hashing.DROPOUT, 2 * units, batch, *like
         )

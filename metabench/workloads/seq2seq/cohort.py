@@ -62,9 +62,15 @@ class Seq2seqCohort(Cohort):
         )
         count = batch * self.places
         self.dropout = Dropout(
-            column(configs, "dropout"), seeds, np.full(self.runs, self.seen), hashing.DROPOUT, self.seen, count, self.dtype,
+            column(configs, "dropout"),
+            seeds,
+            np.full(self.runs, self.seen),
+            hashing.DROPOUT,
+            self.seen,
+            count,
+            self.dtype,
             self.device,
-        )  # fmt: skip
+        )
         forcing = column(configs, "teacher_forcing")
         self.forced = bool((forcing == 1.0).all())
         self.forcing = torch.as_tensor(forcing, dtype=torch.float64, device=self.device)[:, None]

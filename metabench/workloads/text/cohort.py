@@ -37,9 +37,15 @@ class TextCohort(Differentiated):
         # the table of embeddings is the first block of every run's parameters
         self.first = self.flat.shape[1] // self.width * torch.arange(self.runs, device=self.device)[:, None, None]
         self.dropout = Dropout(
-            self.column("dropout"), self.seeds, np.full(self.runs, self.width), hashing.DROPOUT, self.width, batch,
-            self.dtype, self.device,
-        )  # fmt: skip
+            self.column("dropout"),
+            self.seeds,
+            np.full(self.runs, self.width),
+            hashing.DROPOUT,
+            self.width,
+            batch,
+            self.dtype,
+            self.device,
+        )
 
     def weights(self) -> dict[str, Weight]:
         width, buckets = self.group(self.arrays, self.configs[0])

@@ -50,12 +50,16 @@ class Layer:
         """Buffers of a layer."""
         runs, width, n, heads = cohort.runs, cohort.width, batch * cohort.moments, cohort.heads
         shapes = {
-            "a": (runs, width + 1, n), "f": (runs, width + 1, n), "u": (runs, WIDER * width, n),
-            "qkv": (runs, n, 3 * width), "o": (runs, n, width + 1),
-            "normal a": (runs, width, n), "normal f": (runs, width, n),
+            "a": (runs, width + 1, n),
+            "f": (runs, width + 1, n),
+            "u": (runs, WIDER * width, n),
+            "qkv": (runs, n, 3 * width),
+            "o": (runs, n, width + 1),
+            "normal a": (runs, width, n),
+            "normal f": (runs, width, n),
             "p": (heads, runs * batch, cohort.moments, cohort.moments),
             "head": (runs * batch, cohort.moments, width // heads),
-        }  # fmt: skip
+        }
         return {name: cohort.flat.new_zeros(shape) for name, shape in shapes.items()}
 
     def forward(self, x: torch.Tensor, y: torch.Tensor, masks) -> None:
@@ -121,10 +125,14 @@ class Layer:
         """What all layers use on the way back."""
         runs, width, moments, n = cohort.runs, cohort.width, cohort.moments, batch * cohort.moments
         shapes = {
-            "x": (runs, width, n), "y": (runs, width, n), "u": (runs, WIDER * width, n), "o": (runs, n, width),
-            "qkv": (runs, n, 3 * width), "p": (runs * batch, moments, moments),
+            "x": (runs, width, n),
+            "y": (runs, width, n),
+            "u": (runs, WIDER * width, n),
+            "o": (runs, n, width),
+            "qkv": (runs, n, 3 * width),
+            "p": (runs * batch, moments, moments),
             "head": (runs * batch, moments, width // cohort.heads),
-        }  # fmt: skip
+        }
         return {name: cohort.flat.new_zeros(shape) for name, shape in shapes.items()}
 
     def _attend_back(self, spare: dict[str, torch.Tensor]) -> None:

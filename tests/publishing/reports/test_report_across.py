@@ -91,9 +91,17 @@ def test_differences_are_paired(monkeypatch):
             base = rng.random()
             for method, learned, add in (("m", "others", 0.1), ("m", "own", 0.0), ("gp", "nothing", 0.3)):
                 rows += [
-                    {"workload": f"w{w}", "task_id": f"t{w}", "seed": s, "method": method, "learned": learned,
-                     "mark": mark, "regret": base + add} for mark in across.MARKS
-                ]  # fmt: skip
+                    {
+                        "workload": f"w{w}",
+                        "task_id": f"t{w}",
+                        "seed": s,
+                        "method": method,
+                        "learned": learned,
+                        "mark": mark,
+                        "regret": base + add,
+                    }
+                    for mark in across.MARKS
+                ]
     found = across.overall(pd.DataFrame(rows)).set_index(["method", "learned", "mark"])
     at = found.loc[("m", "others", 5)]
     for column, value in (("gain", -0.2), ("behind", 0.1)):

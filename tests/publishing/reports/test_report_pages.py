@@ -112,8 +112,11 @@ def test_every_kind_of_staleness_is_said_in_a_line(toy, tmp_path, monkeypatch):
     (tmp_path / "old.html").write_text("left")
     monkeypatch.setattr(Toy, "inputs", lambda self, given: ["other"])
     assert [line.removeprefix(f"{tmp_path}/").split(" ", 2)[:2] for line in files.stale(tmp_path)] == [
-        ["data/toy.json", "is"], ["index.html", "is"], ["old.html", "is"], ["toy.html", "is"],
-    ]  # fmt: skip
+        ["data/toy.json", "is"],
+        ["index.html", "is"],
+        ["old.html", "is"],
+        ["toy.html", "is"],
+    ]
     assert "of other inputs; run `metabench report toy --table starter" in files.stale(tmp_path)[0]
     monkeypatch.setattr(Toy, "version", 2)
     assert files.outdated(tmp_path) == ["toy"]

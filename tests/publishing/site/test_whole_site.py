@@ -12,11 +12,20 @@ from markup import Page
 pytestmark = pytest.mark.site
 
 PAGES = [
-    "site/index.html", "site/methods/index.html", "site/methods/portfolio.html", "site/workloads/index.html",
-    "site/workloads/mlp.html", "site/workloads/gan.html", "site/tasks/mlp-set00008.html", "site/tables/index.html",
-    "site/tables/tiny.html", "tiny/v1/site/index.html", "tiny/v1/site/methods/portfolio.html",
-    "tiny/v1/site/tasks/mlp-set00008.html", "guess/v1/site/index.html",
-]  # fmt: skip
+    "site/index.html",
+    "site/methods/index.html",
+    "site/methods/portfolio.html",
+    "site/workloads/index.html",
+    "site/workloads/mlp.html",
+    "site/workloads/gan.html",
+    "site/tasks/mlp-set00008.html",
+    "site/tables/index.html",
+    "site/tables/tiny.html",
+    "tiny/v1/site/index.html",
+    "tiny/v1/site/methods/portfolio.html",
+    "tiny/v1/site/tasks/mlp-set00008.html",
+    "guess/v1/site/index.html",
+]
 REPOSITORY = Path(__file__).parents[3]
 
 
