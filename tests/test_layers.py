@@ -284,3 +284,19 @@ def test_importing_the_package_is_light():
     code = "import sys, metabench; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {"torch", "xgboost", "sklearn", "scipy", "pandas", "pyarrow", "numpy"} & set(run.stdout.split()) == set()
+
+
+#: what one module does for all → how it looks where it is written by hand once more
+ONE_OF_EACH = {
+    "direction.py": r"\b1(\.0)? if .* == \"max\" else -1",
+    "files.py": r"\bos\.replace\(",
+    "publishing/pages/tree.py": r"is absent\"\)
+ +elif ",
+}
+
+
+@pytest.mark.parametrize("module", ONE_OF_EACH)
+def test_what_one_module_does_is_written_nowhere_else(module):
+    pattern = re.compile(ONE_OF_EACH[module])
+    found = [str(path.relative_to(ROOT)) for path in FILES if pattern.search(path.read_text())]
+    assert found == [module]

@@ -14,7 +14,6 @@ from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
@@ -27,6 +26,7 @@ from metabench.interop.mapping import Link, Mapping
 from metabench.interop.optuna_ranges import own_range
 from metabench.interop.optuna_trials import KEY, QUEUED, Followed
 from metabench.interop.ranges import ABSENT, Listed, Range, packed, unpacked
+from metabench.plain import plain
 
 if TYPE_CHECKING:
     from metabench.pretrained import Pretrained
@@ -158,7 +158,7 @@ class MetaSampler(BaseSampler):
         """A trial of which nothing is known, its parameters neither: the configuration itself is kept."""
         running = sum(t.state == TrialState.RUNNING for t in study.get_trials(deepcopy=False))
         row = self.model.ask(self.task, None, max(running, 1), seed=self.seed).iloc[-1]
-        return {"config": {n: _plain(v) for n, v in row.items()}}
+        return {"config": {n: plain(v) for n, v in row.items()}}
 
     def _proposal(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any] | None:
         """The values that a trial is to have: those that it was enqueued with, and proposals that go with them."""
@@ -209,11 +209,6 @@ def enqueue(
     for params in found:
         study.enqueue_trial(params)
     return found
-
-
-def _plain(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if value is None or value != value else value
 
 
 def _holds(distribution: BaseDistribution, value: Any) -> bool:

@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from metabench import direction
 from metabench.errors import UsageError
 from metabench.metatrain import TaskInfo, row_keys
+from metabench.plain import plain
 from metabench.pretrained.known import KnownTask
 from metabench.pretrained.neighbours import Features, Neighbour
 from metabench.pretrained.record import Record
@@ -238,7 +240,7 @@ class Pretrained:
     # ---------------------------------------------------------------- configurations
     def _row(self, position: int, kind: str) -> dict[str, Any]:
         values = self.configs.iloc[position]
-        return {n: _plain(values[n]) for n in self.space.for_task(kind) if not pd.isna(values[n])}
+        return {n: plain(values[n]) for n in self.space.for_task(kind) if not pd.isna(values[n])}
 
     def _typed(self, configs: pd.DataFrame) -> pd.DataFrame:
         """A configuration table with all columns of the space: those that count on other tasks only may be absent."""
@@ -308,7 +310,7 @@ class Pretrained:
         found = self.record.scales.get(info.metric)
         if found is None or not any(np.isfinite(v) for v in info.features.values()):
             return np.full(share.shape, np.nan)
-        sign = 1.0 if info.direction == "max" else -1.0
+        sign = direction.sign(info.direction)
         at = sign * Scale.from_json(info.metric, found).scores(info.features)
         at = at if sign > 0 else at[[0, 2, 1]]
         rising = np.maximum.accumulate(at[0])
@@ -328,8 +330,3 @@ class Pretrained:
             scores = np.stack([middle, *(middle + np.sqrt(keep) * (end - scores[0]) for end in scores[1:])])
         scores = scores if sign > 0 else -scores[[0, 2, 1]]
         return np.clip(scores, *RANGES.get(info.metric, (-np.inf, np.inf)))
-
-
-def _plain(value: Any) -> Any:
-    """A value of numpy's as Python has it, so that JSON takes it."""
-    return value.item() if isinstance(value, np.generic) else value

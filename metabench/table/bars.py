@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metabench import direction
+
 
 @dataclass(frozen=True)
 class AgainstDefault:
@@ -53,7 +55,7 @@ def against_default(table, workload: str, task_ids: Sequence[str] | None = None)
         pool = np.flatnonzero(made[:, seeds].all(axis=1)) if len(seeds) >= 2 else []
         if len(pool) < 2:
             continue
-        sign = 1.0 if frame.loc[task_id, "direction"] == "max" else -1.0
+        sign = direction.sign(frame.loc[task_id, "direction"])
         v, t = sign * v[np.ix_(pool, seeds)], sign * t[np.ix_(pool, seeds)]
         v = np.where(np.isfinite(v), v, -np.inf)
         mine = t[list(pool).index(default)]

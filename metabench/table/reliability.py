@@ -18,6 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metabench.direction import sign as sign_of
+
 #: configurations whose scores decide on admission: the first of the Sobol part
 SET_APART = 64
 #: a task needs as many seeds as give a replicate this reliability, an even number within these bounds
@@ -80,7 +82,7 @@ def reliability(scores: np.ndarray, direction: str = "max", seeds: int | None = 
     Raises:
         ValueError: fewer than two seeds or four configurations.
     """
-    y = np.asarray(scores, dtype=float) * (1.0 if direction == "max" else -1.0)
+    y = np.asarray(scores, dtype=float) * sign_of(direction)
     if y.ndim != 2 or y.shape[1] < 2 or y.shape[0] < 4:
         raise ValueError(f"scores have shape {y.shape}; at least 4 configurations and 2 seeds are needed")
     y = _bounded(y)

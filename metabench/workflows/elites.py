@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from metabench import direction
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluation.live import LiveBench
 from metabench.evaluation.worker import Group
@@ -124,7 +125,7 @@ def _info(task):
 
 def _best(space, rows: Sequence[dict], info, keep: int, seed: int, objective) -> list[Elite]:
     """The candidates of some searches on one task, trained again with other seeds: the best of them."""
-    sign = 1.0 if info.direction == "max" else -1.0
+    sign = direction.sign(info.direction)
     method_of: dict[str, str] = {}
     for row in rows:
         scores = np.where(np.isfinite(row["valid_score"]), sign * np.array(row["valid_score"], float), -np.inf)
@@ -194,7 +195,7 @@ def improved(table, workload: str, config_ids: Sequence[int], tasks: Sequence[st
         rows = np.flatnonzero(made[:, seeds].all(axis=1))
         if len(seeds) < 2 or len(rows) <= len(config_ids):
             continue
-        y = valid[np.ix_(rows, seeds)] * (1.0 if frame.loc[task_id, "direction"] == "max" else -1.0)
+        y = valid[np.ix_(rows, seeds)] * direction.sign(frame.loc[task_id, "direction"])
         floor = np.nanmin(y) if np.isfinite(y).any() else 0.0
         y = np.where(np.isfinite(y), y, floor)
         old = ~np.isin(rows, config_ids)

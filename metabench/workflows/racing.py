@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metabench.direction import sign as sign_of
 from metabench.search.continuous import Trial, row
 from metabench.search.live import Live
 
@@ -60,7 +61,7 @@ def race(
     Raises:
         ValueError: all runs of the first round diverged.
     """
-    sign = 1.0 if direction == "max" else -1.0
+    sign = sign_of(direction)
     most = rounds[-1][1]
     scores = np.full((n_configs, most), np.nan)
     alive, before, runs = np.arange(n_configs), 0, 0
