@@ -237,12 +237,12 @@ class Collection:
     # ---------------------------------------------------------------- tables and their tasks
     @cached_property
     def facts(self) -> list[Facts]:
-        """The newest version of every table, the largest first."""
+        """Every table in the newest version that a board is made on, or else the newest; the largest first."""
+        used = {(b.board.dataset, b.board.dataset_version) for b in self.boards}
         newest: dict[str, Path] = {}
-        for folder in sorted((self.root.parent / TABLES).glob("*/v*/SHA256SUMS")):
-            other = newest.get(folder.parent.parent.name)
-            if other is None or _version(folder.parent) > _version(other):
-                newest[folder.parent.parent.name] = folder.parent
+        folders = [path.parent for path in (self.root.parent / TABLES).glob("*/v*/SHA256SUMS")]
+        for folder in sorted(folders, key=lambda f: ((f.parent.name, _version(f)) in used, _version(f))):
+            newest[folder.parent.name] = folder
         out = []
         for folder in newest.values():
             beside = {name: (folder / name).read_bytes() for name in (NOTES, SPLITS) if (folder / name).exists()}

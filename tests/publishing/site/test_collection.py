@@ -237,3 +237,13 @@ def test_reports_are_listed_by_their_heads(tmp_path):
     (tmp_path / "index.html").write_text("<title>All</title>")
     found = [(re.sub(r".*/", "", page), title, text) for page, title, text in reports(tmp_path)]
     assert found == [("a.html", "One", ""), ("b.html", "Two", "a & b")]
+
+
+def test_tables_are_shown_in_the_version_that_boards_are_made_on(built, tmp_path):
+    for name in ("leaderboards", "datasets"):
+        shutil.copytree(built.parent / name, tmp_path / name)
+    for version in (2, 3):
+        shutil.copytree(tmp_path / "datasets/tiny/v1", tmp_path / f"datasets/tiny/v{version}")
+        shutil.copytree(tmp_path / "datasets/tiny/v1", tmp_path / f"datasets/other/v{version}")
+    shown = {(f.table.path.parent.name, f.table.path.name) for f in Collection(tmp_path / "leaderboards").facts}
+    assert {("tiny", "v1"), ("other", "v3")} <= shown and len(shown) == 3
