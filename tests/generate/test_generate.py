@@ -270,14 +270,14 @@ def test_rows_travel_as_arrow():
 def test_the_default_and_elites_are_trained_beside_the_sobol_part(whole, tmp_path):
     path = tmp_path / "v1"
     load = registry.create("workloads", "mlp")
-    counted = preview(path, "mlp", "mlp-iris", n_configs=4, n_seeds=2, also=["default"], rate=1.0)
+    counted = preview(path, "mlp", ["mlp-iris"], n_configs=4, n_seeds=2, also=["default"], rate=1.0)
     report = generate(path, "mlp", TASKS[:1], n_configs=4, n_seeds=2, also=["default"], workers=1, progress=False)
     assert counted["missing"] == report.trained == 10
     with TableWriter(path) as writer:
         elite = load.space.sample(1, 3, method="random")
         assert writer.add_configs("mlp", load.space, elite, ["elite:mlp-wine:tpe"]) == [5]
     asked = {"n_configs": 2, "n_seeds": 2, "also": ["default", "elite"]}
-    assert preview(path, "mlp", "mlp-iris", **asked, rate=1.0)["missing"] == 2
+    assert preview(path, "mlp", ["mlp-iris"], **asked, rate=1.0)["missing"] == 2
     report = generate(path, "mlp", TASKS[:1], **asked, workers=1, progress=False)
     assert (report.stored_before, report.trained) == (6, 2) and verify(path) == []
     table = load_table(path)
