@@ -125,7 +125,7 @@ class MetaTrain:
         n = np.sum(~np.isnan(self.ranks), axis=1, keepdims=True)
         return stats.norm.ppf((n - self.ranks + 0.5) / np.maximum(n, 1))
 
-    def select(self, tasks: Sequence[int]) -> MetaTrain:
+    def select(self, tasks: Sequence[int] | np.ndarray) -> MetaTrain:
         """The same source with only some of its tasks (positions)."""
         rows = list(tasks)
         chosen = [self.tasks[i] for i in rows]

@@ -12,6 +12,7 @@ import inspect
 import pkgutil
 import re
 import warnings
+from collections.abc import Collection
 from functools import cache
 from importlib.metadata import PackageNotFoundError, entry_points, requires
 
@@ -30,7 +31,7 @@ KINDS = {
 _SUPPORT = {"base", "parts"}
 
 
-def suggest(name: str, known: list[str], what: str) -> UsageError:
+def suggest(name: str, known: Collection[str], what: str) -> UsageError:
     """A UsageError for an unknown name, with the nearest known one."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}" if known else "there is none"

@@ -7,10 +7,10 @@ value is missing where the hyperparameter is inactive. A *configuration* is one 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -49,7 +49,7 @@ class Float:
     reverse: bool = False
     default: float | None = None
     when: When | None = None
-    dtype = "float64"
+    dtype: ClassVar[Any] = "float64"
 
     def __post_init__(self):
         if not all(isinstance(b, Real) and math.isfinite(b) for b in (self.low, self.high)):
@@ -90,7 +90,7 @@ class Float:
 class Int(Float):
     """An integer in ``[low, high]``; every integer gets an equal share of the (log) scale, ends included."""
 
-    dtype = "Int64"
+    dtype: ClassVar[Any] = "Int64"
 
     def _edges(self) -> tuple[float, float]:
         """The ends of the warped scale: half a step outside the bounds, so that these get their full share too."""
@@ -142,7 +142,7 @@ class Choice(_Listed):
     options: tuple[str, ...]
     default: str | None
     when: When | None
-    dtype = "object"
+    dtype: ClassVar[Any] = "object"
 
     def __init__(self, *options: str, default: str | None = None, when: When | None = None):
         if len(options) < 2:
@@ -159,7 +159,7 @@ class Ordinal(_Listed):
     options: tuple[int, ...]
     default: int | None
     when: When | None
-    dtype = "Int64"
+    dtype: ClassVar[Any] = "Int64"
 
     def __init__(self, *options: int, default: int | None = None, when: When | None = None):
         if len(options) < 2 or list(options) != sorted(set(options)):
@@ -339,7 +339,7 @@ class Space(Mapping[str, Parameter]):
                 raise UsageError(f"hyperparameter {name}: {error}") from None
         return out
 
-    def table(self, configs: list[Mapping[str, Any]]) -> pd.DataFrame:
+    def table(self, configs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         """A configuration table from a list of configurations, each validated."""
         rows = [self.validate(c) for c in configs]
         return pd.DataFrame({n: pd.Series([row[n] for row in rows], dtype=p.dtype) for n, p in self.items()})

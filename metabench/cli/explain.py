@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -96,7 +96,7 @@ def importance(
             "total": "" if r.total != r.total else f"{r.total:.1%}",
             "tasks": r.tasks,
         }
-        for r in told.head(most).itertuples()
+        for r in cast(Any, told.head(most)).itertuples()
     ]
     show(rows, False)
     n, families = found["task_id"].nunique(), found["family"].nunique()
@@ -219,7 +219,7 @@ def optimum(
                     f"best {hyperparameter}": float(r.value),
                     "95 %": _interval(r.low, r.high, "{:.3g}"),
                 }
-                for r in line.itertuples()
+                for r in cast(Any, line).itertuples()
             ],
             False,
         )
@@ -295,7 +295,7 @@ def why(
     show(
         [
             {"hyperparameter": r.hyperparameter, "value": r.value, "points": f"{100 * r.points:+.1f}"}
-            for r in found.contributions.itertuples()
+            for r in cast(Any, found.contributions).itertuples()
             if r.value is not None
         ],
         False,

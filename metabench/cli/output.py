@@ -94,7 +94,7 @@ def table_folder(table: str) -> Place:
     return find_table(table) if table in table_names() else Path("datasets") / table / "v1"
 
 
-def show(rows: Sequence[Mapping[str, Any]], as_json: bool, **more: Any) -> None:
+def show(rows: Sequence[Mapping[Any, Any]], as_json: bool, **more: Any) -> None:
     """Rows on stdout: one JSON object {"schema", …, "rows"}, or aligned columns."""
     if as_json:
         answer = plain({"schema": SCHEMA, **more, "rows": list(rows)})

@@ -27,20 +27,26 @@ class Executor(Protocol):
     @property
     def given(self) -> int:
         """Chunks that have no answer yet."""
+        ...
 
     @property
     def vacant(self) -> int:
         """How many more chunks it takes now."""
+        ...
 
     @property
     def idle(self) -> float:
         """Share of the workers' time, from when they were ready, in which they had nothing to do."""
+        ...
 
     def give(self, chunk: Chunk) -> None:
         """Take a chunk, to be started before those that are given later."""
+        ...
 
     def answers(self, seconds: float) -> list[Answer]:
         """What has come, after so many seconds at most. Raises MetabenchError when no work can be done at all."""
+        ...
 
     def close(self) -> None:
         """Drop what was not answered, and let the workers go."""
+        ...

@@ -130,7 +130,7 @@ def make_plan(
     return Plan(workload.name, tuple(chunks), wanted, present)
 
 
-def grid_ids(task_ids: Sequence[str], config_ids: Sequence[int], n_seeds: int) -> np.ndarray:
+def grid_ids(task_ids: Sequence[str], config_ids: Sequence[int] | pd.Index, n_seeds: int) -> np.ndarray:
     """run_ids of tasks × configurations × seeds 0 … n_seeds − 1, int64."""
     codes, ids, seeds = np.meshgrid(np.arange(len(task_ids)), np.asarray(config_ids), np.arange(n_seeds), indexing="ij")
     return rows.run_ids_of(list(task_ids), codes.ravel(), ids.ravel(), seeds.ravel())

@@ -7,7 +7,7 @@ Its prior mean is constant; here it is the mean of the source tasks, and increas
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class DeepKernel(DeepProcess):
         network.log_noise = torch.nn.Parameter(torch.tensor(np.log(0.2), dtype=torch.float32))
         return network
 
-    def covariance(self, network: torch.nn.Module, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    def covariance(self, network: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         import torch
 
         a, b = a / network.log_length.exp(), b / network.log_length.exp()

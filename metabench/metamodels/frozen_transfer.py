@@ -8,7 +8,7 @@ target is learned together with the source tasks; here it comes afterwards, and 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -61,9 +61,9 @@ class FrozenTransfer(DeepProcess):
         network.log_noise = torch.nn.Parameter(torch.tensor(np.log(0.2), dtype=torch.float32))
         return network
 
-    def covariance(self, network: torch.nn.Module, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    def covariance(self, network: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return a @ b.mT / network.log_precision.exp()
 
-    def adaptable(self, network: torch.nn.Module) -> Iterable[torch.nn.Parameter]:
+    def adaptable(self, network: Any) -> Iterable[torch.nn.Parameter]:
         head = [network.log_precision, network.log_noise]
         return {"frozen": [], "head": head, "full": network.parameters()}[self.transfer]

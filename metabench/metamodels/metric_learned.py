@@ -9,7 +9,7 @@ mapping", CVPR 2006, Eq. 4) or by triplets with semi-hard negatives (Schroff, Ka
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -102,9 +102,7 @@ class MetricLearned(Neural):
         network.task = perceptron([len(self.names_) + self.width + 1, self.width, self.width, self.embedding])
         return network
 
-    def encode(
-        self, network: torch.nn.Module, features: torch.Tensor, x: torch.Tensor, y: torch.Tensor
-    ) -> torch.Tensor:
+    def encode(self, network: Any, features: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Places of tasks on the unit sphere [tasks, embedding], from their ``features`` [tasks, features] and the trials
         ``y`` [tasks, n] at ``x`` [tasks, n, columns], which are a set and may be empty."""
         import torch
@@ -149,7 +147,7 @@ class MetricLearned(Neural):
         tasks, held = self.prepare(source)
         measure = {"siamese": siamese, "triplet": triplet}[self.loss]
 
-        def loss(network: torch.nn.Module, tasks: Described, rng: np.random.Generator) -> torch.Tensor:
+        def loss(network: Any, tasks: Described, rng: np.random.Generator) -> torch.Tensor:
             shown = int(rng.integers(min(QUERY, len(tasks.x) - 1) + 1))
             episodes = tasks.draw(rng, self.tasks, shown, min(SUPPORT, len(tasks.x)))
             x, seen, truth = (self.tensor(a) for a in (episodes.x, episodes.seen, episodes.truth))

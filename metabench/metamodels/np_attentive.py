@@ -7,7 +7,7 @@ Eq. 3. Without a latent it is the conditional one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class NPAttentive(InContext):
 
     def loss(
         self,
-        network: torch.nn.Module,
+        network: Any,
         rng: np.random.Generator,
         x: torch.Tensor,
         y: torch.Tensor,
@@ -79,7 +79,7 @@ class NPAttentive(InContext):
         return bound + divergence(posterior, prior).mean() / new.shape[1]
 
     def moments(
-        self, network: torch.nn.Module, x: torch.Tensor, y: torch.Tensor, new: torch.Tensor
+        self, network: Any, x: torch.Tensor, y: torch.Tensor, new: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -57,13 +57,16 @@ def importance(
     """Which hyperparameters matter, which pairs interact, and how the score moves with those that matter most."""
     single = summary[summary["interacts_with"] == ""]
     pairs = summary[summary["interacts_with"] != ""].head(PAIRS)
-    first = ", ".join(f"{r.hyperparameter} {percent(r.share)}" for r in single.head(3).itertuples())
+    first = ", ".join(f"{r.hyperparameter} {percent(r.share)}" for r in cast(Any, single.head(3)).itertuples())
     pair = pairs.iloc[0]
     answer = f"""Alone, {first} of the variance over the space; the strongest interaction is {pair["hyperparameter"]} with
         {pair["interacts_with"]}, {percent(pair["share"])}. The forests explain R² = {num(r2)} of configurations that they have
         not seen."""
-    alone = [Line(r.hyperparameter, r.share, r.low, r.high) for r in single.head(SHOWN).itertuples()]
-    both = [Line(f"{r.hyperparameter} × {r.interacts_with}", r.share, r.low, r.high, "c2") for r in pairs.itertuples()]
+    alone = [Line(r.hyperparameter, r.share, r.low, r.high) for r in cast(Any, single.head(SHOWN)).itertuples()]
+    both = [
+        Line(f"{r.hyperparameter} × {r.interacts_with}", r.share, r.low, r.high, "c2")
+        for r in cast(Any, pairs).itertuples()
+    ]
     sections = [
         Section(
             "What matters",
@@ -227,12 +230,12 @@ def why(found: Why, name: str) -> Page:
     """Why a configuration is recommended."""
     up, down = (found.contributions.query(f"points {sign} 0.0005") for sign in (">", "<"))
     told = pd.concat([up.head(3), down.head(1)])
-    said = [f"{r.hyperparameter} = {_value(r.value)} ({_points(r.points)})" for r in told.itertuples()]
+    said = [f"{r.hyperparameter} = {_value(r.value)} ({_points(r.points)})" for r in cast(Any, told).itertuples()]
     answer = f"""It is expected to beat {percent(found.expected)} of all configurations, where an average one beats
         {percent(found.base)}. What says so most, in points: {", ".join(said)}."""
     lines = [
         Line(f"{r.hyperparameter} = {_value(r.value)}", 100 * r.points, css="c1" if r.points >= 0 else "c2")
-        for r in found.contributions.itertuples()
+        for r in cast(Any, found.contributions).itertuples()
         if r.value is not None
     ]
     svg = drawings.rows(

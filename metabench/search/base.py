@@ -126,6 +126,10 @@ class Searcher:
     #: settings that :meth:`fit` depends on, where others count in searching alone: models that agree on them may share a fit.
     #: A class says its own, what it inherits does not count; None: all settings
     fit_settings: ClassVar[tuple[str, ...] | None] = None
+    #: what :meth:`start` gives a copy: the search to be done, its seed, and random numbers that follow from it
+    problem: Problem
+    seed: int
+    rng: np.random.Generator
 
     def fit(self, source: MetaTrain) -> Self:
         """Learn from source tasks. Returns self."""

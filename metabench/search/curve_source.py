@@ -21,7 +21,7 @@ class CurveTrain(MetaTrain):
     curves: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0, 0)))
     checkpoints: tuple[tuple[int, ...], ...] = ()
 
-    def select(self, tasks: Sequence[int]) -> CurveTrain:
+    def select(self, tasks: Sequence[int] | np.ndarray) -> CurveTrain:
         rows = list(tasks)
         kept = {"curves": self.curves[rows], "checkpoints": tuple(self.checkpoints[i] for i in rows)}
         return CurveTrain(**_facts(super().select(rows)), **kept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from metabench.brief import brief
 
@@ -55,7 +55,8 @@ class Dataset:
     source: str
     modality: str
     kind: str
-    X: pd.DataFrame | np.ndarray | list | str
+    #: by modality: a DataFrame, an ndarray, a list (of series, sounds, texts or pairs of texts), or the name of a system
+    X: Any
     y: pd.Series | pd.DataFrame | None
     #: columns of X whose values are names, not numbers
     categorical: tuple[str, ...] = ()
@@ -93,9 +94,12 @@ class Source(Protocol):
 
     def names(self) -> list[str]:
         """Data sets of this source, each ``[a-z0-9_]+``, whether or not their files are here."""
+        ...
 
     def listing(self, name: str) -> Listing:
         """Facts about a data set, without reading it. Raises UsageError for an unknown name."""
+        ...
 
     def load(self, name: str) -> Dataset:
         """The data set. Raises UsageError for an unknown name, MetabenchError when its data cannot be had."""
+        ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -243,7 +244,7 @@ class _Batch:
                 yield from self._scores(name, value, own, rows_with)
 
     def _scores(self, name: str, value: np.ndarray, own: np.ndarray, rows_with) -> Iterator[tuple[np.ndarray, str]]:
-        tasks = self.tasks
+        tasks = cast("Tasks", self.tasks)  # the caller has seen that there are some
         fraction = np.array([str(m).endswith("accuracy") for m in tasks.metric], dtype=bool)[own]
         over = rows_with(value > 1)
         yield fraction & (over | rows_with(value < 0)), f"have a {name} outside [0, 1]"

@@ -37,7 +37,7 @@ class Table:
     """
 
     def __init__(self, path: str | Place):
-        self.path: Place | None = place(path)
+        self.path: Place = place(path)
         #: files of a published change that lie under other names still, where nobody here may move them
         self._moved: dict[str, Place] = {}
         try:
@@ -296,7 +296,7 @@ class JoinedTable(Table):
 
     def __init__(self, tables: Sequence[Table]):
         self.tables = tuple(tables)
-        self.path = None
+        self.path = None  # pyright: ignore[reportAttributeAccessIssue]  # it lies in no folder
         owner: dict[str, Table] = {}
         for table in self.tables:
             for task_id in table.tasks["task_id"]:

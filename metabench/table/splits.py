@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import pandas as pd
 
@@ -47,7 +48,7 @@ def parse(path: Place, content: bytes) -> dict[str, tuple[str, str]]:
 def write(tasks: pd.DataFrame, families: Mapping[str, Sequence[str]]) -> bytes:
     """The file for a split of families: ``train``, ``valid`` or ``test`` → names, as a board's rules have it."""
     part = {family: f"meta_{name}" for name, members in families.items() for family in members}
-    return encode((t.task_id, t.family, part.get(t.family, NONE)) for t in tasks.itertuples())
+    return encode((t.task_id, t.family, part.get(t.family, NONE)) for t in cast(Any, tasks).itertuples())
 
 
 def encode(rows: Iterable[tuple[str, str, str]]) -> bytes:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,7 +80,7 @@ def search(
     return history.candidates
 
 
-def check(plugin: str | type | object) -> None:
+def check(plugin: Any) -> None:
     """Check a plug-in of any kind: a class or an instance of it, a built-in's name, or ``my_pkg:MyModel``.
 
     Workloads are tried on a made-up task of their view. Raises UsageError for an unknown name, MetabenchError for a
@@ -109,7 +110,7 @@ def check(plugin: str | type | object) -> None:
         raise ContractError(f"{name}: raised {type(error).__name__}: {error} ({place})") from error
 
 
-def _named(spec: str) -> object:
+def _named(spec: str) -> Any:
     if ":" in spec:
         return registry.from_spec(spec)
     kinds = ("baselines", "metamodels", "workloads")
@@ -119,7 +120,7 @@ def _named(spec: str) -> object:
     raise registry.suggest(spec, [name for kind in kinds for name in registry.names(kind)], "plug-in")
 
 
-def check_searcher(searcher: Searcher | type, source: MetaTrain | None = None) -> None:
+def check_searcher(searcher: Searcher | type[Searcher], source: MetaTrain | None = None) -> None:
     """Check a searcher (an instance or its class), fitted on ``source`` (default: a planted family).
 
     Proposals are pool positions, never repeated, the same for the same seed; searches do not disturb one another;
@@ -266,7 +267,7 @@ def _check_fidelity(searcher: FidelitySearcher, trials: Problem, scores: np.ndar
     train(searcher, FidelityProblem(*facts, POOL, CHECKPOINTS), plain, others)
 
 
-def check_metamodel(searcher: Searcher | type) -> None:
+def check_metamodel(searcher: Searcher | type[Searcher]) -> None:
     """Check a meta-model: all of :func:`check_searcher`, and sources that are one task, incomplete or without task
     features; pools and spaces other than the source's; :meth:`save` and :meth:`load` where there are any.
 

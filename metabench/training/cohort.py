@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -73,6 +73,14 @@ def initial(seed: int, index: int, shape: tuple[int, ...], std: float) -> np.nda
     return (np.float32(std * np.sqrt(3.0)) * (2.0 * u - 1.0)).reshape(shape)
 
 
+if TYPE_CHECKING:
+
+    class Leaf(torch.Tensor):
+        """A parameter: its ``grad`` is a view into the gradients of all, never None."""
+
+        grad: torch.Tensor  # pyright: ignore[reportIncompatibleVariableOverride]  # narrower than a tensor's
+
+
 class Parameters:
     """Named parameters of R networks of one shape, leaves of autograd that lie side by side in ``flat`` [R, P], their
     gradients in ``grad``. Parameter i of a run is initialised from stream ``WEIGHTS + i``."""
@@ -84,7 +92,7 @@ class Parameters:
         ends = np.cumsum([-(-size // 32) * 32 for size in sizes])
         self.flat = torch.zeros(runs, -(-int(ends[-1]) // 64) * 64, dtype=dtype, device=device)
         self.grad = torch.zeros_like(self.flat)
-        self.named: dict[str, torch.Tensor] = {}
+        self.named: dict[str, Leaf] = {}
         self.places: dict[str, slice] = {}
         for i, ((name, weight), size, end) in enumerate(zip(weights.items(), sizes, ends, strict=True)):
             low = int(end) - -(-size // 32) * 32
@@ -99,9 +107,9 @@ class Parameters:
             leaf = here.view(runs, *weight.shape).detach().requires_grad_()
             self.places[name] = slice(low, low + size)
             leaf.grad = self.grad[:, low : low + size].view(runs, *weight.shape)
-            self.named[name] = leaf
+            self.named[name] = cast("Leaf", leaf)
 
-    def __getitem__(self, name: str) -> torch.Tensor:
+    def __getitem__(self, name: str) -> Leaf:
         """[R, ...]; its ``grad`` is a view into the gradients."""
         return self.named[name]
 

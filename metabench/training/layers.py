@@ -100,7 +100,7 @@ class Dropout:
             torch.empty(len(p), features, batch, dtype=torch.int32, device=device) for _ in range(2)
         )
 
-    def mask(self, step: int) -> torch.Tensor:
+    def mask(self, step: int | torch.Tensor) -> torch.Tensor:
         """The masks of a training step; they last until the next call."""
         torch.add(self.row + self.keys.at(step), self.feature, out=self.bits)
         mix_(self.bits, self.scratch)
@@ -110,7 +110,7 @@ class Dropout:
         return self.bits.to(self.dtype) * self.scale
 
 
-def dropped(h: torch.Tensor, p: float, seed: int, stream: int, step: int) -> torch.Tensor:
+def dropped(h: torch.Tensor, p: float, seed: int, stream: int, step: int | torch.Tensor) -> torch.Tensor:
     """What :class:`Dropout` does to the activations h [B, ...] of one run alone: element i is dropped where hash number i
     of the stream says so, the others grow by 1 / (1 - p)."""
     limit = math.floor(p * 2**24)
@@ -135,7 +135,7 @@ class InputNoise:
         self.z = torch.empty(runs, batch, features, dtype=torch.float32, device=device)
         self.flat_z = self.z.view(shape)
 
-    def add_(self, x: torch.Tensor, step: int) -> None:
+    def add_(self, x: torch.Tensor, step: int | torch.Tensor) -> None:
         """Add the noise of a training step to x [R, B, D]."""
         for keys, total in zip(self.keys, (self.a, self.b), strict=True):
             torch.add(self.index, keys.at(step), out=total)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,29 +50,29 @@ class DeepProcess(Neural):
         self.adapt = adapt
         self.adapt_rate = adapt_rate
 
-    def covariance(self, network: torch.nn.Module, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    def covariance(self, network: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """k between encoded [..., n, columns] and [..., m, columns], [..., n, m]."""
         raise NotImplementedError
 
-    def noise(self, network: torch.nn.Module) -> torch.Tensor:
+    def noise(self, network: Any) -> torch.Tensor:
         """Variance of ε, a scalar."""
         return network.log_noise.exp() + NOISE
 
-    def adaptable(self, network: torch.nn.Module) -> Iterable[torch.nn.Parameter]:
+    def adaptable(self, network: Any) -> Iterable[torch.nn.Parameter]:
         """What learns on the target."""
         return network.parameters()
 
     def fit(self, source: MetaTrain) -> DeepProcess:
         tasks, held = self.prepare(source)
 
-        def loss(network: torch.nn.Module, tasks: Tasks, rng: np.random.Generator) -> torch.Tensor:
+        def loss(network: Any, tasks: Tasks, rng: np.random.Generator) -> torch.Tensor:
             episodes = tasks.draw(rng, self.tasks, min(POINTS, len(tasks.x)))
             return self.negative_likelihood(network, self.tensor(episodes.x), self.tensor(episodes.seen))
 
         self.learn(tasks, held, loss)
         return self
 
-    def negative_likelihood(self, network: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    def negative_likelihood(self, network: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """−log N(y; 0, K + noise) a point, mean over tasks; ``x`` [tasks, n, columns], ``y`` [tasks, n]
         (Rasmussen & Williams, 2006, Eq. 2.30)."""
         import torch

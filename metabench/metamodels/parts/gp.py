@@ -30,7 +30,7 @@ class PoolGP:
         self._factor = np.empty((0, 0))
         self._variance = self._diagonal.copy()
 
-    def observe(self, positions: Sequence[int]) -> None:
+    def observe(self, positions: Sequence[int] | np.ndarray) -> None:
         """Make ``positions`` the tried ones; those already tried in this order are not computed again."""
         positions = list(positions)
         if positions[: len(self._tried)] != self._tried:

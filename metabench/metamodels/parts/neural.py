@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def gaussian_loss(mean: torch.Tensor, std: torch.Tensor, y: torch.Tensor) -> tor
 
 
 def train(
-    network: torch.nn.Module,
+    network: Any,
     loss: Callable[[], torch.Tensor],
     steps: int,
     rate: float,

@@ -7,6 +7,7 @@ thinks, as the board's traces store them. A search is charged for every training
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -174,7 +175,7 @@ def _times(value: float) -> str:
     return f"{value:.2f}"
 
 
-def pays(row: pd.Series, facts: dict[str, Any]) -> str:
+def pays(row: pd.Series, facts: Mapping[str, Any]) -> str:
     """When generating the table has paid, in a sentence."""
     n = row["tasks_to_pay"]
     cost = f"Training the table that it learned from took {facts['table_seconds'] / 3600:.2f} core hours"

@@ -8,7 +8,7 @@ target, with equally many source tasks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -196,7 +196,7 @@ def _cloud(tasks: pd.DataFrame) -> Figure:
     return Figure("Each task.", f"Gain of {method} over its twin; point at a task to see its name.", svg)
 
 
-def _long(frames: dict[str, pd.DataFrame]) -> list[Grid]:
+def _long(frames: Mapping[str, pd.DataFrame]) -> list[Grid]:
     factors = frames["factors"].assign(words=[FACTORS[name] for name in frames["factors"]["factor"]])
     listed = [
         Column("Fact", "words"),

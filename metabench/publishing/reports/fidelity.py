@@ -9,7 +9,7 @@ AISTATS 2017; ending early: Jamieson & Talwalkar, "Non-stochastic best arm ident
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -115,7 +115,7 @@ class Fidelity(Report):
         shifts = found.frames["shifts"].query("variant == 'eighth' and (shift_low > 0 or shift_high < 0)")
         less = "; ".join(
             f"{r.hyperparameter.replace('_', ' ')} {signed(r.shift)} [{signed(r.shift_low)}, {signed(r.shift_high)}]"
-            for r in shifts.itertuples()
+            for r in cast(Any, shifts).itertuples()
         )
         order = (
             f"""With an eighth of the data the best configurations are elsewhere, as a share of the range: {less}."""

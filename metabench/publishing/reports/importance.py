@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -74,7 +74,8 @@ class Importance(Report):
             configurations that it has not seen (R²) stands beside. Importance over a whole space is that of leaving the bad
             regions: near the optimum others may matter more."""
         figures = [
-            _figure(row, _single(frame[frame["workload"] == row.workload]).head(SHOWN)) for row in about.itertuples()
+            _figure(row, _single(frame[frame["workload"] == row.workload]).head(SHOWN))
+            for row in cast(Any, about).itertuples()
         ]
         firsts_of = {w: ", ".join(top["hyperparameter"]) for w, top in tops.items()}
         over = [
@@ -114,7 +115,7 @@ def _single(part: pd.DataFrame) -> pd.DataFrame:
 
 
 def _figure(row: Any, top: pd.DataFrame) -> Figure:
-    lines = [Line(r.hyperparameter, r.share, r.low, r.high) for r in top.itertuples()]
+    lines = [Line(r.hyperparameter, r.share, r.low, r.high) for r in cast(Any, top).itertuples()]
     svg = drawings.rows(
         lines,
         Axis("share of the variance", low=0.0),

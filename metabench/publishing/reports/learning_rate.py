@@ -6,7 +6,7 @@ arXiv:2205.10287) by its square root with Adam. Here both are exponents that are
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -123,7 +123,7 @@ def told(slopes: pd.DataFrame, words: str) -> str:
             f"With {words} no trend of the best learning rate can be told from chance on {len(slopes)} rows looked at."
         )
     parts = []
-    for row in sure.itertuples():
+    for row in cast(Any, sure).itertuples():
         group = "all optimizers" if row.optimizers == "all" else row.optimizers
         parts.append(
             f"{row.slope:.2f} [{row.low:.2f}, {row.high:.2f}] on {row.workload} with {group}{_laws(row, words)}"
@@ -142,7 +142,7 @@ def _laws(row: Any, words: str) -> str:
 
 
 def _exponents(slopes: pd.DataFrame, words: str) -> Figure:
-    lines = [Line(f"{r.workload}, {r.optimizers}", r.slope, r.low, r.high) for r in slopes.itertuples()]
+    lines = [Line(f"{r.workload}, {r.optimizers}", r.slope, r.low, r.high) for r in cast(Any, slopes).itertuples()]
     svg = drawings.rows(
         lines,
         Axis("exponent"),

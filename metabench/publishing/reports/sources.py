@@ -6,7 +6,7 @@ sees meta-validation tasks here, so that the number of tasks is all that they le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -149,7 +149,7 @@ def _code(name: str) -> str:
     return resolve(name)[0].fingerprint
 
 
-def told(enough: pd.DataFrame, curves: pd.DataFrame, facts: dict[str, Any]) -> str:
+def told(enough: pd.DataFrame, curves: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     """The answer for the first method: from how many tasks it beats its twin and more do not help, and by how much."""
     name = enough["method"].iloc[0]
     mine = enough[enough["method"] == name]

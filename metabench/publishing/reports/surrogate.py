@@ -6,7 +6,7 @@ What it says is compared with the stored rows, and so are the methods: they sear
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -114,7 +114,7 @@ class Surrogate(Report):
         )
 
 
-def cited(row: dict[str, Any]) -> str:
+def cited(row: Mapping[Any, Any]) -> str:
     """``0.712 [0.65, 0.77]``."""
     return f"{num(row['value'])} [{num(row['low'])}, {num(row['high'])}]"
 
@@ -163,7 +163,7 @@ def _worlds(frame: pd.DataFrame) -> Figure:
     return Figure(f"Methods after {MARKS[-1]} trials.", "Dashed: equal regret in both worlds.", svg)
 
 
-def _errors(frames: dict[str, pd.DataFrame]) -> list[Grid]:
+def _errors(frames: Mapping[str, pd.DataFrame]) -> list[Grid]:
     words = {
         "spearman": "rank correlation of answers with stored scores",
         "regret": "mean error of valid regret",
@@ -187,7 +187,7 @@ def _errors(frames: dict[str, pd.DataFrame]) -> list[Grid]:
     ]
 
 
-def _ranking(frames: dict[str, pd.DataFrame]) -> list[Grid]:
+def _ranking(frames: Mapping[str, pd.DataFrame]) -> list[Grid]:
     agree = [
         Column("Trials", "mark", str),
         Column("Kendall's τ", "tau", num, ("tau_low", "tau_high")),

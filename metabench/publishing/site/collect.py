@@ -65,7 +65,7 @@ class PublishedBoard:
     def __init__(self, folder: Path):
         self.folder, self.board = folder, load_board(folder)
         try:
-            self.results: dict[str, Any] | None = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+            self.results: Any = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
             if not {"finding", "summary", "tasks"} <= self.results.keys():
                 raise MetabenchError(f"{folder / 'scores.json'} is of an earlier build; build the board again")
         except FileNotFoundError:

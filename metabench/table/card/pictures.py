@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import Any, cast
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def difficulty(d: Description) -> str:
     ]:
         drawn.append(f'<path stroke="{_GRID}" d="M{at:.1f} {top - 6}V{height - 10}"/>')
         drawn.append(_text(at, top - 10, label, anchor="middle"))
-    for i, t in enumerate(shown.itertuples()):
+    for i, t in enumerate(cast(Any, shown).itertuples()):
         y = top + row * i + row / 2 - 2
         name = t.task_id.removeprefix(f"{d.workload}-") + (" ○" if t.noisy else "")
         drawn.append(_text(left - 6, y + 3, name, anchor="end", size=8))
