@@ -240,8 +240,9 @@ def test_requests_that_make_no_sense(table, board):
 
 def test_the_public_name_stays_the_function():
     import metabench
+    from metabench import notebook
 
-    assert metabench.evaluate is evaluate and metabench.evaluation.evaluate is evaluate
+    assert metabench.evaluation.evaluate is evaluate and metabench.evaluate is notebook.evaluate
 
 
 def test_twins_travel_with_the_traces(table, board, tmp_path):

@@ -65,4 +65,5 @@ def together(traces: pa.Table, published: pa.Table) -> pa.Table:
 
 def read_published(path: str | os.PathLike, kind: pa.Schema) -> pa.Table:
     """A file of traces, checked (:func:`~metabench.evaluation.store.read_traces`), with what it says of them."""
-    return About.of(pq.read_schema(path)).put_on(read_traces(path, kind))
+    traces = read_traces(path, kind)
+    return About.of(pq.read_schema(path)).put_on(traces)
