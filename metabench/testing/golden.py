@@ -28,6 +28,7 @@ from metabench.search.fidelity import FidelityProblem, FidelitySearcher
 from metabench.testing.contract import search, train
 from metabench.testing.planted import SPACE, PlantedFamily
 from metabench.testing.quick import QUICK, quick
+from metabench.training.machine import processor
 
 #: where the records lie in the repository
 FOLDER = Path("tests/golden/proposals")
@@ -54,6 +55,7 @@ def observe(name: str) -> dict[str, Any]:
         "fingerprint": resolve(name)[0].fingerprint,
         "settings": QUICK.get(name, {}),
         "packages": _packages(method),
+        "processor": processor(),
         "searches": searches,
     }
 
@@ -121,10 +123,12 @@ def differs(record: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     return f"the record of {name} is of versions {_words(record['versions'])}, the code of {_words(now['versions'])}: {again}"
 
 
-def other_packages(record: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """Packages of other versions than those of the record, whose proposals may differ for that reason; None: the same."""
+def other_machine(record: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """Why proposals may differ although the method is the same: other versions of packages, another processor, whose
+    products round otherwise; None: there is no such reason."""
     found = [f"{n} {now['packages'].get(n)}" for n, v in record["packages"].items() if now["packages"].get(n) != v]
-    return f"{record['method']} is recorded with other versions than {', '.join(found)}" if found else None
+    found += [now["processor"]] if now["processor"] != record["processor"] else []
+    return f"{record['method']} is recorded with others than {', '.join(found)}" if found else None
 
 
 def _words(versions: Mapping[str, str]) -> str:

@@ -16,6 +16,9 @@ import numpy as np
 from metabench.errors import MetabenchError, UsageError
 from metabench.registry import suggest
 from metabench.training.curves import Curves
+from metabench.training.machine import ask_for_reproducible_products
+
+ask_for_reproducible_products()
 
 BACKENDS = ("sequential", "batched", "resident")
 

@@ -1,7 +1,8 @@
-"""What the rows record of the machine that trained them."""
+"""What the rows record of the machine that trained them, and what the engine asks of its libraries there."""
 
 from __future__ import annotations
 
+import os
 import platform
 from functools import cache
 from pathlib import Path
@@ -30,3 +31,13 @@ def pick_device(device: str) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def ask_for_reproducible_products() -> None:
+    """Let MKL multiply a matrix the same way whatever stands beside it in a batch.
+
+    On processors that are not Intel's it chooses a kernel by the number of matrices, and so a run's last bits would depend
+    on its batch. MKL reads ``MKL_CBWR`` at its first product; a value that the user has set stays.
+    """
+    if "Intel" not in processor():
+        os.environ.setdefault("MKL_CBWR", "AVX2")

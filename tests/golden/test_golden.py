@@ -20,7 +20,7 @@ def test_proposals_change_with_the_version_alone(kind, name):
     assert (FOLDER / f"{name}.json").exists(), f"run `python -m metabench.testing.golden {name}`"
     stored, now = golden.read(name, FOLDER), golden.observe(name)
     wrong = golden.differs(stored, now)
-    if wrong and (packages := golden.other_packages(stored, now)):
+    if wrong and (packages := golden.other_machine(stored, now)):
         pytest.skip(packages)
     assert wrong is None, wrong
 
