@@ -176,6 +176,8 @@ def _column(column: pd.Series) -> pd.Series | str:
     dtype = nw.from_native(column, series_only=True).dtype
     if isinstance(column.dtype, pd.CategoricalDtype):
         return _category(column)
+    if isinstance(column.dtype, pd.PeriodDtype):
+        return _moments(column.dt.start_time)
     if isinstance(column.dtype, pd.SparseDtype):
         return _column(column.sparse.to_dense())
     if dtype == nw.Boolean:

@@ -207,3 +207,14 @@ def test_no_traceback_and_nothing_lost_without_a_word(made, form):
 def test_many_were_read():
     print(TRIED)
     assert TRIED["read"] >= EXAMPLES // 10
+
+
+def test_periods_are_their_start_dates():
+    from metabench.advise.cells import Reading
+    from metabench.advise.frames import plain
+
+    months = pd.Series(pd.period_range("2020-01", periods=3, freq="M"))
+    months[1] = pd.NaT
+    made = plain(pd.DataFrame({"month": months}), Reading()).frame["month"]
+    assert made.iloc[0] == pd.Timestamp("2020-01-01") and made.iloc[2] == pd.Timestamp("2020-03-01")
+    assert pd.isna(made.iloc[1])
