@@ -155,7 +155,10 @@ def typed(column: pd.Series, name: str, reading: Reading) -> tuple[pd.Series, Fo
 def _as_numbers(cells: pd.Series, name: str, reading: Reading) -> tuple[pd.Series, Format, list[str]]:
     """Cells as numbers, how they were written, and what is to be said if the column is one of numbers."""
     if reading.decimal is not None:
-        form = Format(reading.decimal)
+        grouped = (
+            reading.decimal == "." and cells.map(lambda v: bool(_GROUPED.fullmatch(v) or _SPACED.fullmatch(v))).any()
+        )
+        form = Format(reading.decimal, grouped=bool(grouped))
         return form.numbers(cells), form, []
     found = Format(".").numbers(cells)
     commas = cells[cells.str.contains(",", regex=False)]
@@ -173,7 +176,9 @@ def _as_numbers(cells: pd.Series, name: str, reading: Reading) -> tuple[pd.Serie
         form, chosen = Format(","), as_comma
     else:
         form, chosen = (
-            (Format("."), found) if found.notna().sum() >= as_comma.notna().sum() else (Format(","), as_comma)
+            (Format(".", grouped=True), found)
+            if found.notna().sum() >= as_comma.notna().sum()
+            else (Format(","), as_comma)
         )
     other = ". (thousands)" if form.decimal == "," else ", (decimals)"
     hint = f" (--decimal {other[0]} says otherwise)" if unsure else ""

@@ -198,3 +198,22 @@ def test_no_script_is_one_line(tmp_path, change, match):
     workload = change.pop("workload", "text")
     with pytest.raises(UsageError, match=match):
         replace(advised, task=replace(advised.task, workload=workload), **change).snippet(1)
+
+
+@pytest.mark.parametrize("style", ["thousands", "comma", "said"])
+def test_numbers_are_read_as_the_reader_did(style, tmp_path, capsys):
+    """Thousands separators and decimal commas, in the target and in a column, also where the decimal mark was given."""
+    price, size = 150_000 + 1_357 * np.arange(60), 1_000.5 + 7.25 * np.arange(60)
+    comma = {",": ".", ".": ","}
+
+    def written(value, decimals):
+        text = f"{value:,.{decimals}f}"
+        return "".join(comma.get(c, c) for c in text) if style == "comma" else text
+
+    cells = {"price": [written(v, 1) for v in price], "size": [written(v, 2) for v in size]}
+    pd.DataFrame(cells).to_csv(tmp_path / "homes.csv", index=False, sep=";")
+    decimal = "." if style == "said" else None
+    text = mb.recommend(tmp_path / "homes.csv", "price", k=1, decimal=decimal).snippet()
+    space = run(text, epochs=1)
+    assert sorted(space["target"]) == sorted(price)
+    np.testing.assert_allclose(np.sort(space["frame"]["size"].astype(float)), size)
