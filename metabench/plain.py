@@ -3,8 +3,36 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from typing import Any
+
+from metabench.errors import UsageError
+
+
+def whole(value: Any, what: str, least: int | None = None) -> int:
+    """A whole number that a person gives.
+
+    Args:
+        value: What was given.
+        what: What it counts, for the error.
+        least: The smallest that is allowed; None for any.
+
+    Returns:
+        It as an int.
+
+    Raises:
+        UsageError: It is no whole number, or smaller than ``least``.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise UsageError(f"{what}: a whole number is needed, not {value!r}") from None
+    if isinstance(value, bool) or (least is not None and number < least):
+        raise UsageError(
+            f"{what}: a whole number{'' if least is None else f' of {least} or more'} is needed, not {value!r}"
+        )
+    return number
 
 
 def plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ from metabench import pretrained, tasks
 from metabench.advise.data import Read, read
 from metabench.brief import brief
 from metabench.errors import UsageError
-from metabench.plain import plain
+from metabench.plain import plain, whole
 from metabench.pretrained import Pretrained
 from metabench.pretrained.model import SAID
 from metabench.pretrained.neighbours import Neighbour
@@ -126,6 +126,7 @@ def recommend(
     Raises:
         UsageError: The data is no task of the workload, or no meta-model is there for it; one line says why.
     """
+    k = whole(k, "k")
     fitted, task, found = understood(data, target, workload, model, kind, encoding, decimal, missing)
     configs = fitted.top_configs(task, k)
     path = Path(data) if isinstance(data, str | Path) else None

@@ -24,7 +24,7 @@ from metabench.advise.stored import check_trials
 from metabench.brief import brief
 from metabench.errors import MetabenchError, UsageError
 from metabench.files import replace_file
-from metabench.plain import plain
+from metabench.plain import plain, whole
 from metabench.pretrained import Pretrained
 from metabench.registry import create
 from metabench.search.continuous import Trials
@@ -222,6 +222,7 @@ def tune(
         UsageError: The data is no task, or the folder holds another tuning; one line says why.
         MetabenchError: Every training diverged.
     """
+    trials, seed = whole(trials, "trials"), whole(seed, "seed", 0)
     if trials < 1:
         raise UsageError(f"{trials} trials are none; at least 1 is needed")
     if refit and (out is None or isinstance(data, Task)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import threading
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,8 @@ from scipy import stats
 from metabench import direction
 from metabench.errors import UsageError
 from metabench.metatrain import TaskInfo, row_keys
-from metabench.plain import plain
+from metabench.plain import plain, whole
+from metabench.pretrained.checks import check_configs
 from metabench.pretrained.known import KnownTask
 from metabench.pretrained.neighbours import Features, Neighbour
 from metabench.pretrained.record import Record
@@ -118,6 +120,7 @@ class Pretrained:
         the ones before it (Ginsbourger et al., 2010: the kriging believer). The default configuration is among the first
         FIRST trials where the pool has it. Raises UsageError when n is out of range.
         """
+        n = whole(n, "configurations")
         given = None if pool is None else self._typed(pool)
         if history is None or not len(history):
             opening = self.record.opening
@@ -303,6 +306,10 @@ class Pretrained:
             raise UsageError(
                 f"{len(history.configs)} configurations were tried, but {len(history.scores)} scores are given"
             )
+        for score in history.scores:
+            if isinstance(score, bool) or not isinstance(score, numbers.Real):
+                raise UsageError(f"a trial's score is a number, NaN where it diverged; {score!r} is none")
+        check_configs(self.space, history.configs)
 
     # ---------------------------------------------------------------- scores
     def _scores(self, info: TaskInfo, share: np.ndarray, past: History) -> np.ndarray:

@@ -222,3 +222,31 @@ def test_a_configuration_that_differs_in_its_last_bits_is_the_same(model, task):
     asked = model.ask(task, tried, 6, pool=model.configs)
     rates = [*near["learning_rate"][:2], *asked["learning_rate"]]
     assert np.min(np.diff(np.sort(np.log(rates)))) > 1e-9
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "score", "match"),
+    [
+        ("optimizer", "foo", 0.5, "optimizer='foo'"),
+        ("learning_rate", -1.0, 0.5, "learning_rate=-1.0"),
+        (None, None, "0.5", "score is a number"),
+    ],
+)
+def test_trials_that_cannot_have_been_are_refused(model, task, column, value, score, match):
+    configs = model.ask(task, None, 1)
+    if column:
+        configs = configs.astype({column: object}).assign(**{column: value})
+    with pytest.raises(UsageError, match=match):
+        model.ask(task, Trials(configs, [score]))
+
+
+@pytest.mark.parametrize("k", ["3", 1.5, True])
+def test_a_count_is_a_whole_number(model, task, k):
+    with pytest.raises(UsageError, match="whole number"):
+        model.top_configs(task, k)
+    with pytest.raises(UsageError, match="whole number"):
+        mb.recommend(None, k=k)
+    with pytest.raises(UsageError, match="whole number"):
+        mb.tune(None, trials=k)
+    with pytest.raises(UsageError, match="0 or more"):
+        mb.tune(None, seed=-1)
