@@ -146,10 +146,17 @@ def table(frame: pd.DataFrame, target, kind: str | None, notes: Notes, rows: int
     y = y.reset_index(drop=True)
     X, names, moments = _inputs(known.frame.loc[keep].drop(columns=target), y, notes)
     if not X.shape[1]:
-        raise UsageError(f"no column says anything of {target!r}: all others are constant, missing or identify a row")
+        raise UsageError(f"no column says anything of {target!r}: {_why_none(notes)}")
     dataset = Dataset("mine", "mine", "user", "tabular", kind, X, y, names)
     given = tuple(c for c in known.columns if c != target)
     return Read(dataset, moments=moments, target=target, rows=known.rows, given=given, formats=known.formats)
+
+
+def _why_none(notes: Notes) -> str:
+    """Why no column is left, in the words of the notes: those on numbers that are too large, and on columns left out."""
+    why = [line.removesuffix(", left out") for line in notes.said if " numbers are beyond " in line]
+    why += [line.removesuffix(", left out") for line in notes.said if line.endswith(", left out")]
+    return "; ".join(why[:3]) or "there is no other column"
 
 
 def table_alone(frame: pd.DataFrame, target, kind: str, notes: Notes, rows: int | None = None) -> Read:

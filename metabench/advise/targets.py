@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from metabench.advise.cells import NUMERIC
+from metabench.advise.cells import NUMERIC, why_not_numbers
 from metabench.advise.notes import Notes, listed
 from metabench.errors import UsageError
 from metabench.tasks.splits import MIN_CLASS
@@ -94,6 +94,11 @@ def check_count(rows: int, notes: Notes, what: str = "rows") -> None:
         notes(f"{rows} {what} are few: scores on a fifth of them say little")
 
 
+def _units(y: pd.Series) -> str:
+    """A hint where classes look like numbers with units or dates; "" where they do not."""
+    return why_not_numbers(str(y.iloc[0])) if len(y) and not pd.api.types.is_numeric_dtype(y) else ""
+
+
 def check_rows(y: pd.Series, kind: str, notes: Notes) -> None:
     check_count(len(y), notes, "rows with a target")
     if kind == "classification":
@@ -102,7 +107,7 @@ def check_rows(y: pd.Series, kind: str, notes: Notes) -> None:
         if len(counts) - len(rare) < 2:
             raise UsageError(
                 f"the target has {len(counts)} different values and fewer than two of them {MIN_CLASS} times; "
-                "classes need rows to learn from and to be judged by"
+                f"classes need rows to learn from and to be judged by{_units(y)}"
             )
         if len(rare):
             notes(f"{listed([str(c) for c in rare.index])}: classes of fewer than {MIN_CLASS} rows, left out")

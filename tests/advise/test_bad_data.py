@@ -286,3 +286,10 @@ def test_other_delimiters_and_question_marks(tmp_path):
 def test_moments_in_time_are_seconds():
     found = read(frame(when=pd.date_range("2024-01-01", periods=N, freq="37h")), "y")
     assert found.moments == ("when",) and found.dataset.X["when"].dtype.kind == "f"
+
+
+def test_numbers_with_units_are_the_cause_that_is_told():
+    units = [f"${i * 37}.00" for i in range(60)]
+    refused("without units", pd.DataFrame({"a": units, "y": ["u", "v"] * 30}), "y")
+    refused("without units", pd.DataFrame({"a": np.arange(60) ** 1.5, "y": units}), "y")
+    refused("beyond 1e", pd.DataFrame({"a": np.full(60, 1e308), "y": ["u", "v"] * 30}), "y")
