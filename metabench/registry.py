@@ -33,7 +33,7 @@ _SUPPORT = {"base", "parts"}
 
 def suggest(name: str, known: Collection[str], what: str) -> UsageError:
     """A UsageError for an unknown name, with the nearest known one."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}" if known else "there is none"
     return UsageError(f"unknown {what} {name!r}; {hint}")
 

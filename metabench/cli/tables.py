@@ -253,10 +253,13 @@ def repair(table: str, seeds: int, workers: int | None, as_json: bool) -> None:
     Status 3 when runs are missing or failed in the end, 1 when something else is still wrong.
     """
     from metabench.generate import repair as mend
+    from metabench.table import find_table
 
     folder = table_folder(table)
     if not isinstance(folder, Path):
         raise UsageError(f"{folder}: only a table in a folder can be repaired")
+    if not folder.exists():
+        find_table(table)  # says which tables there are
     report = mend(folder, seeds=seeds, workers=workers)
     show([{"damaged": name} for name in report.damaged], as_json, table=str(folder), **asdict(report))
     if not as_json:

@@ -103,11 +103,16 @@ def get(task_id: str) -> Task:
 def _unknown(task_id: str, known: list[str]) -> UsageError:
     """What is wrong with an id: no task of its workload, or no workload in front."""
     if known:
-        return registry.suggest(task_id, known, "task")
+        # the workload's name before the dash is the same in all of them and makes any two look near
+        start = known[0].partition("-")[0]
+        rest = {name.partition("-")[2]: name for name in known}
+        if near := difflib.get_close_matches(task_id.partition("-")[2], rest, n=1, cutoff=0.7):
+            return UsageError(f"unknown task {task_id!r}; did you mean {rest[near[0]]!r}?")
+        return UsageError(f"unknown task {task_id!r}; `metabench list tasks` names the {len(known):,} of {start}")
     every = [name for workload in registry.names("workloads") for name in names(workload)]
     if whole := [name for name in every if name.partition("-")[2] == task_id]:
         return UsageError(f"unknown task {task_id!r}; did you mean {' or '.join(map(repr, whole[:3]))}?")
-    if near := difflib.get_close_matches(task_id, every, n=1, cutoff=0.5):
+    if near := difflib.get_close_matches(task_id, every, n=1, cutoff=0.7):
         return UsageError(f"unknown task {task_id!r}; did you mean {near[0]!r}?")
     return UsageError(f"unknown task {task_id!r}; `metabench list tasks` names the {len(every):,} that there are")
 

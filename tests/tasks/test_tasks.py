@@ -168,3 +168,10 @@ def test_bad_requests():
         tasks.get("mlp-iriss")
     with pytest.raises(UsageError, match="mlp-nothing"):
         tasks.select("mlp", "nothing*")
+
+
+def test_only_a_near_task_is_suggested():
+    from metabench.tasks import _unknown
+
+    assert "did you mean" not in str(_unknown("mlp-wine", ["mlp-cnae9", "mlp-digits"]))
+    assert "did you mean 'mlp-digits'" in str(_unknown("mlp-digit", ["mlp-cnae9", "mlp-digits"]))
