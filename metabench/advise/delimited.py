@@ -225,6 +225,8 @@ def csv(path: Path, encoding: str, keep: Keep, chunk: int) -> tuple[pd.DataFrame
             with pd.read_csv(text, chunksize=rows, **settings) as chunks:
                 kept, total = keep(chunks)
     except UnicodeError as error:
+        if not_text(path):
+            raise UsageError(f"{path} is no text, so no table of delimited text") from None
         raise UsageError(
             f"{path} is not {encoding} text ({_short(error)}); name its encoding, such as latin-1 or utf-16"
         ) from None
@@ -233,10 +235,29 @@ def csv(path: Path, encoding: str, keep: Keep, chunk: int) -> tuple[pd.DataFrame
     except (ValueError, MemoryError, OSError, EOFError, lzma.LZMAError, pd.errors.ParserWarning) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise UsageError(f"{path} cannot be read as a table: {_short(error)}") from None
+        raise UsageError(f"{path} cannot be read as a table: {_cause(error)}") from None
     kept = kept.reindex(columns=list(places)).astype(object)
     kept.columns = list(found.header)
     return kept.where(kept.notna(), None), total, found
+
+
+def not_text(path: Path) -> bool:
+    """Whether a file's first bytes hold control characters or zero bytes, as no text has them; text in UTF-16 has a mark."""
+    with path.open("rb") as raw, io.BufferedReader(_Bounded(raw, path)) as source:
+        start = source.read(4096)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return False
+    return bool(re.search(rb"[\x00-\x06\x0e-\x1a]", start))
+
+
+def _cause(error: BaseException) -> str:
+    """What a reader says of a row or a quote, with the number of the line; other errors as they are."""
+    text = _short(error)
+    if ragged := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", text):
+        return f"line {ragged[2]} has {ragged[3]} cells, more than the {ragged[1]} of the header"
+    if quote := re.search(r"EOF inside string starting at row (\d+)", text):
+        return f"a quotation mark in line {int(quote[1]) + 1} is never closed"
+    return text.removeprefix("Error tokenizing data. C error: ")
 
 
 def _short(error: BaseException) -> str:

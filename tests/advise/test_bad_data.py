@@ -293,3 +293,22 @@ def test_numbers_with_units_are_the_cause_that_is_told():
     refused("without units", pd.DataFrame({"a": units, "y": ["u", "v"] * 30}), "y")
     refused("without units", pd.DataFrame({"a": np.arange(60) ** 1.5, "y": units}), "y")
     refused("beyond 1e", pd.DataFrame({"a": np.full(60, 1e308), "y": ["u", "v"] * 30}), "y")
+
+
+def test_broken_rows_are_told_with_their_line(tmp_path):
+    path = tmp_path / "broken.csv"
+    path.write_text("# made today\na,y\n1,2\n1,2,3\n")
+    refused("line 4 has 3 cells, more than the 2 of the header", path, "y")
+    path.write_text('a,y\n1,2\n1,2\n"1,2\n1,2\n')
+    refused("a quotation mark in line 4 is never closed", path, "y")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\xff\xfe")
+    refused("is no text", path, "y")
+
+
+def test_text_where_numbers_were_is_named():
+    from metabench.advise.cells import Reading
+    from metabench.advise.frames import Column, plain
+
+    frame = pd.DataFrame({"age": [1.0, "old", None, "n/a"], "size": [1.0, None, 2.0, 3.0]})
+    said = plain(frame, Reading(), {"age": Column("numbers"), "size": Column("numbers")}).said
+    assert said == ["age: 1 values are no numbers, such as 'old': they count as missing"]
