@@ -20,7 +20,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
-from metabench.advise.cells import POINT, Format, Reading, moment, plain_number, typed
+from metabench.advise.cells import GAPS, MARKS, POINT, Format, Reading, moment, plain_number, typed
 from metabench.advise.notes import listed
 from metabench.errors import UsageError
 
@@ -153,7 +153,12 @@ def plain(frame: pd.DataFrame, reading: Reading, settled: Mapping[str, Column] |
             left_out[name] = made
             continue
         if settled is not None:
-            made = settled[name].of(made.mask(made.isin(reading.missing), None) if reading.missing else made)
+            given = made.mask(made.isin(reading.missing), None) if reading.missing else made
+            made = settled[name].of(given)
+            if settled[name].holds != "names" and len(odd := _odd(given, made)):
+                said.append(
+                    f"{name}: {len(odd)} values are no {settled[name].holds}, such as {odd[0][:30]!r}: they count as missing"
+                )
         elif made.dtype == object:
             text, (made, form, lines) = made, typed(made, name, reading)
             if made.dtype != object:
@@ -169,6 +174,12 @@ def plain(frame: pd.DataFrame, reading: Reading, settled: Mapping[str, Column] |
                 made = made.mask(beyond)
         out[name] = made
     return Sheet(pd.DataFrame(out, index=pd.RangeIndex(len(frame))), left_out, formats, texts, said)
+
+
+def _odd(given: pd.Series, made: pd.Series) -> list[str]:
+    """Text that became missing and is no word for missing."""
+    lost = given[given.notna().to_numpy() & made.isna().to_numpy()]
+    return [v for v in lost.tolist() if isinstance(v, str) and v.strip().lower() not in (*GAPS, *MARKS)]
 
 
 def _column(column: pd.Series) -> pd.Series | str:

@@ -4,6 +4,7 @@ training rows, stored as JSON and arrays, checked against the arrays that were t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -99,6 +100,9 @@ def _table(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray], data) -> 
     sheet = plain(frame, Reading(missing=tuple(facts.get("missing", ()))), settled(facts, encoder))
     if absent := [c.name for c in encoder.columns if c.name in sheet.left_out]:
         raise UsageError(f"column {absent[0]!r} cannot be read: {sheet.left_out[absent[0]]}")
+    for line in sheet.said:
+        if line.endswith("they count as missing"):
+            warnings.warn(line, UserWarning, stacklevel=2)
     return encoder.transform(sheet.frame)
 
 
