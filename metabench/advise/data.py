@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from metabench import registry
-from metabench.advise import arrays, files, unlabelled
+from metabench.advise import arrays, delimited, files, unlabelled
 from metabench.advise.cells import Reading
 from metabench.advise.delimited import suffix
 from metabench.advise.frames import as_pandas, is_frame
@@ -102,6 +102,7 @@ def _read(data: Any, target: Any, workload: str, kind: str | None, reading: Read
                 raise UsageError(f"{path}: no such file")
             if not (path.is_file() or path.is_dir()):
                 raise UsageError(f"{path} is no regular file")
+            encoding = delimited.marked(path, encoding)
             made = (
                 without_labels(path, target, encoding, notes)
                 if without_labels

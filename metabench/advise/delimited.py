@@ -241,6 +241,14 @@ def csv(path: Path, encoding: str, keep: Keep, chunk: int) -> tuple[pd.DataFrame
     return kept.where(kept.notna(), None), total, found
 
 
+def marked(path: Path, encoding: str) -> str:
+    """UTF-16 where a file begins with its byte order mark and UTF-8 was expected; else ``encoding``."""
+    if not path.is_file() or not is_utf8(encoding):
+        return encoding
+    with path.open("rb") as raw:
+        return "utf-16" if raw.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else encoding
+
+
 def not_text(path: Path) -> bool:
     """Whether a file's first bytes hold control characters or zero bytes, as no text has them; text in UTF-16 has a mark."""
     with path.open("rb") as raw, io.BufferedReader(_Bounded(raw, path)) as source:
@@ -264,4 +272,16 @@ def _short(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-__all__ = ["PACKED", "Keep", "Layout", "csv", "is_utf8", "known_encoding", "layout", "opened", "suffix"]
+__all__ = [
+    "PACKED",
+    "Keep",
+    "Layout",
+    "csv",
+    "is_utf8",
+    "known_encoding",
+    "layout",
+    "marked",
+    "not_text",
+    "opened",
+    "suffix",
+]

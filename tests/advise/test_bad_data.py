@@ -78,7 +78,7 @@ def test_wrong_encoding_says_which_to_name(tmp_path):
     assert set(read(path, "y", encoding="latin-1").dataset.y) == {"süß", "sauer"}
     refused("'klingon' is no encoding", path, "y", encoding="klingon")
     frame().to_csv(path, index=False, encoding="utf-16")
-    refused("is not utf-8 text", path, "y")
+    assert len(read(path, "y").dataset.y) == N
     assert len(read(path, "y", encoding="utf-16").dataset.y) == N
 
 
