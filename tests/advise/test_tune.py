@@ -79,6 +79,7 @@ def test_its_scores_come_again_from_the_raw_rows_of_the_test_part(done, wine):
     assert (said.to_numpy() == truth).mean() == pytest.approx(found.kept["test"])
 
 
+@pytest.mark.filterwarnings("ignore:.*they count as missing")
 def test_rows_that_training_did_not_see(done, wine):
     network = mb.load_model(done[0].out)
     odd = wine.head(3).assign(region=["moon", None, "north"], ash=[np.nan, np.inf, "text"], more=1)
