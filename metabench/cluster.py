@@ -32,7 +32,7 @@ def connected() -> Iterator[ModuleType]:
     mine = not ray.is_initialized()
     if mine:
         try:
-            ray.init(log_to_driver=False, logging_level="WARNING")
+            ray.init(log_to_driver=False, logging_level="WARNING")  # pyright: ignore[reportArgumentType]
         except Exception as error:  # what Ray raises ranges from ConnectionError over RuntimeError to ValueError
             where = os.environ.get("RAY_ADDRESS", "this machine")
             raise MetabenchError(f"no Ray cluster at {where}: {_line(error)}") from None

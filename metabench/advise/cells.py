@@ -155,10 +155,9 @@ def typed(column: pd.Series, name: str, reading: Reading) -> tuple[pd.Series, Fo
 def _as_numbers(cells: pd.Series, name: str, reading: Reading) -> tuple[pd.Series, Format, list[str]]:
     """Cells as numbers, how they were written, and what is to be said if the column is one of numbers."""
     if reading.decimal is not None:
-        grouped = (
-            reading.decimal == "." and cells.map(lambda v: bool(_GROUPED.fullmatch(v) or _SPACED.fullmatch(v))).any()
-        )
-        form = Format(reading.decimal, grouped=bool(grouped))
+        texts = map(str, cells)
+        grouped = reading.decimal == "." and any(_GROUPED.fullmatch(v) or _SPACED.fullmatch(v) for v in texts)
+        form = Format(reading.decimal, grouped=grouped)
         return form.numbers(cells), form, []
     found = Format(".").numbers(cells)
     commas = cells[cells.str.contains(",", regex=False)]
