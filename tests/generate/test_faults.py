@@ -37,8 +37,6 @@ from metabench.generate import execute, plan, worker
 from metabench.training import run_cohort
 
 names, configs, seeds = json.loads(sys.argv[1])
-fork = multiprocessing.get_context("fork")
-execute.multiprocessing.get_context = lambda kind: fork
 execute.FLUSH_SECONDS = 0.0
 plan.CHUNK_RUNS = 4
 
@@ -54,6 +52,8 @@ configs_of_all = load.space.sample(configs, 0)
 for task in map(tasks.get, names):  # nothing is left to import or to read
     for seed in range(seeds):
         run_cohort(load, task.arrays(seed), configs_of_all[:1], [seed], (1,), backend="resident")
+fork = multiprocessing.get_context("fork")  # after the tasks are prepared, for which scikit-learn asks for a context too
+execute.multiprocessing.get_context = lambda kind: fork
 
 def renounce():  # root without capabilities may do what any user may
     header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()

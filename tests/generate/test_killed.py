@@ -34,8 +34,6 @@ from metabench.generate import execute, plan, worker
 from metabench.training import resident
 
 path, names, configs, seeds, kills = json.loads(sys.argv[1])
-fork = multiprocessing.get_context("fork")
-execute.multiprocessing.get_context = lambda kind: fork
 execute.FLUSH_SECONDS = 0.0
 plan.CHUNK_RUNS = 4
 
@@ -47,6 +45,8 @@ def follow(parent):
 worker._follow = follow
 for name in names:
     tasks.get(name)
+fork = multiprocessing.get_context("fork")  # after the tasks are prepared, for which scikit-learn asks for a context too
+execute.multiprocessing.get_context = lambda kind: fork
 
 def attempt():
     pid = os.fork()
