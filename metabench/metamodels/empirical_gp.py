@@ -140,12 +140,18 @@ def expectation_maximisation(
     for _ in range(steps):
         kernel = (1.0 - alpha) * covariance + alpha * np.mean(np.diag(covariance)) * residual
         rows, total = np.empty_like(z), np.zeros((configs, configs))
+        gains: dict[
+            bytes, tuple[np.ndarray, np.ndarray]
+        ] = {}  # tasks on which the same configurations were run share theirs
         for t in range(tasks):
-            o = np.flatnonzero(seen[t])
-            factor = cho_factor(kernel[np.ix_(o, o)] + noise * np.eye(len(o)), lower=True)
-            gain = cho_solve(factor, kernel[o]).T
+            o, pattern = np.flatnonzero(seen[t]), seen[t].tobytes()
+            if pattern not in gains:
+                factor = cho_factor(kernel[np.ix_(o, o)] + noise * np.eye(len(o)), lower=True)
+                gain = cho_solve(factor, kernel[o]).T
+                gains[pattern] = gain, kernel - gain @ kernel[o]
+            gain, left = gains[pattern]
             rows[t] = mean + gain @ (z[t, o] - mean[o])
-            total += kernel - gain @ kernel[o]
+            total += left
         moved = np.sqrt(np.mean((rows.mean(0) - mean) ** 2))
         mean = rows.mean(0)
         centred = rows - mean

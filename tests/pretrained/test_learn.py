@@ -1,5 +1,7 @@
 """Making what ships: out of any table, whole or not at all, with figures that can be checked."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -141,8 +143,53 @@ def test_scores_follow_from_features_as_they_were_planted():
 
 def test_scores_off_their_promise_are_counted_in_half_widths():
     promised = pd.DataFrame({"score": [0.5, 0.5], "score_low": [0.4, 0.4], "score_high": [0.7, 0.7]})
-    found = learn._outside(promised, np.array([[0.5, 0.4], [0.8, np.nan]]))
-    np.testing.assert_allclose(found, [0.0, 1.0, 1.5, np.inf])
+    ran = np.array([[True, True, False], [True, True, True]])
+    found = learn._outside(promised, np.array([[0.5, 0.4, 9.0], [0.8, np.nan, 0.5]]), ran)
+    np.testing.assert_allclose(found, [0.0, 1.0, 1.5, np.inf, 0.0])
+
+
+def _partly(source, some, configs):
+    """The source as if only the first ``configs`` had been run on its tasks ``some``."""
+    ran = np.ones(source.scores.shape, dtype=bool)
+    ran[np.array(some)[:, None], np.arange(configs, ran.shape[1])] = False
+    return replace(source, scores=np.where(ran, source.scores, np.nan), observed=ran)
+
+
+def test_what_was_not_run_gets_the_regret_that_the_model_expects(table):
+    stored = mb.load_table(str(table))
+    source = stored.meta_train("mlp", stored.tasks["task_id"].tolist())
+    rng, x = np.random.default_rng(0), source.encoded
+    common, own = x @ rng.normal(size=x.shape[1]), rng.normal(scale=0.3, size=source.scores.shape)
+    source = replace(source, scores=common[None, :, None] + own)
+    truth, part = learn.regrets(source), _partly(source, [0, 3, 5], 32)
+    model = learn.registry.create("metamodels", learn.METHOD).fit(part)
+    found = learn._completed(part, model)
+    assert np.isfinite(found).all() and (found >= 0).all() and (found <= 1).all()
+    np.testing.assert_array_equal(found[1], truth[1])  # nothing is missing there
+    for t in (0, 3, 5):
+        np.testing.assert_array_equal(found[t, :32], learn.regrets(part)[t, :32])
+        expected = np.corrcoef(found[t, 32:], truth[t, 32:])[0, 1]
+        assert expected > 0.5, "the prediction knows nothing of what it replaces"
+
+
+def test_tasks_with_few_runs_count_and_those_with_fewer_do_not(tmp_path, monkeypatch):
+    whole = synthetic.write(tmp_path / "made/v1", tasks=12, configs=64, seeds=2)
+    stored = mb.load_table(str(whole))
+    ids = stored.tasks["task_id"].tolist()
+    ran = stored.ran("mlp", ids)
+    ran[0, 40:], ran[1, 20:] = False, False
+    real = type(stored).meta_train
+
+    def partly(self, workload, train, valid=()):
+        source = real(self, workload, train, valid)
+        rows = ran[[ids.index(t) for t in train]]
+        return replace(source, scores=np.where(rows, source.scores, np.nan), observed=rows)
+
+    monkeypatch.setattr(type(stored), "ran", lambda self, workload, some: ran[[ids.index(t) for t in some]])
+    monkeypatch.setattr(type(stored), "meta_train", partly)
+    monkeypatch.setattr(learn, "ENOUGH", 32)
+    record = Record.read(learn.pretrain("mine", str(whole), "mlp", out=tmp_path / "mine"))
+    assert record.incomplete == (ids[1],) and record.tasks == 11 and record.runs == 10 * 128 + 80
 
 
 def test_a_metric_that_is_no_share_is_predicted_around_its_mean():
