@@ -41,9 +41,9 @@ def pretrain(
     """Fit ``method`` on a table's tasks of a workload and write the folder that :func:`metabench.load_metamodel` opens.
 
     ``without`` names families of data sets to leave out. A task counts when ENOUGH of the configurations were run on it, or
-    all where there are fewer, and its scores are not all the same. ``out`` is the folder (default: the package's own, under ``name``); one that is there is replaced,
-    whole or not at all. Raises UsageError for a name that is no plain word, a method that predicts nothing or a family
-    that the table has not, and what opening the table raises.
+    all where there are fewer, and its scores are not all the same. ``out`` is the folder (default: the package's own, under
+    ``name``); one that is there is replaced, whole or not at all. Raises UsageError for a name that is no plain word, a
+    method that predicts nothing or a family that the table has not, and what opening the table raises.
     """
     from metabench.table import load_table
 
