@@ -1,5 +1,12 @@
-"""``python -m metabench.cli``: the command line without its script."""
+"""``metabench`` and ``python -m metabench.cli``: a command, and the end of the process."""
 
 from metabench.cli import main
 
-main(prog_name="metabench")
+
+def run() -> None:
+    """Run the command of ``sys.argv`` and exit with its status."""
+    main.main(prog_name="metabench", last=True)
+
+
+if __name__ == "__main__":
+    run()

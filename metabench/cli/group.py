@@ -44,8 +44,9 @@ class Commands(click.Group):
         except KeyboardInterrupt as error:  # before click turns it into a blank line and an Abort
             raise Interrupted(error) from None
 
-    def main(self, *args, standalone_mode: bool = True, **kwargs):
-        """Run a command and exit with its status; ``standalone_mode=False`` returns or raises instead."""
+    def main(self, *args, standalone_mode: bool = True, last: bool = False, **kwargs):
+        """Run a command and exit with its status; ``standalone_mode=False`` returns or raises instead. ``last`` says that the
+        process ends with it: after an interrupt no further one is handled."""
         if not standalone_mode:
             return super().main(*args, standalone_mode=False, **kwargs)
         warnings.showwarning = _one_line
@@ -62,7 +63,7 @@ class Commands(click.Group):
                     click.echo(message, err=True)
         except KeyboardInterrupt as error:  # once more, while that was said
             status = Interrupted(error).exit_status
-        if status in (130, 143):
+        if last and status in (130, 143):
             ignore()
         sys.exit(status if isinstance(status, int) else 0)
 

@@ -79,8 +79,9 @@ def submit(
     from metabench.boards import submissions
     from metabench.table import load_table
 
+    board = _takes_submissions(load_board(name)) if name else None  # told before the folder is read
     packet = submissions.read(folder)
-    board = _takes_submissions(load_board(name or packet.submission.board))
+    board = board or _takes_submissions(load_board(packet.submission.board))
     table = load_table(board.dataset, board.dataset_version)
     checked = submissions.check_packet(packet, board, table)
     status = submissions.reproduce(checked, board, table, workers) if reproduce else submissions.STATUSES[0]

@@ -8,8 +8,10 @@ import sys
 import time
 
 import pytest
+from click.testing import CliRunner
 
-from metabench.cli.termination import graceful
+from metabench.cli import main
+from metabench.cli.termination import Terminated, graceful
 from metabench.table import verify
 
 TRAIN = ("generate", "--workload", "mlp", "--tasks", "mlp-wine", "--configs", "256", "--seeds", "5", "--workers", "1")
@@ -58,6 +60,20 @@ def test_signals_are_handled_as_before_after_a_command(number):
             except KeyboardInterrupt:
                 caught += 1
     assert caught == 1
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Terminated])
+def test_a_program_that_calls_a_command_handles_signals_as_before(error, monkeypatch):
+    """One that ignored them would hand that on to every process that it starts."""
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+
+    def stopped(*args):
+        raise error
+
+    monkeypatch.setattr("metabench.table.verify", stopped)
+    done = CliRunner().invoke(main, ["verify", "starter"])
+    assert done.exit_code == (143 if error is Terminated else 130), done.output
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
