@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -28,12 +27,11 @@ def open_parquet(path: Place) -> pq.ParquetFile:
     Raises MetabenchError when it is absent, truncated, no Parquet, not metabench's, not what the table's manifest lists, or
     of another schema version.
     """
-    integrity.check(path)
     try:
-        # what is far is read in few large pieces; a file that is mapped and cut off would end the process
-        near = isinstance(path, Path)
-        source = path if near else path.open()
-        file = pq.ParquetFile(source, memory_map=False, pre_buffer=not near, page_checksum_verification=True)
+        # a file that is mapped and cut off would end the process
+        file = pq.ParquetFile(
+            integrity.opened(path), memory_map=False, pre_buffer=False, page_checksum_verification=True
+        )
         found = file.schema_arrow.metadata or {}
     except FileNotFoundError:
         raise MetabenchError(f"{path} is missing") from None

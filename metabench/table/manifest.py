@@ -20,9 +20,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from metabench import untrusted
 from metabench.errors import MetabenchError
 from metabench.table.lock import locked
-from metabench.table.place import Place, place
+from metabench.table.place import Place, place, read_small
 
 SUMS, NEXT = "SHA256SUMS", "SHA256SUMS.next"
 _FOLDERS = ("", "configs", "runs")
@@ -39,10 +40,10 @@ def read(folder: Place | str, name: str = SUMS) -> dict[str, str]:
     """
     path = place(folder) / name
     try:
-        text = path.read_bytes().decode("ascii")
+        text = read_small(path).decode("ascii")
     except FileNotFoundError:
         return {}
-    except (UnicodeDecodeError, OSError) as error:
+    except UnicodeDecodeError as error:
         raise MetabenchError(f"{path} cannot be read: {error}") from None
     files: dict[str, str] = {}
     *lines, rest = text.split("\n")
@@ -59,12 +60,12 @@ def read(folder: Place | str, name: str = SUMS) -> dict[str, str]:
 
 def digest(folder: Place) -> str:
     """sha256 of the manifest: identifies the content of the whole table."""
-    return hashlib.sha256((folder / SUMS).read_bytes()).hexdigest()
+    return hashlib.sha256(read_small(folder / SUMS)).hexdigest()
 
 
 def sha256(path: Place) -> str:
-    """sha256 of a file, hexadecimal."""
-    with path.open("rb") as file:
+    """sha256 of a file, hexadecimal. Raises OSError, and MetabenchError where it is no regular file."""
+    with untrusted.open_regular(path, most=None) if isinstance(path, Path) else path.open() as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -18,7 +18,11 @@ from typing import NamedTuple
 import pyarrow as pa
 from pyarrow import fs
 
-from metabench.errors import UsageError
+from metabench import untrusted
+from metabench.errors import MetabenchError, UsageError
+
+#: bytes of a table's manifest, split, prescribed starts, seal or notes
+SMALL = 16 << 20
 
 _URI = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[^/@]*@)?([^?#]*)", re.DOTALL)
 
@@ -146,6 +150,27 @@ def place(where: str | Path | Remote) -> Place:
     if isinstance(filesystem, fs.LocalFileSystem):
         return Path(key)
     return Remote(filesystem, key.rstrip("/"), f"{scheme}://{rest}")
+
+
+def read_small(path: Place) -> bytes:
+    """One of a table's small files, which may be anything: a pipe, a device, an endless one.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        MetabenchError: It is no regular file, has more than SMALL bytes, or cannot be read.
+    """
+    if isinstance(path, Path):
+        return untrusted.read_bytes(path, most=SMALL)
+    try:
+        with path.open() as file:
+            content = file.read(SMALL + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise MetabenchError(f"{path} cannot be read: {untrusted.one_line(error, 200)}") from None
+    if len(content) > SMALL:
+        raise MetabenchError(f"{path} has more than {SMALL:,} bytes, the most that is read")
+    return content
 
 
 @cache

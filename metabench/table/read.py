@@ -94,7 +94,9 @@ class Table:
         return files.read_tasks(self._at("tasks.parquet")).to_pandas()
 
     def _at(self, name: str) -> Place:
-        """Where a file of the table lies."""
+        """Where a file of the table lies. Raises MetabenchError when the manifest does not list it."""
+        if name not in self._sums:
+            raise MetabenchError(f"{self.path / name} is not listed in {manifest.SUMS}")
         return self._moved.get(name, self.path / name)
 
     @cached_property
@@ -105,8 +107,7 @@ class Table:
         """
         if self.path is None or not (self.path / splits.FILE).exists():
             raise MetabenchError(f"table {self.name} has no {splits.FILE}, so it has no split of its own")
-        integrity.check(self.path / splits.FILE)
-        stored = splits.parse(self.path / splits.FILE, (self.path / splits.FILE).read_bytes())
+        stored = splits.parse(self.path / splits.FILE, integrity.read_bytes(self.path / splits.FILE))
         parts = {part: {family for family, p in stored.values() if p == part} for part in splits.PARTS}
         return {part.removeprefix("meta_"): tuple(sorted(families)) for part, families in parts.items()}
 
@@ -114,8 +115,6 @@ class Table:
     def starts(self) -> dict[str, dict[str, list[int]]]:
         """First trials that the table's source prescribes: task → name of a search → configurations; mostly empty."""
         known = self.path is not None and prescribed.FILE in self._sums
-        if known:
-            integrity.check(self.path / prescribed.FILE)
         return prescribed.read(self.path / prescribed.FILE) if known else {}
 
     # ---------------------------------------------------------------- configurations
@@ -142,7 +141,7 @@ class Table:
         A table that does not say has Sobol configurations alone.
         """
         n = len(self._of(workload)[1])
-        found = files.read_origins(self.path / f"configs/{workload}.parquet")
+        found = files.read_origins(self._at(f"configs/{workload}.parquet"))
         return pd.Series(["sobol"] * n if found is None else found, index=self._of(workload)[1].index, name="origin")
 
     # ---------------------------------------------------------------- rows

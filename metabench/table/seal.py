@@ -11,8 +11,9 @@ import hashlib
 import re
 from collections.abc import Mapping
 
+from metabench.errors import MetabenchError
 from metabench.table import manifest
-from metabench.table.place import Place
+from metabench.table.place import Place, read_small
 
 SEAL = "SHA256SUMS.card"
 _HEAD = "# sha256 of the lines below: "
@@ -32,11 +33,11 @@ def check(folder: Place, sound: bool = True) -> list[str]:
     """
     path = folder / SEAL
     try:
-        text = path.read_bytes().decode(errors="replace")
+        text = read_small(path).decode(errors="replace")
     except FileNotFoundError:
         return []
-    except OSError as error:
-        return [f"{path} cannot be read: {error.strerror or error}"]
+    except MetabenchError as error:
+        return [str(error)]
     head, _, lines = text.partition("\n")
     entries = [_LINE.fullmatch(line) for line in lines.splitlines()]
     if head != f"{_HEAD}{_sha256(lines)}" or not all(entries):
@@ -56,12 +57,14 @@ def check(folder: Place, sound: bool = True) -> list[str]:
 
 
 def listed(folder: Place) -> set[str]:
-    """Names of the files that a card's seal lists."""
+    """Names of the files that a card's seal lists; none where there is no seal, or a damaged one."""
     try:
-        lines = (folder / SEAL).read_bytes().decode(errors="replace").splitlines()
-    except OSError:
+        text = read_small(folder / SEAL).decode(errors="replace")
+    except (OSError, MetabenchError):
         return set()
-    return {entry[2] for line in lines if (entry := _LINE.fullmatch(line))}
+    head, _, lines = text.partition("\n")
+    entries = [_LINE.fullmatch(line) for line in lines.splitlines()]
+    return {entry[2] for entry in entries if entry} if head == f"{_HEAD}{_sha256(lines)}" else set()
 
 
 def _sha256(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pandas as pd
 
 from metabench.errors import MetabenchError
-from metabench.table.place import Place
+from metabench.table.place import Place, read_small
 
 FILE = "splits.csv"
 PARTS = ("meta_train", "meta_valid", "meta_test")
@@ -82,10 +82,8 @@ def check(folder: Place, tasks: pd.DataFrame) -> list[str]:
     """:func:`problems` of the split that is stored beside a table; none where it has no split."""
     path = folder / FILE
     try:
-        return problems(path, parse(path, path.read_bytes()), tasks)
+        return problems(path, parse(path, read_small(path)), tasks)
     except FileNotFoundError:
         return []
     except MetabenchError as error:
         return [str(error)]
-    except OSError as error:
-        return [f"{path} cannot be read: {error.strerror or error}"]

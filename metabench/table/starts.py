@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from metabench.errors import MetabenchError
+from metabench.table import integrity
 from metabench.table.place import Place
 
 FILE = "starts.csv"
@@ -35,7 +36,7 @@ def write(starts: Starts) -> bytes:
 def read(path: Place) -> dict[str, dict[str, list[int]]]:
     """What :func:`write` wrote. Raises MetabenchError naming the first line that is otherwise."""
     try:
-        table = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8"))))
+        table = list(csv.reader(io.StringIO(integrity.read_bytes(path).decode("utf-8"))))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise MetabenchError(f"{path} cannot be read: {error}") from None
     if not table or table[0] != _COLUMNS:
@@ -43,7 +44,7 @@ def read(path: Place) -> dict[str, dict[str, list[int]]]:
     out: dict[str, dict[str, list[int]]] = {}
     for number, row in enumerate(table[1:], 2):
         ids = row[2].split() if len(row) == 3 else []
-        if not ids or not all(i.isascii() and i.isdigit() for i in ids) or row[1] in out.get(row[0], ()):
+        if not ids or not all(i.isascii() and i.isdigit() and len(i) < 10 for i in ids) or row[1] in out.get(row[0], ()):
             raise MetabenchError(f"{path}, line {number}: expected a task, a search, once, and its configurations")
         out.setdefault(row[0], {})[row[1]] = [int(i) for i in ids]
     return out

@@ -15,6 +15,7 @@ from metabench.errors import MetabenchError
 from metabench.table import files, manifest, seal, splits, starts
 from metabench.table.checks import Rows, Tasks, check_configs, check_rows
 from metabench.table.place import Place, place
+from metabench.untrusted import printable
 
 #: hashing and arithmetic run outside of the interpreter's lock
 THREADS = 2
@@ -25,7 +26,7 @@ T = TypeVar("T")
 def verify(path: str | Place) -> list[str]:
     """Problems of the table in a folder or remote place, one line each; an empty list means that it is sound.
 
-    Checks the hashes of all files, those of the card too; schemas and versions; that keys are unique and run_ids follow
+    Checks the hashes of all files, those of the card too, and that nothing else lies there; schemas and versions; that keys are unique and run_ids follow
     from them; that every row's task and configuration exist; that configurations lie in their space; that curves have
     sane values and end where those of the task do, accuracies being counts of the task's rows; that no family of data
     sets stands on two sides of the split; that prescribed first trials were run.
@@ -97,25 +98,32 @@ def _hashes(path: Place, sums: dict[str, str], pool: ThreadPoolExecutor) -> tupl
             what = "is missing" if now is None else f": its sha256 is not the one in {manifest.SUMS}"
             problems.append(f"{path / name}{'' if now else ' '}{what}")
             bad.add(name)
-    return problems + [f"{path / name} is not listed in {manifest.SUMS}" for name in _extra(path, sums)], bad
+    extra = [f"{path}/{printable(name)} is not listed in {manifest.SUMS}" for name in _extra(path, sums)]
+    return problems + extra, bad
 
 
-#: files beside a table's own that may lie in its folder; what begins with a dot belongs to tools
-_BESIDE = {manifest.SUMS, seal.SEAL, splits.FILE, "README.md", "NOTES.md", "DATASHEET.md", "LICENSE", "croissant.json"}
-
+#: files beside a table's own that may lie in its folder; once a card is sealed, those that its seal lists alone
+_BESIDE = {splits.FILE, "README.md", "NOTES.md", "DATASHEET.md", "croissant.json"}
 _PICTURE = re.compile(r"(difficulty|similarity)-[a-z0-9_]+\.svg")
+_ALWAYS = {manifest.SUMS, seal.SEAL, "LICENSE", "configs", "runs"}
+#: what this program, version control, file systems and downloaders keep under hidden names
+_HIDDEN = re.compile(r"\.(lock(-.*)?|git.*|DS_Store|nfs.*|cache|.*\.new|.*\.part)", re.DOTALL)
 
 
 def _extra(path: Place, sums: dict[str, str]) -> list[str]:
-    """What lies in a table's folders and belongs to nothing."""
-    known = {*sums, *_BESIDE, *seal.listed(path), "configs", "runs"}
+    """What lies in a table's folders and belongs to nothing: nobody reads it, but it travels with what was checked."""
+    sealed = seal.listed(path)
     found = []
     for sub in ("", "configs/", "runs/"):
         try:
-            names = [sub + entry.name for entry in (path / sub).iterdir() if not entry.name.startswith(".")]
+            names = [entry.name for entry in (path / sub).iterdir()]
         except OSError:  # absent, or a file where a folder should be: its files are missing already
             continue
-        found += [name for name in names if name not in known and not _PICTURE.fullmatch(name)]
+        for name in names:
+            of_card = not sub and not sealed and (name in _BESIDE or _PICTURE.fullmatch(name))
+            known = sub + name in sums or (not sub and (name in sealed or name in _ALWAYS))
+            if not (known or of_card or _HIDDEN.fullmatch(name)):
+                found.append(sub + name)
     return sorted(found)
 
 

@@ -132,6 +132,26 @@ def test_missing_and_foreign_files_are_named(path):
     assert verify(path.parent) == [f"{path.parent} is no table: it has no SHA256SUMS"]
 
 
+EXTRA = ["payload.exe", "index.html", "runs/notes.txt", "configs/mlp.json", ".hidden", "difficulty-mlp2.svg", "runs/a\x1b[2Jb"]
+
+
+@pytest.mark.parametrize("name", EXTRA)
+def test_whatever_else_lies_in_a_sealed_table_is_named(with_card, tmp_path, name):
+    """It travels with what was checked: a page or picture with a script, a program, a file under a hidden name."""
+    path = shutil.copytree(with_card, tmp_path / "t")
+    for known in (".lock", ".gitignore", ".DS_Store", ".nfs0001", "LICENSE"):
+        (path / known).touch()
+    assert verify(path) == []
+    (path / name).write_text("<script>")
+    (problem,) = verify(path)
+    assert problem == f"{path}/{name.replace(chr(27), chr(92) + 'x1b')} is not listed in SHA256SUMS"
+    (path / name).unlink()
+    for make in (lambda p: p.mkdir(), lambda p: p.symlink_to("/etc"), lambda p: p.symlink_to(tmp_path / "nowhere")):
+        make(path / name)
+        assert len(verify(path)) == 1
+        (path / name).unlink() if (path / name).is_symlink() else (path / name).rmdir()
+
+
 def resealed(path, name, table):
     """Store an altered table under its name, with the hash that it now has."""
     pq.write_table(table, path / name)

@@ -210,12 +210,11 @@ def store(parts: Sequence[Rows], path: Path, origin: str) -> None:
     """Write rows as a new table in the folder ``path`` (``<name>/v<N>``), all or nothing.
 
     ``origin`` says where they come from (format and file); it becomes the tasks' source, and the runs' engine. Series
-    that a format lacks are NaN throughout. Raises MetabenchError when the folder holds a table already, or when rows are
-    not what they should be: a run twice, a task or configuration that is not there.
+    that a format lacks are NaN throughout. A folder that holds this very table, as after a kill late in an import, stays
+    as it is. Raises MetabenchError when it holds another, or when rows are not what they should be: a run twice, a task or
+    configuration that is not there.
     """
     with TableWriter(path) as writer:
-        if manifest.read(writer.path):
-            raise MetabenchError(f"{path} holds a table already; import into a new one")
         tasks, contents, first = [], {}, {}
         for part in parts:
             if not re.fullmatch(r"[a-z0-9_]+", part.workload):
@@ -230,6 +229,10 @@ def store(parts: Sequence[Rows], path: Path, origin: str) -> None:
             contents[starts.FILE] = starts.write(first)
         if any(part.parts for part in parts):
             contents[splits.FILE] = _split(parts)
+        if stored := manifest.read(writer.path):
+            if stored != {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}:
+                raise MetabenchError(f"{path} holds a table already; import into a new one")
+            return
         manifest.commit(writer.path, contents)
 
 

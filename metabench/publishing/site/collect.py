@@ -23,6 +23,7 @@ from metabench.scores.prediction import PRIOR
 from metabench.scores.score import REFERENCE, ordered
 from metabench.table.card.facts import NOTES, Facts
 from metabench.table.describe import Description
+from metabench.table.place import read_small
 from metabench.table.read import Table
 from metabench.table.splits import FILE as SPLITS
 from metabench.tasks.variants import is_variant
@@ -245,7 +246,7 @@ class Collection:
             newest[folder.parent.name] = folder
         out = []
         for folder in newest.values():
-            beside = {name: (folder / name).read_bytes() for name in (NOTES, SPLITS) if (folder / name).exists()}
+            beside = {name: read_small(folder / name) for name in (NOTES, SPLITS) if (folder / name).exists()}
             out.append(Facts.of(Table(folder), beside))
         return sorted(out, key=lambda f: (-f.runs, f.table.name))
 

@@ -14,7 +14,7 @@ from metabench.errors import MetabenchError
 from metabench.table import manifest, seal, splits
 from metabench.table.card import croissant, pages, pictures
 from metabench.table.card.facts import NOTES, Facts
-from metabench.table.place import Place, place
+from metabench.table.place import Place, place, read_small
 from metabench.table.read import Table
 from metabench.table.write import TableWriter
 
@@ -54,7 +54,7 @@ def check(path: str | Place) -> list[Place]:
 
 def contents(path: Place, split: bytes | None = None) -> dict[str, bytes]:
     """File name → content of everything that a card consists of; ``split`` is a splits.csv instead of the stored one."""
-    stored = {name: (path / name).read_bytes() for name in (NOTES, splits.FILE) if (path / name).exists()}
+    stored = {name: read_small(path / name) for name in (NOTES, splits.FILE) if (path / name).exists()}
     written = {splits.FILE: split} if split is not None else {}
     facts = Facts.of(Table(path), stored | written)
     made = written | {"README.md": pages.readme(facts), "DATASHEET.md": pages.datasheet(facts)}
@@ -63,4 +63,4 @@ def contents(path: Place, split: bytes | None = None) -> dict[str, bytes]:
         made[f"similarity-{d.workload}.svg"] = pictures.similarity(d)
     made["croissant.json"] = croissant.describe(facts)
     whole = {name: content.encode() if isinstance(content, str) else content for name, content in made.items()}
-    return whole | {seal.SEAL: seal.write(stored | whole | {manifest.SUMS: (path / manifest.SUMS).read_bytes()})}
+    return whole | {seal.SEAL: seal.write(stored | whole | {manifest.SUMS: read_small(path / manifest.SUMS)})}
