@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import weakref
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -27,15 +29,20 @@ def open_parquet(path: Place) -> pq.ParquetFile:
     Raises MetabenchError when it is absent, truncated, no Parquet, not metabench's, not what the table's manifest lists, or
     of another schema version.
     """
+    copy = None
     try:
+        source = integrity.opened(path)
+        copy = None if isinstance(source, Path) else source
         # a file that is mapped and cut off would end the process
-        file = pq.ParquetFile(
-            integrity.opened(path), memory_map=False, pre_buffer=False, page_checksum_verification=True
-        )
+        file = pq.ParquetFile(source, memory_map=False, pre_buffer=False, page_checksum_verification=True)
+        if copy is not None:
+            weakref.finalize(file, copy.close)
         found = file.schema_arrow.metadata or {}
     except FileNotFoundError:
         raise MetabenchError(f"{path} is missing") from None
     except (pa.ArrowException, OSError) as error:
+        if copy is not None:
+            copy.close()
         raise MetabenchError(f"{path} is no readable Parquet file: {str(error).splitlines()[0]}") from None
     version = found.get(_VERSION_KEY, b"").decode(errors="replace")
     if not version:

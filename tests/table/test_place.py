@@ -5,12 +5,13 @@ import time
 import uuid
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pyarrow import fs
 from table_samples import runs_of, write_table
 
 from metabench.errors import MetabenchError, UsageError
-from metabench.table import TableWriter, card, load_table, lock, manifest, verify
+from metabench.table import TableWriter, card, load_table, lock, manifest, splits, starts, verify
 from metabench.table.place import Remote, place
 
 
@@ -238,3 +239,75 @@ def test_a_writer_that_was_taken_for_dead_writes_no_more(bucket, quick):
             assert not (there / "runs").glob(".*"), "what it wrote is gone"
             append(successor)
     assert verify(there) == []
+
+
+# ---------------------------------------------------------------- integrity
+NAMES = ("tasks.parquet", "configs/mlp.parquet", "runs/mlp.parquet", "splits.csv", "starts.csv")
+
+
+@pytest.fixture
+def remote(bucket, tmp_path):
+    """A table with a split and prescribed starts, both listed."""
+    local = write_table(tmp_path / "t" / "v1", datasets=("iris", "wine"))
+    with TableWriter(local) as writer:
+        listed = {
+            "splits.csv": splits.encode([("mlp-iris", "iris", "meta_train"), ("mlp-wine", "wine", "meta_test")]),
+            "starts.csv": starts.write({"mlp-iris": {"test0": [0, 1]}}),
+        }
+        manifest.commit(writer.path, listed)
+    target = place(f"{bucket}/t/v1")
+    for path in local.rglob("*"):
+        if path.is_file() and path.name != ".lock":
+            (target / path.relative_to(local).as_posix()).write_bytes(path.read_bytes())
+    return target
+
+
+def read_all(path):
+    table = load_table(path)
+    return table.tasks, table.configs("mlp"), table.runs("mlp").to_pylist(), table.split, table.starts
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_flipped_bit_of_a_remote_file_is_read(remote, name):
+    content, rng = (remote / name).read_bytes(), np.random.default_rng(len(name))
+    for _ in range(25):
+        at = int(rng.integers(len(content)))
+        harmed = content[:at] + bytes([content[at] ^ (1 << int(rng.integers(8)))]) + content[at + 1 :]
+        (remote / name).write_bytes(harmed)
+        with pytest.raises(MetabenchError, match="is not the file that SHA256SUMS lists") as error:
+            read_all(remote)
+        assert str(error.value).startswith(f"{remote / name} ") and "\n" not in str(error.value)
+    (remote / name).write_bytes(content)
+    read_all(remote)
+
+
+def test_what_is_read_of_a_remote_file_is_what_was_hashed(remote):
+    """A store that answers otherwise after the check changes nothing: it is asked once."""
+    table = load_table(remote)
+    table.runs("mlp", ["seed"])  # opens the file
+    genuine = load_table(remote).runs("mlp").to_pylist()
+    content = (remote / "runs/mlp.parquet").read_bytes()
+    (remote / "runs/mlp.parquet").write_bytes(content[: len(content) // 2] * 2)
+    assert table.runs("mlp").to_pylist() == genuine
+    with pytest.raises(MetabenchError, match="is not the file"):
+        load_table(remote).runs("mlp")
+
+
+def test_a_remote_file_is_fetched_once(remote, monkeypatch):
+    fetched = []
+    opened = Remote.open
+    monkeypatch.setattr(Remote, "open", lambda self, mode="rb": fetched.append(self.name) or opened(self, mode))
+    table = load_table(remote)
+    for _ in range(3):
+        table.runs("mlp")
+        table.final("mlp", ["mlp-iris"])
+        table.configs("mlp")
+    assert [name for name in fetched if name == "mlp.parquet"] == ["mlp.parquet"] * 2  # configurations and runs
+
+
+def test_a_remote_manifest_that_does_not_end(bucket, monkeypatch):
+    target = place(f"{bucket}/t/v1")
+    (target / "SHA256SUMS").write_bytes(b"0" * 2000)
+    monkeypatch.setattr("metabench.table.place.SMALL", 1000)
+    with pytest.raises(MetabenchError, match=r"SHA256SUMS has more than 1,000 bytes"):
+        manifest.read(target)
