@@ -381,7 +381,7 @@ class Space(Mapping[str, Parameter]):
                     parameters[name] = kind(d["low"], d["high"], bool(d["log"]), bool(d["reverse"]), **extra)
                 else:
                     parameters[name] = kind(*d["options"], **extra)
-            except (KeyError, TypeError, AttributeError, UsageError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError, AttributeError, UsageError) as error:
                 raise UsageError(f"space description: hyperparameter {name!r} is malformed ({error})") from None
         return cls(parameters)
 

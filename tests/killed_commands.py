@@ -128,7 +128,9 @@ class Tune(Killed):
 
     def stored(self, round_):
         path = round_ / "out/trials.json"
-        return {json.dumps(t, sort_keys=True) for t in json.loads(path.read_text())["trials"]} if path.exists() else set()
+        return (
+            {json.dumps(t, sort_keys=True) for t in json.loads(path.read_text())["trials"]} if path.exists() else set()
+        )
 
     def problems(self, round_):
         names = sorted(path.name for path in (round_ / "out").iterdir())
@@ -156,7 +158,9 @@ class Evaluate(Killed):
 
     def problems(self, round_):
         rows = pq.read_table(round_ / "out/traces.parquet")
-        seen = {(m, t, s) for m, t, s in zip(*(rows[c].to_pylist() for c in ("method", "task_id", "seed")), strict=True)}
+        seen = {
+            (m, t, s) for m, t, s in zip(*(rows[c].to_pylist() for c in ("method", "task_id", "seed")), strict=True)
+        }
         names = sorted(path.name for path in (round_ / "out").iterdir())
         return [
             *_unless(len(rows) == len(seen) == 3 * 3 * 2, f"{len(rows)} searches, {len(seen)} of them distinct"),

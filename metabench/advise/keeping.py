@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metabench import untrusted
 from metabench.files import replace_file
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def kept(result: Tuning, found: Read | None, seed: int, device: str, backend: st
         scores = saved.write(
             folder, result.task, found, best.config, seed, device=device, backend=backend, progress=_steps(say)
         )
-        engine = json.loads((folder / saved.FACTS).read_text(encoding="utf-8"))["engine"]
+        engine = untrusted.read_json(folder / saved.FACTS)["engine"]
         replace_file(folder / ORIGIN, json.dumps(origin).encode())
     if abs(scores["valid"] - best.score) > 5e-5:
         say(
@@ -59,7 +60,7 @@ def _there(folder: Path, origin: dict[str, Any]) -> tuple[dict[str, float] | Non
     from metabench.errors import MetabenchError
 
     try:
-        if json.loads((folder / ORIGIN).read_text(encoding="utf-8")) != origin:
+        if untrusted.read_json(folder / ORIGIN) != origin:
             return None, ""
         network = saved.load_model(folder)
         return network.scores, str(network.description["engine"])

@@ -372,7 +372,7 @@ def _given(space, given: tuple[str, ...]) -> dict[str, list]:
 def _config(space, text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise UsageError(f"--config {text[:60]!r} is no JSON object of hyperparameters")

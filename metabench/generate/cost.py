@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from metabench import files
+from metabench import files, untrusted
+from metabench.errors import MetabenchError
 from metabench.tasks.sample import sample
 
 #: changes whenever the work that is priced does
@@ -63,9 +65,9 @@ def cost_model(workload, device: str = "cpu", backend: str = "resident") -> Cost
 
     identity = json.dumps([VERSION, workload.name, workload.space.to_json(), backend, processor(), torch.__version__])
     path = cache_dir() / "costs" / f"{workload.name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return CostModel({k: float(v) for k, v in found["prices"].items()}, found["together"], float(found["error"]))
+    # one that is damaged is measured again
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, MetabenchError):
+        return _stored(untrusted.read_json(path))
     model = calibrate(workload, backend)
     with contextlib.suppress(OSError):  # it is measured again next time
         files.sweep(path.parent)
@@ -73,6 +75,19 @@ def cost_model(workload, device: str = "cpu", backend: str = "resident") -> Cost
             path, json.dumps({"prices": model.prices, "together": model.together, "error": model.error}, indent=1)
         )
     return model
+
+
+def _stored(found: Any) -> CostModel:
+    """A cost model as it was kept. Raises an error of any kind where it is none: prices are finite and not negative."""
+    prices, together, error = (
+        {k: float(v) for k, v in found["prices"].items()},
+        found["together"],
+        float(found["error"]),
+    )
+    sane = all(math.isfinite(v) and v >= 0 for v in (*prices.values(), error))
+    if not sane or not (together is None or (type(together) is int and together > 0)):
+        raise ValueError("no cost model")
+    return CostModel(prices, together, error)
 
 
 def calibrate(workload, backend: str) -> CostModel:

@@ -16,6 +16,7 @@ import numpy as np
 from ray.tune.search import Searcher
 from ray.tune.search.sample import Domain, Function
 
+from metabench import untrusted
 from metabench.errors import MetabenchError, UsageError
 from metabench.interop.guide import Guide
 from metabench.interop.mapping import Mapping
@@ -105,14 +106,14 @@ class MetaSearch(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         try:
-            found = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
+            found = untrusted.read_json(checkpoint_path)
             if found["format"] != FORMAT:
                 raise ValueError(f"format {found['format']}")
             params = {t: {n: unpacked(self._ranges[n], v) for n, v in p.items()} for t, p in found["params"].items()}
             if any(v is ABSENT for p in params.values() for v in p.values()):
                 raise ValueError("a value is none of its options")
             scores = {t: float("nan") if s is None else float(s) for t, s in found["scores"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, MetabenchError) as error:
             raise MetabenchError(f"{checkpoint_path} is no saved MetaSearch of this search space ({error})") from None
         self._params, self._scores = params, scores
 

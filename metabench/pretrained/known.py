@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metabench import untrusted
 from metabench.brief import brief
 from metabench.errors import MetabenchError
 from metabench.metatrain import TaskInfo
@@ -40,7 +41,7 @@ def tasks_from_json(path: Path) -> tuple[KnownTask, ...]:
     """Raises MetabenchError when the file is not what :func:`tasks_to_json` wrote."""
     try:
         out = []
-        for row in json.loads(path.read_text(encoding="utf-8")):
+        for row in untrusted.read_json(path):
             best, scores = tuple(map(int, row.pop("best"))), tuple(map(float, row.pop("scores")))
             row["features"] = {n: np.nan if v is None else float(v) for n, v in row["features"].items()}
             out.append(KnownTask(TaskInfo(**row), best, scores))

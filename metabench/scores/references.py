@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+from metabench import untrusted
 from metabench.errors import MetabenchError
 
 FILE = "reference.csv"
@@ -99,4 +100,4 @@ def read(folder: Path | None) -> dict[str, TaskReference]:
     path = None if folder is None else folder / FILE
     if path is None or not path.is_file():
         raise MetabenchError(f"{path or FILE} does not exist; protocol 3 needs the reference of every task")
-    return parse(path.read_bytes(), str(path))
+    return parse(untrusted.read_bytes(path, most=16 << 20), str(path))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import re
-import zipfile
 
 import numpy as np
 import pandas as pd
@@ -129,9 +128,9 @@ def read_npz(data: bytes) -> pd.DataFrame:
     Raises MetabenchError when it is no such archive.
     """
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            X, y = np.asarray(stored["X"], dtype=np.float32), stored["y"].ravel()
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        stored = untrusted.npz(data, "the archive")
+        X, y = np.asarray(stored["X"], dtype=np.float32), stored["y"].ravel()
+    except (ValueError, KeyError, MetabenchError) as error:
         raise MetabenchError(f"no numpy archive with arrays X and y ({error})") from None
     if X.ndim != 2 or len(X) != len(y):
         raise MetabenchError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import weakref
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from metabench import schema
+from metabench import schema, untrusted
 from metabench.errors import MetabenchError, UsageError
 from metabench.space import Space
 from metabench.table import integrity
@@ -113,7 +112,7 @@ def read_configs(path: Place) -> tuple[Space, pa.Table]:
     be is left out (:func:`read_origins`)."""
     file = open_parquet(path)
     try:
-        space = Space.from_json(json.loads(file.schema_arrow.metadata[SPACE_KEY]))
+        space = Space.from_json(untrusted.parse_json(file.schema_arrow.metadata[SPACE_KEY], path, error=UsageError))
     except KeyError:
         raise MetabenchError(f"{path} does not describe its search space") from None
     except (ValueError, UsageError) as error:

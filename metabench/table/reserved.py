@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metabench import untrusted
 from metabench.errors import MetabenchError
 
 #: tasks of the practitioner's proof, and those that confirm the final ranking of methods
@@ -25,7 +26,7 @@ def read(path: str | Path) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {section: [] for section in SECTIONS}
     section, seen = None, set()
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
+    for line in untrusted.read_lines(path):
         line = line.strip()
         if not line or line.startswith("#"):
             continue

@@ -26,10 +26,10 @@ T = TypeVar("T")
 def verify(path: str | Place) -> list[str]:
     """Problems of the table in a folder or remote place, one line each; an empty list means that it is sound.
 
-    Checks the hashes of all files, those of the card too, and that nothing else lies there; schemas and versions; that keys are unique and run_ids follow
-    from them; that every row's task and configuration exist; that configurations lie in their space; that curves have
-    sane values and end where those of the task do, accuracies being counts of the task's rows; that no family of data
-    sets stands on two sides of the split; that prescribed first trials were run.
+    Checks the hashes of all files, those of the card too, and that nothing else lies there; schemas and versions; that
+    keys are unique and run_ids follow from them; that every row's task and configuration exist; that configurations lie
+    in their space; that curves have sane values and end where those of the task do, accuracies being counts of the task's
+    rows; that no family of data sets stands on two sides of the split; that prescribed first trials were run.
     """
     path = place(path)
     try:

@@ -16,6 +16,7 @@ from metabench.untrusted.files import (
     parse_toml,
     read_bytes,
     read_json,
+    read_lines,
     read_toml,
     unzip,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "printable",
     "read_bytes",
     "read_json",
+    "read_lines",
     "read_toml",
     "unzip",
 ]

@@ -117,6 +117,14 @@ def read_toml(
     return parse_toml(read_bytes(path, most=most, follow=follow, error=error), path, error=error)
 
 
+def read_lines(path: str | os.PathLike, *, most: int = DOCUMENT, error: Error = MetabenchError) -> list[str]:
+    """The lines of a regular file of UTF-8 text. Raises FileNotFoundError when it is absent, else ``error``."""
+    try:
+        return read_bytes(path, most=most, error=error).decode("utf-8").splitlines()
+    except UnicodeDecodeError as problem:
+        raise error(f"{printable(path, 200)} is no text in UTF-8: {one_line(problem, 200)}") from None
+
+
 def _parsed(parse: Callable[[str], Any], content: bytes | str, where: object, error: Error, kind: str) -> Any:
     try:
         return parse(content if isinstance(content, str) else content.decode("utf-8"))

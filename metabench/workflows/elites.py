@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from metabench import direction
+from metabench import direction, untrusted
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluation.live import LiveBench
 from metabench.evaluation.worker import Group
@@ -56,8 +56,8 @@ def read_donors(path: str | Path) -> list[str]:
     Raises UsageError when there is none, or one is listed twice.
     """
     try:
-        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
-    except OSError as error:
+        lines = [line.strip() for line in untrusted.read_lines(path, error=UsageError)]
+    except FileNotFoundError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     donors = [line for line in lines if line and not line.startswith("#")]
     if not donors or len(set(donors)) < len(donors):

@@ -78,6 +78,8 @@ def read_space(path: Path) -> Space:
     left = list(found.values())
     while left:  # parents before their children
         ready = [h for h in left if h.name not in conditions or conditions[h.name].parent in parameters]
+        if not ready:
+            raise MetabenchError(f"{path}: hyperparameter {left[0].name!r} hangs on itself")
         for h in ready:
             try:
                 parameters[h.name] = _parameter(h, conditions.get(h.name))

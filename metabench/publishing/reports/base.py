@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from metabench import untrusted
 from metabench.errors import MetabenchError, UsageError
 from metabench.plain import plain
 from metabench.publishing.pages import wording
@@ -82,7 +83,7 @@ class Findings:
     def from_json(cls, text: str, where: str) -> Findings:
         """Read :meth:`to_json` again. Raises MetabenchError naming the file when it is something else."""
         try:
-            held = json.loads(text)
+            held = untrusted.parse_json(text, where)
             if held["format"] != FORMAT:
                 raise MetabenchError(f"{where} is of format {held['format']!r}, this version reads {FORMAT!r}")
             frames = {k: _frame(held[k], columns) for k, columns in held["columns"].items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metabench import registry
+from metabench import registry, untrusted
 from metabench.boards.board import Board, load_board
 from metabench.errors import MetabenchError
 from metabench.publishing.boards.cards import Card, card
@@ -66,7 +65,7 @@ class PublishedBoard:
     def __init__(self, folder: Path):
         self.folder, self.board = folder, load_board(folder)
         try:
-            self.results: Any = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+            self.results: Any = untrusted.read_json(folder / "scores.json")
             if not {"finding", "summary", "tasks"} <= self.results.keys():
                 raise MetabenchError(f"{folder / 'scores.json'} is of an earlier build; build the board again")
         except FileNotFoundError:

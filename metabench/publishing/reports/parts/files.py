@@ -12,7 +12,7 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from metabench import registry
+from metabench import registry, untrusted
 from metabench.boards.board import find_board, load_board
 from metabench.errors import MetabenchError, UsageError
 from metabench.publishing.pages.formats import to_csv, to_json
@@ -86,8 +86,8 @@ def find(report: Report, asked: ReportContext, out: Path, again: bool = False) -
 def read(path: Path) -> Findings:
     """Stored findings. Raises MetabenchError naming a file that cannot be read or holds something else."""
     try:
-        return Findings.from_json(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
+        return Findings.from_json(untrusted.read_bytes(path).decode("utf-8"), str(path))
+    except (FileNotFoundError, UnicodeDecodeError) as error:
         raise MetabenchError(f"{path} cannot be read: {error}") from None
 
 
