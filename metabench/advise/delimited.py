@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import pandas as pd
 
+from metabench import untrusted
 from metabench.errors import UsageError
 
 #: what is kept of the parts of a table, and how many rows they have
@@ -89,7 +90,7 @@ def opened(path: Path, encoding: str, newline: str | None = "") -> IO[str]:
     """
     known_encoding(path, encoding)
     encoding = "utf-8-sig" if is_utf8(encoding) else encoding
-    raw = path.open("rb")
+    raw = untrusted.open_regular(path, most=None, error=UsageError)
     try:
         return io.TextIOWrapper(io.BufferedReader(_Bounded(raw, path), 1 << 20), encoding=encoding, newline=newline)
     except BaseException:
@@ -245,13 +246,16 @@ def marked(path: Path, encoding: str) -> str:
     """UTF-16 where a file begins with its byte order mark and UTF-8 was expected; else ``encoding``."""
     if not path.is_file() or not is_utf8(encoding):
         return encoding
-    with path.open("rb") as raw:
+    with untrusted.open_regular(path, most=None, error=UsageError) as raw:
         return "utf-16" if raw.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else encoding
 
 
 def not_text(path: Path) -> bool:
     """Whether a file's first bytes hold control characters or zero bytes, as no text has them; text in UTF-16 has a mark."""
-    with path.open("rb") as raw, io.BufferedReader(_Bounded(raw, path)) as source:
+    with (
+        untrusted.open_regular(path, most=None, error=UsageError) as raw,
+        io.BufferedReader(_Bounded(raw, path)) as source,
+    ):
         start = source.read(4096)
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return False

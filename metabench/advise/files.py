@@ -21,6 +21,8 @@ from metabench.errors import UsageError
 CHUNK = 100_000
 #: rows of Parquet that are decoded at a time
 BATCH = 8_192
+#: characters of a JSON list, which is read at once
+LIST = 200_000_000
 #: images of a larger folder that are read on, an even random sample
 IMAGES = 10_000
 #: side in pixels of images that are not all of one size, or larger than LARGEST
@@ -76,13 +78,7 @@ def feather(path: Path, keep: Keep = sampled) -> tuple[pd.DataFrame, int]:
     import pyarrow as pa
 
     try:
-        with pa.memory_map(str(path)) as source:
-            try:
-                file = pa.ipc.open_file(source)
-                return keep(_batch(file.get_batch(i)) for i in range(file.num_record_batches))
-            except pa.ArrowInvalid:
-                source.seek(0)
-                return keep(map(_batch, pa.ipc.open_stream(source)))
+        return keep(map(_batch, untrusted.arrow_batches(path, error=UsageError)))
     except (pa.ArrowException, ValueError, TypeError, OSError, KeyError) as error:
         raise UsageError(f"{path} cannot be read as Feather: {short(error)}") from None
 
@@ -102,7 +98,12 @@ def records(path: Path, encoding: str, keep: Keep = sampled) -> tuple[pd.DataFra
                 first = text.read(1)
         with opened(path, encoding) as text:
             if first == "[":
-                found = json.load(text)
+                whole = text.read(LIST + 1)
+                if len(whole) > LIST:
+                    raise UsageError(
+                        f"{path} is a list of more than {LIST:,} characters; write a record a line (.jsonl)"
+                    )
+                found = json.loads(whole)
                 return keep([pd.DataFrame.from_records(_mappings(path, enumerate(found, 1)))])
             parsed = ((number, json.loads(line)) for number, line in enumerate(text, 1) if line.strip())
             return keep(_parts(_mappings(path, parsed)))

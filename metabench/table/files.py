@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +19,7 @@ from metabench.table.place import Place
 
 SPACE_KEY = b"metabench.space"
 _VERSION_KEY = b"metabench.schema_version"
+_ORIGIN = re.compile(r"sobol|default|elite:[A-Za-z0-9_-]{1,120}:[A-Za-z0-9_.:-]{1,300}")
 
 #: pandas types of Arrow columns that may have missing integers
 nullable = {pa.int64(): pd.Int64Dtype()}.get
@@ -128,8 +131,19 @@ def read_configs(path: Place) -> tuple[Space, pa.Table]:
 
 def read_origins(path: Place) -> list[str] | None:
     """How each configuration of configs/<workload>.parquet came to be, in the order of config_id; None where the file does
-    not say."""
+    not say. Raises MetabenchError for an origin that is none."""
     file = open_parquet(path)
     if schema.ORIGIN not in file.schema_arrow.names:
         return None
-    return read_rows(path, file, [schema.ORIGIN])[schema.ORIGIN].to_pylist()
+    origins = read_rows(path, file, [schema.ORIGIN])[schema.ORIGIN].to_pylist()
+    check_origins(path, origins)
+    return origins
+
+
+def check_origins(path: Place, origins: Iterable[str | None]) -> None:
+    """Raise MetabenchError naming an origin of configurations that is none."""
+    for name in set(origins):
+        if name is None or not _ORIGIN.fullmatch(name):
+            raise MetabenchError(
+                f"{path}: origin {untrusted.printable(name)!r} is none of sobol, default, elite:TASK:METHOD"
+            )

@@ -46,6 +46,11 @@ def _locked(folder: Path, timeout: float) -> Iterator[Callable[[], None]]:
     lock = FileLock(folder / LOCK)
     if (folder / LOCK).is_symlink():
         raise MetabenchError(f"{folder / LOCK} is a symbolic link; remove it")
+    for name in ("configs", "runs"):  # what is written or swept there would be another folder's
+        if (folder / name).is_symlink():
+            raise MetabenchError(
+                f"{folder / name} is a symbolic link; a table that is written holds its folders itself"
+            )
     try:
         lock.acquire(timeout=timeout)
     except Timeout:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from metabench.errors import UsageError
+from metabench.files import replacing_folder, sweep
 from metabench.table import files, manifest, rows
+from metabench.table.lock import LOCK
 from metabench.table.place import Place, place
 from metabench.table.read import Table, load_table
 from metabench.table.write import TableWriter, check_numerics
@@ -34,7 +37,9 @@ def merge(
     """Write a new table that holds the rows of several.
 
     Of a run that several hold the row of the first is kept. Configurations must agree in their common part: the longest
-    list is stored, so that every config_id and run_id stays what it was. Tasks without runs are left out.
+    list is stored, so that every config_id and run_id stays what it was. Tasks without runs are left out. A new folder
+    takes its place when it is complete; what a killed merge left beside it is removed. A remote place is written one workload
+    after the other.
 
     Args:
         path: folder ``<name>/v<N>`` of the new table; it must hold none.
@@ -54,6 +59,16 @@ def merge(
     tables = [source if isinstance(source, Table) else load_table(source) for source in sources]
     if not tables:
         raise UsageError("nothing to merge: name at least one table")
+    if not isinstance(path, Path) or (path.exists() and any(path.iterdir())):
+        return _written(path, tables, keep)
+    sweep(path.parent)
+    with replacing_folder(path) as made:
+        out = _written(made, tables, keep)
+        (made / LOCK).unlink(missing_ok=True)
+    return out
+
+
+def _written(path: Place, tables: Sequence[Table], keep: Callable[[str], bool]) -> list[Merged]:
     out = []
     with TableWriter(path) as writer:
         for workload in sorted({w for table in tables for w in table.workloads}):
@@ -78,7 +93,7 @@ def _workload(writer: TableWriter, workload: str, tables: Sequence[Table], keep)
 
 
 def _task_rows(table: Table) -> list[dict]:
-    return files.read_tasks(table.path / "tasks.parquet").to_pylist()
+    return files.read_tasks(table._at("tasks.parquet")).to_pylist()
 
 
 def _rows(table: Table, workload: str, keep) -> pa.Table:

@@ -44,7 +44,11 @@ def read(path: Place) -> dict[str, dict[str, list[int]]]:
     out: dict[str, dict[str, list[int]]] = {}
     for number, row in enumerate(table[1:], 2):
         ids = row[2].split() if len(row) == 3 else []
-        if not ids or not all(i.isascii() and i.isdigit() and len(i) < 10 for i in ids) or row[1] in out.get(row[0], ()):
+        if (
+            not ids
+            or not all(i.isascii() and i.isdigit() and len(i) < 10 for i in ids)
+            or row[1] in out.get(row[0], ())
+        ):
             raise MetabenchError(f"{path}, line {number}: expected a task, a search, once, and its configurations")
         out.setdefault(row[0], {})[row[1]] = [int(i) for i in ids]
     return out

@@ -168,6 +168,7 @@ class TableWriter:
             MetabenchError: the stored configurations came from another space.
         """
         self._check_configs(workload, space)
+        files.check_origins(self.path, origins)
         frame, known = self._stored_configs(workload, space)
         frame = space.table([]) if frame is None else frame
         names = list(space)

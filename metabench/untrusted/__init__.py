@@ -6,6 +6,7 @@ function raises one line that names the file and the limit; none of them follows
 """
 
 from metabench.untrusted.arrays import image, npy, npz
+from metabench.untrusted.arrow import arrow_batches
 from metabench.untrusted.child import bounded
 from metabench.untrusted.files import (
     LIMIT,
@@ -26,6 +27,7 @@ from metabench.untrusted.text import one_line, printable
 
 __all__ = [
     "LIMIT",
+    "arrow_batches",
     "bounded",
     "exposed",
     "gunzip",
