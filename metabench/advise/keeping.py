@@ -20,7 +20,8 @@ Say = Callable[[str], None]
 
 
 def kept(result: Tuning, found: Read | None, seed: int, device: str, backend: str, key: str, say: Say) -> Tuning:
-    """The best network, trained and written; the one that lies there already if it is of the same trial.
+    """The best network, trained and written; the one that lies there already if it is of the same trial. Where its
+    configuration was trained on several splits it is trained on all rows.
 
     Args:
         result: All trials; ``out`` is the folder.
@@ -38,11 +39,21 @@ def kept(result: Tuning, found: Read | None, seed: int, device: str, backend: st
 
     best, folder = result.best, result.out / MODEL
     origin: dict[str, Any] = {"key": key, "trial": best.config, "arm": best.arm}
+    estimate = {"valid": best.score, "test": best.test_score} if result.repeats > 1 else None
     scores, engine = _there(folder, origin)
     if scores is None:
         (folder / ORIGIN).unlink(missing_ok=True)
         scores = saved.write(
-            folder, result.task, found, best.config, seed, device=device, backend=backend, progress=_steps(say)
+            folder,
+            result.task,
+            found,
+            best.config,
+            seed,
+            device=device,
+            backend=backend,
+            whole=estimate is not None,
+            estimate=estimate,
+            progress=_steps(say),
         )
         engine = untrusted.read_json(folder / saved.FACTS)["engine"]
         replace_file(folder / ORIGIN, json.dumps(origin).encode())

@@ -1,5 +1,9 @@
-"""Choosing among trials by the area under the ROC curve, where too few validation rows of a rare class make balanced accuracy
-coarse: with four of them it has steps of an eighth, and most trials tie."""
+"""Choosing among trials where a class is rare: by the area under the ROC curve, on several splits.
+
+With four validation rows of a class balanced accuracy has steps of an eighth, so that most trials tie; and the score of one
+split is mostly luck. Of a person's own data every configuration is trained on all splits then, and the kept network on all rows:
+40 % of a few dozen rows are too many to do without.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +14,38 @@ from metabench.training import Curves, choose, resident
 
 #: validation rows of the rarest class below which the AUC chooses
 FEWEST = 30
-SAID = (
-    f"fewer than {FEWEST} validation rows of the rarest class: trials are chosen by the area under the ROC curve (AUC) on the "
-    "validation rows"
-)
+
+
+def told(ranks: bool, repeats: int) -> list[str]:
+    """What is done because a class is rare, a line each."""
+    few, out = f"fewer than {FEWEST} validation rows of the rarest class", []
+    if ranks:
+        out.append(f"{few}: trials are chosen by the area under the ROC curve (AUC) on the validation rows")
+    if repeats > 1:
+        out.append(
+            f"{few}: every configuration is trained on {repeats} splits and its scores are means over them; the kept network is "
+            "trained on all rows"
+        )
+    return out
+
+
+def repeats(task: Task, arrays: Arrays) -> int:
+    """Splits that configurations are trained on: all that the task has where the rarest class has fewer than FEWEST validation
+    rows, else one."""
+    return task.n_splits if _rare(task, arrays) else 1
+
+
+def _rare(task: Task, arrays: Arrays) -> bool:
+    if task.kind != "classification" or task.metric != "balanced_accuracy":
+        return False
+    return int(np.bincount(arrays.y_valid, minlength=arrays.n_classes).min()) < FEWEST
 
 
 def chooses(workload, task: Task, arrays: Arrays, device: str, backend: str) -> bool:
     """Whether the AUC chooses: the task is scored by balanced accuracy, the rarest class has fewer than FEWEST validation
     rows, and the engine hands over the weights that it takes."""
-    if task.kind != "classification" or task.metric != "balanced_accuracy":
-        return False
-    counts = np.bincount(arrays.y_valid, minlength=arrays.n_classes)
     hands_over = device == "cpu" and workload.name in resident.KEEPS and choose(workload, device, backend) == "resident"
-    return int(counts.min()) < FEWEST and hands_over
+    return hands_over and _rare(task, arrays)
 
 
 def trained(workload, arrays: Arrays, configs, seeds, checkpoints) -> tuple[Curves, list[float | None]]:
@@ -64,4 +86,4 @@ def auc(outputs: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean(areas)) if areas else 0.5
 
 
-__all__ = ["FEWEST", "SAID", "auc", "chooses", "trained"]
+__all__ = ["FEWEST", "auc", "chooses", "repeats", "told", "trained"]

@@ -47,6 +47,7 @@ def page(tuning: Tuning) -> str:
         learned=tuning.learned,
         guess=tuning.guess,
         refitted=tuning.refitted,
+        splits=tuning.repeats,
         curves=curves_chart(tuning),
         config=tuning.counting(best),
         columns=list(tuning.model.space.for_task(tuning.task.kind)),

@@ -45,6 +45,7 @@ def write(
     device: str = "cpu",
     backend: str = "auto",
     whole: bool = False,
+    estimate: dict[str, float] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """Train a configuration and write the network with what it needs to predict from raw rows; ``model.json`` comes last.
@@ -58,6 +59,7 @@ def write(
         device: Where trials were trained.
         backend: What trained them; its weights are kept where it hands them over.
         whole: Train on all rows, validation and test rows too. No score is measured.
+        estimate: Scores that a network of all rows is given: means over the splits that its configuration was trained on.
         progress: Called with (epochs done, epochs) where the plain loop trains.
 
     Returns:
@@ -87,7 +89,7 @@ def write(
         "seed": seed,
         "kind": task.kind,
         "metric": task.metric,
-        "scores": {} if whole else scores,
+        "scores": (estimate or {}) if whole else scores,
         "target": None if found is None else found.target,
         "inputs": None if inputs is None else {"form": inputs.form, "facts": inputs.facts},
         "output": output,
@@ -199,8 +201,8 @@ class Network:
 
     @property
     def scores(self) -> dict[str, float]:
-        """Its own validation and test score, in ``description["metric"]``; empty of a network of all rows, which nothing
-        can measure."""
+        """Its own validation and test score, in ``description["metric"]``. Of a network of all rows, which nothing can measure,
+        they are empty, or where a class is rare the means of its configuration over five splits."""
         return dict(self.description["scores"])
 
     @property

@@ -21,12 +21,12 @@ from metabench.advise import keeping, ranking
 from metabench.advise.proposals import FIRST, propose
 from metabench.advise.recommend import all_notes, configurations, facts, understood
 from metabench.advise.stored import check_trials
+from metabench.advise.trainer import Trainer, Trial
 from metabench.brief import brief
 from metabench.errors import MetabenchError, UsageError
 from metabench.files import replace_file
-from metabench.plain import plain, whole
+from metabench.plain import whole
 from metabench.pretrained import Pretrained
-from metabench.registry import create
 from metabench.search.continuous import Trials
 from metabench.tasks import Task
 from metabench.tasks.metrics import chance
@@ -36,38 +36,6 @@ FORMAT = 1
 TRIALS = "trials.json"
 #: where a trial came from: what the meta-model chose, random search, the workload's default
 TUNED, RANDOM, DEFAULT = "tuned", "random", "default"
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One training. Curves are over ``epochs``; they end where it diverged."""
-
-    arm: str
-    config: dict[str, Any]
-    status: str
-    epochs: tuple[int, ...]
-    valid: tuple[float, ...]
-    test: tuple[float, ...]
-    train_loss: tuple[float, ...]
-    seconds: float
-    flops: int
-    #: area under the ROC curve on the validation rows, where that chooses (:mod:`metabench.advise.ranking`)
-    auc: float | None = None
-
-    @property
-    def choice(self) -> float:
-        """What trials are chosen by: the larger the better where it is the AUC, else as the metric says."""
-        return self.score if self.auc is None else self.auc
-
-    @property
-    def score(self) -> float:
-        """The validation score at the end, which chooses unless the AUC does; NaN unless the trial is ok."""
-        return self.valid[-1] if self.status == "ok" else float("nan")
-
-    @property
-    def test_score(self) -> float:
-        """The test score at the end, which chooses nothing."""
-        return self.test[-1] if self.status == "ok" else float("nan")
 
 
 @brief
@@ -92,6 +60,8 @@ class Tuning:
     wall: Mapping[str, float] = field(default_factory=dict)
     #: the validation score of the best constant guess
     guess: float = float("nan")
+    #: splits that every configuration is trained on; where there are several, scores are means over them
+    repeats: int = 1
 
     @property
     def best(self) -> Trial:
@@ -148,6 +118,7 @@ class Tuning:
             "kept": self.kept,
             "kept_by": self.engine,
             "refitted": self.refitted,
+            "splits": self.repeats,
             "wall_seconds": dict(self.wall),
             "constant_guess": self.guess,
             "beats_constant_guess": self.learned,
@@ -193,6 +164,8 @@ def tune(
 
     The first FIRST trials are a portfolio and are trained together; each later one learns from all before it. Every
     trial trains on 60 % of the rows and is chosen by another 20 %; the test score is of the last 20 %, which choose nothing.
+    Where a class has few rows (:mod:`metabench.advise.ranking`) every configuration is trained on five splits, its scores are
+    means over them, and the kept network is trained on all rows.
 
     Args:
         data: As of :func:`metabench.recommend`.
@@ -233,16 +206,17 @@ def tune(
     for note in notes:
         say(note)
     folder = None if out is None else Path(out)
-    key = _key(task, fitted, seed, device, backend)
+    repeats = 1 if found is None else ranking.repeats(task, task.arrays(seed))
+    key = _key(task, fitted, seed, device, backend, repeats)
     made = {} if folder is None else _stored(folder, key)
     stored = len(made.get(TUNED, []))
     if stored > trials:
         say(f"{folder} holds {stored} trials of this tuning already: none is trained, all of them count")
         trials = stored
-    train = _Trainer(task, fitted, seed, device, backend)
-    if train.ranks:
-        notes = (*notes, ranking.SAID)
-        say(ranking.SAID)
+    train = Trainer(task, fitted, seed, device, backend, repeats)
+    for note in ranking.told(train.ranks, repeats):
+        notes = (*notes, note)
+        say(note)
     wanted = trials + (trials + 1) * compare
     clock.spent("reading")
 
@@ -276,7 +250,7 @@ def tune(
     arrays = task.arrays(seed)
     guess = float("nan") if task.kind == "episodes" else chance(task.metric, arrays.y_train, arrays.y_valid)
     result = Tuning(
-        task, fitted, tuple(made[TUNED]), tuple(others), notes, None, folder, wall=clock.seconds, guess=guess
+        task, fitted, tuple(made[TUNED]), tuple(others), notes, None, folder, wall=clock.seconds, guess=guess, repeats=repeats
     )
     if not result.learned:
         say(f"nothing learned: no trial beats a constant guess ({guess:.4f} on the validation rows)")
@@ -305,68 +279,20 @@ class _Clock:
         self.last = now
 
 
-class _Trainer:
-    def __init__(self, task: Task, fitted: Pretrained, seed: int, device: str, backend: str):
-        self.task, self.fitted, self.seed, self.device, self.backend = task, fitted, seed, device, backend
-        self.workload = create("workloads", task.workload)
-        self.ranks = ranking.chooses(self.workload, task, task.arrays(seed), device, backend)
-
-    def __call__(self, arm: str, configs: list[dict[str, Any]]) -> list[Trial]:
-        """Train configurations together."""
-        from metabench.training import run_cohort
-
-        arrays, table, seeds = (
-            self.task.arrays(self.seed),
-            self.fitted.space.table(configs),
-            [self.seed] * len(configs),
-        )
-        if self.ranks:
-            curves, aucs = ranking.trained(self.workload, arrays, table, seeds, self.task.checkpoints)
-        else:
-            curves, aucs = (
-                run_cohort(
-                    self.workload, arrays, table, seeds, self.task.checkpoints, device=self.device, backend=self.backend
-                ),
-                [None] * len(configs),
-            )
-        out = []
-        for i, config in enumerate(configs):
-            n = int(curves.length[i])
-            series = (
-                tuple(float(v) for v in s[i, :n]) for s in (curves.valid_score, curves.test_score, curves.train_loss)
-            )
-            said = {k: plain(v) for k, v in config.items() if plain(v) is not None}
-            epochs = tuple(int(e) for e in curves.epochs[:n])
-            out.append(
-                Trial(
-                    arm,
-                    said,
-                    curves.status[i],
-                    epochs,
-                    *series,
-                    float(curves.seconds[i]),
-                    int(curves.flops[i]),
-                    aucs[i],
-                )
-            )
-        return out
-
-
 def _random_seed(seed: int) -> int:
     return int.from_bytes(hashlib.sha256(f"random search/{seed}".encode()).digest()[:8], "little")
 
 
 # ---------------------------------------------------------------------------------------------- storage
-def _key(task: Task, fitted: Pretrained, seed: int, device: str, backend: str) -> str:
+def _key(task: Task, fitted: Pretrained, seed: int, device: str, backend: str, repeats: int = 1) -> str:
     """What determines the trials: the rows and how they are split, the meta-model, the settings."""
     arrays = task.arrays(seed)
     digest = hashlib.sha256()
     for part in ("x_train", "y_train", "x_valid", "y_valid", "x_test", "y_test"):
         digest.update(np.ascontiguousarray(getattr(arrays, part)).tobytes())
     record = fitted.record
-    digest.update(
-        json.dumps([task.workload, task.metric, task.checkpoints, record.files, seed, device, backend]).encode()
-    )
+    settings = [task.workload, task.metric, task.checkpoints, record.files, seed, device, backend]
+    digest.update(json.dumps(settings + [repeats] * (repeats > 1)).encode())
     return digest.hexdigest()
 
 

@@ -104,6 +104,8 @@ def tuned(found: Tuning) -> Iterator[str]:
     yield f"{head}, valid {metric} {scores['valid']:.4f}, test {scores['test']:.4f}"
     if not found.learned:
         yield f"nothing learned: no trial beats a constant guess ({found.guess:.4f} on the validation rows)"
+    if found.kept and found.repeats > 1:
+        yield f"the kept network is trained on all rows; the scores are means over {found.repeats} splits, of 60 % of the rows"
     if found.refitted:
         yield f"refitted on all rows: {found.out}/refit; its score is unmeasured, the one above is of 60 % of the rows"
     if comparison := found.comparison():

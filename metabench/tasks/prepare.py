@@ -31,6 +31,7 @@ def prepare(dataset: Dataset, workload) -> tuple[dict[str, Any], Callable[[int],
     seen_as: View = view(workload.view)
     rows, target, labels, groups = _labelled(dataset, seen_as)
     kind = seen_as.kind or dataset.kind
+    metric = workload.metric or metrics.choose_metric(kind, target)
     # a variant's rows stand where those of its data set do
     origin = OWN_KEY if dataset.own else variants.base(dataset.name)
     stratify = np.zeros(len(rows)) if target is None else target
@@ -40,9 +41,10 @@ def prepare(dataset: Dataset, workload) -> tuple[dict[str, Any], Callable[[int],
         assigned = [splits.by_class(dataset.family, s, apart) for s in range(splits.SPLITS)]
     else:
         strata = "classification" if dataset.kind in _CLASSES else dataset.kind
-        count = splits.n_splits(len(rows), dataset.temporal)
+        # a rare class has several splits, however many rows there are
+        few = dataset.own and metric == "balanced_accuracy" and rare.few(target)
+        count = splits.n_splits(0 if few else len(rows), dataset.temporal)
         assigned = [splits.assign(origin, s, stratify, strata, groups, dataset.temporal) for s in range(count)]
-    metric = workload.metric or metrics.choose_metric(kind, target)
 
     def parts(split: int) -> tuple[np.ndarray, ...]:
         train, *others = splits.parts(origin, split, assigned[split], dataset.temporal, workload.rows)

@@ -12,6 +12,8 @@ import numpy as np
 
 #: noise that one row of the rarest class gets, in standard deviations of an input; it falls with their square root
 NOISE, MOST_NOISE, LEAST_NOISE = 7.0, 2.0, 0.25
+#: rows of the rarest class below which a task has several splits: 30 validation rows
+FEW = 150
 
 
 def counts_of(y: np.ndarray) -> np.ndarray:
@@ -25,6 +27,12 @@ def counts_of(y: np.ndarray) -> np.ndarray:
         else:
             high = middle - 1
     return np.where(counts > 0, np.maximum(counts, low), 0)
+
+
+def few(y: np.ndarray) -> bool:
+    """Whether the rarest of classes y has so few rows that one split tells little: the task has several, however long."""
+    counts = np.bincount(y)
+    return int(counts[counts > 0].min()) < FEW
 
 
 def noise(y: np.ndarray) -> float:
@@ -70,4 +78,4 @@ def told(y: np.ndarray, rows: int, smooth: bool) -> str:
     return f"{line}; the metric is balanced accuracy, the mean of the classes' accuracies"
 
 
-__all__ = ["counts_of", "evened", "noise", "told"]
+__all__ = ["counts_of", "evened", "few", "noise", "told"]

@@ -92,7 +92,7 @@ def test_rows_that_training_did_not_see(done, wine):
 
 def test_the_same_call_goes_on_where_it_stopped(wine, done, tmp_path, monkeypatch):
     found, _ = done
-    calls, real = [], tuning._Trainer.__call__
+    calls, real = [], tuning.Trainer.__call__
 
     def stops(self, arm, configs):
         calls.append((arm, len(configs)))
@@ -100,7 +100,7 @@ def test_the_same_call_goes_on_where_it_stopped(wine, done, tmp_path, monkeypatc
             raise KeyboardInterrupt
         return real(self, arm, configs)
 
-    monkeypatch.setattr(tuning._Trainer, "__call__", stops)
+    monkeypatch.setattr(tuning.Trainer, "__call__", stops)
     with pytest.raises(KeyboardInterrupt):
         mb.tune(wine, "target", trials=6, out=tmp_path / "mine")
     assert sorted(p.name for p in (tmp_path / "mine").iterdir()) == ["trials.json"]
