@@ -22,7 +22,7 @@ SETTINGS = (
 
 
 def diagnosis() -> list[dict[str, Any]]:
-    """Rows of {"item", "found"}. Loads torch, to see whether it finds a GPU."""
+    """Rows of {"item", "found"}. Loads torch only where there is a driver, to see whether it finds a GPU."""
     from metabench import __version__, tasks
     from metabench.training import backends, resident
     from metabench.training.machine import pick_device, processor

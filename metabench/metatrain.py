@@ -9,11 +9,12 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from metabench import direction
 from metabench.brief import brief
 from metabench.errors import UsageError
+from metabench.ranks import rankdata
 from metabench.space import Choice, Float, Int, Ordinal, Parameter, Space, When
 
 
@@ -116,14 +117,14 @@ class MetaTrain:
         low = np.where(np.isnan(self.utility), -np.inf, self.utility)
         ranks = np.full(low.shape, np.nan)
         for row, run, out in zip(low, self.seen, ranks, strict=True):
-            out[run] = stats.rankdata(-row[run])
+            out[run] = rankdata(-row[run])
         return ranks
 
     @cached_property
     def normal_scores(self) -> np.ndarray:
         """Φ⁻¹((n − rank + .5)/n): standard-normal targets within each task, larger is better, [tasks, configs]."""
         n = np.sum(~np.isnan(self.ranks), axis=1, keepdims=True)
-        return stats.norm.ppf((n - self.ranks + 0.5) / np.maximum(n, 1))
+        return special.ndtri((n - self.ranks + 0.5) / np.maximum(n, 1))
 
     def select(self, tasks: Sequence[int] | np.ndarray) -> MetaTrain:
         """The same source with only some of its tasks (positions)."""

@@ -18,6 +18,7 @@ ROWS = [
     "checkout",
     "direction",
     "plain",
+    "ranks",
     "untrusted",
     "files",
     "cluster",

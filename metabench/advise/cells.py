@@ -26,6 +26,16 @@ _SPACED = re.compile(r"[+-]?\d{1,3}([ '’\u00a0\u202f]\d{3})+(\.\d*)?")
 _UNSURE = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _DATE = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ]\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?\s*(Z|UTC|[+-]\d{2}(:?\d{2})?)?)?")
 _OTHER_DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?")
+_SYMBOLS = "%‰$€£¥₹₩₽₺₪฿₫"
+_CODES = (
+    "USD EUR GBP CHF JPY CNY INR BRL CAD AUD NZD SEK NOK DKK PLN CZK HUF RON RUB TRY KRW MXN ZAR SGD HKD ILS THB VND IDR"
+)
+_UNIT = rf"[{_SYMBOLS}]|{'|'.join(_CODES.split())}"
+_WITH_UNIT = re.compile(
+    rf"(?P<sign>[+-]?)\s*(?P<before>{_UNIT})?\s*(?P<inner>[+-]?)(?P<number>\d[\d.,'’\s]*(?:[eE][+-]?\d+)?|\.\d+)"
+    rf"\s*(?P<after>{_UNIT})?",
+    re.IGNORECASE,
+)
 _TRUTH = {"true": True, "false": False}
 
 
@@ -39,11 +49,15 @@ class Format:
     truth: bool = False
     #: thousands are parted
     grouped: bool = False
+    #: a percent sign or currency that stands beside the numbers; "" for none
+    unit: str = ""
 
     def numbers(self, column: pd.Series) -> pd.Series:
         """Text as float64; NaN where it is no number."""
         if self.truth:
             return column.map(lambda v: _TRUTH.get(str(v).strip().lower(), np.nan)).astype(np.float64)
+        if self.unit:
+            column = column.map(lambda v: _bare(v, self.unit) if isinstance(v, str) else v)
         found = pd.to_numeric(column, errors="coerce").astype(np.float64)
         odd = column.notna() & found.isna()
         if odd.any():
@@ -60,6 +74,28 @@ class Format:
         if self.decimal == "." and _GROUPED.fullmatch(text):
             return text.replace(",", "")
         return re.sub(r"[\s'’]", "", text) if _SPACED.fullmatch(text) else text
+
+
+def unit_of(cell: str) -> str:
+    """The percent sign or currency beside a number, "" where there is none, or where the cell is no number."""
+    found = _WITH_UNIT.fullmatch(_signed(cell))
+    if found is None or (found["before"] and found["after"]) or (found["sign"] and found["inner"]):
+        return ""
+    return (found["before"] or found["after"] or "").upper()
+
+
+def _signed(cell: str) -> str:
+    """A cell whose minus is a hyphen: bookkeepers put brackets around a negative sum, typesetters a dash before it."""
+    text = cell.strip().replace("−", "-")
+    return f"-{text[1:-1]}" if text.startswith("(") and text.endswith(")") else text
+
+
+def _bare(cell: str, unit: str) -> str:
+    """A cell without that unit; others as they are."""
+    if unit_of(cell) != unit:
+        return cell
+    found = _WITH_UNIT.fullmatch(_signed(cell))
+    return f"{found['sign'] or found['inner']}{found['number'].strip()}"
 
 
 #: as Python writes numbers
@@ -89,7 +125,7 @@ class Reading:
             if column.dtype != object and not isinstance(column.dtype, pd.StringDtype):
                 continue
             cells = [v for v in column.dropna().head(1000).tolist() if isinstance(v, str) and "," in v]
-            cells = [v.strip() for v in cells]
+            cells = [_bare(v.strip(), unit_of(v)) for v in cells]
             if cells and all(_COMMA.fullmatch(v) for v in cells) and not all(_GROUPED.fullmatch(v) for v in cells):
                 return replace(self, comma=True)
         return self
@@ -124,6 +160,9 @@ def typed(column: pd.Series, name: str, reading: Reading) -> tuple[pd.Series, Fo
     if len(cells):
         numbers, form, lines = _as_numbers(cells, name, reading)
         share = numbers.notna().sum() / len(cells)
+        if share < NUMERIC:
+            numbers, form, lines = _with_units(cells, name, reading) or (numbers, form, lines)
+            share = numbers.notna().sum() / len(cells)
         if share >= NUMERIC:
             said += lines
             if words.any():
@@ -144,12 +183,35 @@ def typed(column: pd.Series, name: str, reading: Reading) -> tuple[pd.Series, Fo
                     odd = words.sum() + moments.isna().sum()
                     said.append(f"{name}: {odd} cells of a column of dates are none: they count as missing")
                 return moments.reindex(text.index), None, said
+    said += [line for line in lines if line.endswith(" stay text")] if len(cells) else []
     if (told := lower.isin(TELLING)).any():
         said.append(
             f"{name}: {known[told].iloc[0]!r} is a name among others ({told.sum()} cells); "
             f"--missing {known[told].iloc[0]} reads it as missing"
         )
     return text, None, said
+
+
+def _with_units(cells: pd.Series, name: str, reading: Reading) -> tuple[pd.Series, Format, list[str]] | None:
+    """:func:`_as_numbers` of cells beside which a percent sign or a currency stands; None where none does. Several currencies
+    in one column stay text, which is said."""
+    units = cells.map(unit_of)
+    found = sorted(set(units) - {""})
+    if not found or (units != "").mean() < 1.0 - NUMERIC:
+        return None
+    if len(found) > 1:
+        several = pd.Series(np.nan, index=cells.index)
+        share = (units != "").mean()
+        shown = ", ".join(found[:4])
+        return None if share < NUMERIC else (several, POINT, [f"{name}: numbers with several units ({shown}) stay text"])
+    (unit,) = found
+    numbers, form, lines = _as_numbers(cells.map(lambda v: _bare(v, unit)), name, reading)
+    example = cells[units == unit].iloc[0]
+    value = numbers[units == unit].iloc[0]
+    if (units == "").any():
+        lines.append(f"{name}: {(units == '').sum()} cells have no {unit} and are read as if they had")
+    lines = [line for line in lines if "says otherwise" in line or " cells have no " in line]
+    return numbers, replace(form, unit=unit), [*lines, f"{name}: {example!r} is read as {_shown(value)}, without {unit}"]
 
 
 def _as_numbers(cells: pd.Series, name: str, reading: Reading) -> tuple[pd.Series, Format, list[str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from metabench.ranks import rankdata
 from metabench.tasks import Arrays, Task
 from metabench.training import Curves, choose, resident
 
@@ -70,8 +71,6 @@ def trained(workload, arrays: Arrays, configs, seeds, checkpoints) -> tuple[Curv
 def auc(outputs: np.ndarray, y: np.ndarray) -> float:
     """Area under the ROC curve of outputs [n, classes] for classes y: of several classes the mean of each against the rest.
     A class without rows does not count."""
-    from scipy.stats import rankdata
-
     odds = np.exp(outputs - outputs.max(1, keepdims=True))
     odds /= odds.sum(1, keepdims=True)
     areas = []

@@ -13,7 +13,7 @@ from metabench.advise.data import Read
 from metabench.advise.delimited import suffix
 from metabench.advise.frames import named
 from metabench.errors import UsageError
-from metabench.tasks import Task, views
+from metabench.tasks import Task, rare, views
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -54,6 +54,7 @@ def script(task: Task, found: Read | None, path: Path | None, config: dict[str, 
         target=found.target,
         kind=task.kind,
         metric=task.metric,
+        smooth=(rare.NOISE, rare.MOST_NOISE, rare.LEAST_NOISE) if task.workload == "mlp" else None,
         encoding="utf-8-sig" if utf8 else found.encoding,
         epochs=max(task.checkpoints),
         feather=ending in files.FEATHER,

@@ -12,6 +12,8 @@ from metabench.tasks.splits import MIN_CLASS
 
 #: fewer rows than this are no task; fewer than that are a poor one
 FEWEST, FEW = 20, 150
+#: numbers that differ by less have squares that are 0
+SMALLEST = 1e-100
 #: numbers with more different values than this are predicted as numbers
 MOST_CLASSES = 20
 
@@ -64,8 +66,14 @@ def target_of(
         notes(f"target {name!r}: missing in {gone} row{'s' * (gone > 1)}, which are left out")
     values = values[keep]
     if values.nunique() < 2:
+        large = [line.partition(": ")[2] for line in notes.said if line.startswith(f"{name}: ") and " are beyond " in line]
+        why = f" ({large[0]}; give them in a larger unit)" if large else ""
         raise UsageError(
-            f"target {name!r} has {'one value only' if len(values) else 'no values'}; there is nothing to predict"
+            f"target {name!r} has {'one value only' if len(values) else 'no values'}{why}; there is nothing to predict"
+        )
+    if decided == "regression" and values.max() - values.min() < SMALLEST:
+        raise UsageError(
+            f"target {name!r}: its numbers differ by less than {SMALLEST:g}; give them in a smaller unit"
         )
     if decided == "classification":
         values = _labels(values if labels is None else labels[keep])

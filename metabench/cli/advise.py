@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -212,6 +213,9 @@ def _given(data: Path | None, task_id: str | None):
     if (data is None) == (task_id is None):
         raise UsageError("give one of --data and --task")
     if task_id is None:
+        with contextlib.suppress(OSError):  # the reader says what else is wrong, after a second of imports
+            if not data.exists():
+                raise UsageError(f"{data}: no such file")
         return data
     from metabench import tasks
 

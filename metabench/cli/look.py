@@ -207,7 +207,10 @@ def _none(what: str) -> str:
         return f"there are no {what}"
     folders, variable = found[what]
     places = ", ".join(map(str, folders()))
-    return f"no {what} in {places}; set {variable} to the folder that holds them, such as that of a clone of the repository"
+    how = f"set {variable} to the folder that holds them, such as that of a clone of the repository"
+    # where a table is made, and that the meta-models that ship need none
+    makes = "; `metabench generate --table NAME` trains one, and recommend and tune need none"
+    return f"no {what} in {places}; {how}{makes if what == 'tables' else ''}"
 
 
 @click.command("list")

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from metabench import direction
 from metabench.interop.mapping import Mapping
@@ -80,7 +80,7 @@ class Guide:
         """The expected share of configurations that are worse, while nothing was tried, float64 [places]."""
         prediction = self._pool[1].predict(places)
         std = prediction.std * self.model.record.spread
-        return stats.norm.cdf(prediction.mean / np.sqrt(1.0 + std**2))
+        return special.ndtr(prediction.mean / np.sqrt(1.0 + std**2))
 
     def place(self, params: MappingABC[str, Any]) -> int:
         """The position of a user's values in the search, for :meth:`propose`."""

@@ -16,7 +16,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from scipy import stats
+from scipy import special
 
 from metabench.errors import UsageError
 from metabench.interop.mapping import Mapping
@@ -97,7 +97,7 @@ class MetaPruner(BasePruner):
         said = self.model.start(problem, 0).ends(history)
         best = max(done, key=lambda i: said.mean[i])
         better = said.mean[-1] - said.mean[best]
-        return bool(stats.norm.cdf(better / np.hypot(said.std[-1], said.std[best])) < self.chance)
+        return bool(special.ndtr(better / np.hypot(said.std[-1], said.std[best])) < self.chance)
 
     def _curve(self, trial: FrozenTrial, first: int) -> Sequence[float]:
         """Its values at the checkpoints that it has reached: at each, the last one reported by then."""

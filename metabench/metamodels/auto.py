@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from metabench.baselines.gp import GP
 from metabench.errors import UsageError
@@ -155,7 +155,7 @@ def regret_improvement(prediction: Prediction, best: float, regret: np.ndarray) 
     r is linear between the quantiles, so that this is the integral of −r'(z) P(f > z) from ``best`` on: a sum of ordinary
     expected improvements, one for each piece. A ``best`` of −∞ gives expected regret, up to a constant.
     """
-    knots = stats.norm.ppf(_QUANTILES)
+    knots = special.ndtri(_QUANTILES)
     slope = np.maximum(-np.diff(regret) / np.diff(knots), _LEAST)
     slope = np.concatenate([[_LEAST], slope, slope[-1:]])
     lowest = float(np.min(prediction.mean - 8.0 * prediction.std))

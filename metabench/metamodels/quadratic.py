@@ -29,6 +29,8 @@ from metabench.search.base import History, MetaTrain, Prediction
 _SHARES, _NOISES = (1.0, 0.3, 0.1, 0.03, 0.01), (0.03, 0.1, 0.3, 1.0)
 #: rows of the source that the evidence is computed on, at most
 _ROWS = 384
+#: trials up to which sums are those of published searches, to the last bit; beyond, a factor grows with the trials
+_FEW = 128
 
 
 class Quadratic(MetaModel):
@@ -82,6 +84,8 @@ class Quadratic(MetaModel):
         self._phi = self._frame.features(self._points)
         self._mean = self._phi @ self.mean_
         self._variance = self._phi**2 @ self.prior_
+        #: trials whose covariance is factored, and the lower triangle in the corner of a larger matrix
+        self._known: tuple[list[int], np.ndarray] | None = None
 
     def coefficients(self, history: History, draw: bool = False) -> np.ndarray:
         """Posterior mean of β given the trials, or with ``draw`` a draw of it, float64 [coefficients]."""
@@ -91,7 +95,7 @@ class Quadratic(MetaModel):
         if len(tried) == 0:
             return prior
         phi, mean = self._phi[tried], self._mean[tried]
-        factor = self._factor(phi)
+        factor = self._grown(tried) if len(tried) > _FEW else self._factor(phi)
         spread = np.sqrt(mean.var() + self._variance[tried].mean() + self.noise_)
         u, v, w = solve_triangular(factor, np.column_stack([y, mean, np.ones(len(y))]), lower=True).T
         a, b = affine_map(u, v, w, guess=np.std(y) / spread)
@@ -102,6 +106,25 @@ class Quadratic(MetaModel):
     def _factor(self, phi: np.ndarray) -> np.ndarray:
         """The lower Cholesky factor of the covariance of trials with features ``phi`` [trials, coefficients]."""
         return np.linalg.cholesky((phi * self.prior_) @ phi.T + self.noise_ * np.eye(len(phi)))
+
+    def _grown(self, tried: np.ndarray) -> np.ndarray:
+        """:meth:`_factor` of more than _FEW trials, a row a trial: the same numbers however the search came here."""
+        n, known = len(tried), self._known
+        if known is None or known[0] != tried[: len(known[0])].tolist():
+            lower = np.zeros((2 * n, 2 * n))
+            lower[:_FEW, :_FEW] = self._factor(self._phi[tried[:_FEW]])
+            known = tried[:_FEW].tolist(), lower
+        done, lower = len(known[0]), known[1]
+        if n > len(lower):
+            lower = np.zeros((2 * n, 2 * n))
+            lower[:done, :done] = known[1][:done, :done]
+        for i in range(done, n):
+            row = self._phi[tried[: i + 1]] @ (self._phi[tried[i]] * self.prior_)
+            lower[i, :i] = solve_triangular(lower[:i, :i], row[:i], lower=True, check_finite=False)
+            left = row[i] + self.noise_ - lower[i, :i] @ lower[i, :i]
+            lower[i, i] = np.sqrt(max(left, 1e-12 * self.noise_))
+        self._known = tried.tolist(), lower
+        return lower[:n, :n]
 
     def predict(self, history: History, candidates: np.ndarray) -> Prediction:
         """Mean and standard deviation of the surface, float64 [candidates]."""
@@ -120,7 +143,8 @@ class Quadratic(MetaModel):
         coefficients = self.coefficients(history, draw=self.thompson and len(history) > 0)
         points, _ = self.maxima(coefficients)
         untried = history.untried(len(self._points))
-        near = np.unique([untried[np.argmin(((self._scaled[untried] - p) ** 2).sum(1))] for p in points * self._metric])
+        left = self._scaled[untried]
+        near = np.unique([untried[np.argmin(((left - p) ** 2).sum(1))] for p in points * self._metric])
         return int(near[np.argmax(self._phi[near] @ coefficients)])
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from metabench import direction
 from metabench.errors import UsageError
@@ -40,7 +40,7 @@ _ASKING = threading.Lock()
 #: what is said of a configuration: the share of configurations that it beats, and its score, each with a 90 % interval
 SAID = ("percentile", "percentile_low", "percentile_high", "score", "score_low", "score_high")
 #: quantile of the normal distribution that a 90 % interval reaches to
-Z90 = float(stats.norm.ppf(0.95))
+Z90 = float(special.ndtri(0.95))
 
 
 @dataclass(frozen=True)
@@ -197,9 +197,9 @@ class Pretrained:
         said = searcher.predict(past, np.arange(len(problem.candidates)))
         std = said.std * self.record.spread
         ends = np.stack([said.mean, said.mean - Z90 * std, said.mean + Z90 * std])
-        share = stats.norm.cdf(ends)
+        share = special.ndtr(ends)
         # the mean of a normal score's percentile: E Φ(z) = Φ(μ / √(1 + σ²))
-        share[0] = stats.norm.cdf(said.mean / np.sqrt(1.0 + std**2))
+        share[0] = special.ndtr(said.mean / np.sqrt(1.0 + std**2))
         scores = self._scores(info, share, past)
         columns = dict(zip(SAID, [*share[:, rows], *scores[:, rows]], strict=True))
         return pd.DataFrame(columns, index=configs.index)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from metabench import direction
 from metabench.errors import MetabenchError
@@ -96,6 +95,8 @@ class SurrogateObjective:
 
 def _normal_scores(scores: np.ndarray) -> np.ndarray:
     """Φ⁻¹((rank − .5)/n) along the second axis of [series, configs, seeds]."""
+    from scipy import stats
+
     return stats.norm.ppf((stats.rankdata(scores, axis=1) - 0.5) / scores.shape[1])
 
 
@@ -116,6 +117,8 @@ def _held_out(x: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 def _error(said: np.ndarray, truth: np.ndarray, scale: np.ndarray, ordered: np.ndarray) -> dict:
     """Error of predictions [configs] on validation scores ``truth`` [configs, seeds], whose sorted values are ``ordered``."""
+    from scipy import stats
+
     rank, wrong = [], []
     for k in range(truth.shape[1]):
         answer = np.interp(said, scale, ordered[:, k])

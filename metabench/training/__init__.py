@@ -16,7 +16,7 @@ import numpy as np
 from metabench.errors import MetabenchError, UsageError
 from metabench.registry import suggest
 from metabench.training.curves import Curves
-from metabench.training.machine import ask_for_reproducible_products
+from metabench.training.machine import ask_for_reproducible_products, driver
 
 ask_for_reproducible_products()
 
@@ -26,23 +26,30 @@ BACKENDS = ("sequential", "batched", "resident")
 def backends(device: str = "cpu") -> dict[str, str | None]:
     """Backend → None when it can be used on this machine's ``device``, else the reason why not."""
     absent = _absent(device)
-    return {"sequential": absent, "batched": absent, "resident": _resident(device).available()}
+    return {"sequential": absent, "batched": absent, "resident": absent or _resident(device).available()}
 
 
 def _resident(device: str):
     """The module of the resident backend on a device."""
-    from metabench.training import resident, resident_cuda
+    if device.startswith("cuda"):
+        from metabench.training import resident_cuda
 
-    return resident_cuda if device.startswith("cuda") else resident
+        return resident_cuda
+    from metabench.training import resident
+
+    return resident
 
 
 def _absent(device: str) -> str | None:
     """Why there is no such device here; None when there is."""
     if not device.startswith("cuda"):
         return None
+    absent = "torch finds no CUDA device here"
+    if not driver():
+        return absent
     import torch
 
-    return None if torch.cuda.is_available() else "torch finds no CUDA device here"
+    return None if torch.cuda.is_available() else absent
 
 
 def choose(workload, device: str, backend: str = "auto") -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -24,10 +26,24 @@ def processor(device: str = "cpu") -> str:
     return platform.processor() or platform.machine()
 
 
+@cache
+def driver() -> bool:
+    """Whether a GPU may be here: False without a driver that torch could use, which need not be imported to know it."""
+    if not sys.platform.startswith("linux") or Path("/dev/kfd").exists():  # elsewhere, or an AMD GPU: torch knows
+        return sys.platform != "darwin"
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def pick_device(device: str) -> str:
     """``auto`` → cuda where torch finds a GPU, else cpu; any other name stays."""
     if device != "auto":
         return device
+    if not driver():
+        return "cpu"
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -15,13 +15,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from metabench import files, untrusted
 from metabench.errors import MetabenchError, UsageError
 from metabench.files import replace_file
 from metabench.metamodels.parts.matern import Interpolator, Matern
 from metabench.metatrain import TaskInfo, row_keys
+from metabench.ranks import rankdata
 from metabench.search.base import History, MetaTrain, Problem, Surrogate
 from metabench.space import Choice, Float, Int, Ordinal, Parameter, Space
 
@@ -282,7 +283,7 @@ def utilities(problem: Problem, history: History) -> tuple[np.ndarray, np.ndarra
 
 def history_scores(y: np.ndarray) -> np.ndarray:
     """Normal scores within a history, float64 [n]: Φ⁻¹((rank − .5)/n), larger is better, ties averaged."""
-    return stats.norm.ppf((stats.rankdata(y) - 0.5) / max(len(y), 1))
+    return special.ndtri((rankdata(y) - 0.5) / max(len(y), 1))
 
 
 def task_features(names: list[str], task: TaskInfo) -> np.ndarray:

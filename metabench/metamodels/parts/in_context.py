@@ -75,7 +75,7 @@ class InContext(Neural):
         """What a network is asked: x and y of the trials, x of the pool; float32 [1, …]."""
         import torch
 
-        tried, seen = self.seen(history)
+        tried, seen = self.shown(history)
         x = torch.as_tensor(self._x)[None]
         return x[:, tried], torch.as_tensor(seen, dtype=torch.float32)[None], x
 

@@ -91,7 +91,7 @@ class InnerLoop(Neural):
     def posterior(self, history: History) -> tuple[np.ndarray, np.ndarray]:
         import torch
 
-        tried, seen = self.seen(history)
+        tried, seen = self.shown(history)
         x = torch.as_tensor(self._x).expand(self.members, -1, -1)
         weights = list(self._network.parameters())
         if len(tried):

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _LOOKS, _HELD = 20, 32
 #: seconds between two lines that say how far a training is
 _EVERY = 30.0
+#: trials that a network is shown at most; it learned from far fewer
+MOST_SHOWN = 128
 
 
 # ---------------------------------------------------------------------------------------------- networks
@@ -219,6 +221,19 @@ class Neural(MetaModel):
         tried, y = utilities(self.problem, history)
         mean = self._mean[tried]
         return tried, on_normal_scale(y, mean, self.spread_) - mean
+
+    def shown(self, history: History) -> tuple[np.ndarray, np.ndarray]:
+        """:meth:`seen`, of more than MOST_SHOWN trials the better half of MOST_SHOWN and the latest of the others, so that
+        a suggestion costs no more in a long search."""
+        tried, values = self.seen(history)
+        if len(tried) <= MOST_SHOWN:
+            return tried, values
+        _, y = utilities(self.problem, history)
+        half = MOST_SHOWN // 2
+        best = np.argsort(-y, kind="stable")[:half]
+        others = np.setdiff1d(np.arange(len(tried)), best)[-half:]
+        kept = np.sort(np.concatenate([best, others]))
+        return tried[kept], values[kept]
 
     def predict(self, history: History, candidates: np.ndarray) -> Prediction:
         """Mean and standard deviation of the normal score on the target, float64 [candidates]."""

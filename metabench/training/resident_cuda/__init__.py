@@ -22,7 +22,7 @@ from metabench.schema import NUMERICS_VERSION
 from metabench.tasks.task import Arrays
 from metabench.training.curves import SERIES, Curves
 from metabench.training.hashing import ORDER, key
-from metabench.training.machine import processor
+from metabench.training.machine import driver, processor
 from metabench.training.resident import ACTIVATIONS, METRICS, OPTIMIZERS
 from metabench.training.runaxis import mix_, multiples, signed
 from metabench.training.schedules import FACTORS
@@ -99,6 +99,8 @@ def supports(workload) -> bool:
 def available(workload: str = "mlp") -> str | None:
     """None when the backend can be used here for what it supports, else the reason why not; compiles a small kernel to
     see."""
+    if not driver():
+        return "torch finds no CUDA device here"
     import torch
 
     if not torch.cuda.is_available():
