@@ -232,7 +232,7 @@ def _spread(space, configs, sources, where, valid) -> MetaTrain:
     tasks = [t for source in sources for t in source.tasks]
     names = [t.task_id for t in tasks]
     if twice := [n for n, count in Counter(names).items() if count > 1]:
-        raise UsageError(f"task {twice[0]} stands in two of the sources")
+        raise UsageError(f"task {twice[0]} is in two of the sources")
     shape = len(tasks), len(configs), max(source.scores.shape[2] for source in sources)
     scores, seconds, ran = np.full(shape, np.nan), np.full(shape[:2], np.nan), np.zeros(shape, dtype=bool)
     begin = 0

@@ -247,9 +247,9 @@ def test_a_rehearsal_carries_its_error_and_stands_on_no_board(board, table):
     assert all(
         {"surrogate_spearman", "surrogate_error"} <= set(r) for r in found.ranking().reset_index().to_dict("records")
     )
-    with pytest.raises(MetabenchError, match="its scores stand on no board, nor without its error"):
+    with pytest.raises(MetabenchError, match="its scores are never on a board, nor given without its error"):
         score(traces, table, board)
-    with pytest.raises(MetabenchError, match="its scores stand on no board, nor without its error"):
+    with pytest.raises(MetabenchError, match="its scores are never on a board, nor given without its error"):
         score(traces.replace_schema_metadata(schema.LIVE.metadata), table, board.rehearsed())
     with pytest.raises(UsageError, match="looks stored rows up"):
         dataclasses.replace(board, objective="replay").rehearsed()

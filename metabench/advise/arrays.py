@@ -197,7 +197,7 @@ def series(X: np.ndarray | list, target: pd.Series, kind: str | None, notes: Not
         raise UsageError(f"series of {' and '.join(map(str, channels))} channels; all need the same")
     missing = sum(int((~np.isfinite(x)).sum()) for x in found)
     if missing:
-        notes(f"{missing} numbers are missing or not finite: the mean stands in for each")
+        notes(f"{missing} numbers are missing or not finite: the mean replaces each")
         found = [np.where(np.isfinite(x), x, np.nan) for x in found]
     together = np.concatenate(found)
     empty = [i for i in range(channels[0]) if np.isnan(together[:, i]).all()]

@@ -142,7 +142,7 @@ def _channels(frame: pd.DataFrame, target, notes: Notes) -> tuple[pd.DataFrame, 
         raise UsageError(f"target {target!r} has no numbers, so it is no series")
     found = pd.DataFrame({c: numbers[c].to_numpy() for c in (target, *(c for c in numbers if c != target))})
     if gaps := int(found.isna().to_numpy().sum()):
-        notes(f"{gaps} numbers are missing: the last one known stands in for each")
+        notes(f"{gaps} numbers are missing: the last known one replaces each")
         found = found.ffill().bfill()
     if found.abs().max(axis=None) > LARGEST:
         raise UsageError(f"the series has numbers beyond {LARGEST:g}: give them in a larger unit")

@@ -382,12 +382,12 @@ def _parse_split(split: Mapping[str, Any], where: str) -> dict[str, tuple[str, .
         for family in families:
             if family in side:
                 both = part if side[family] == part else f"{side[family]} and in split.{part}"
-                raise UsageError(f"{where}: family {family!r} stands in split.{both}; it may stand once")
+                raise UsageError(f"{where}: family {family!r} is listed in split.{both}; it may be listed once")
             side[family] = part
             for member in sorted(members(family)):
                 if side[other := first.setdefault(member, family)] != part:
                     both = f"split.{side[other]} and in split.{part}"
-                    raise UsageError(f"{where}: families {other!r} and {family!r} share rows, but stand in {both}")
+                    raise UsageError(f"{where}: families {other!r} and {family!r} share rows, but are listed in {both}")
     return {part: tuple(split[part]) for part in PARTS}
 
 

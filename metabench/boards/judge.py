@@ -216,7 +216,7 @@ def _part(
     sides, star = objective_of(table, board.workload, tasks, known, _design(board).sees)
     cells = gather(completed(traces), tasks, board, sides.seen.shape[1], sides.pool)
     if any(start != "own" for _, start in cells.groups):
-        raise MetabenchError(f"traces: board {board.name} has searches from their own start alone")
+        raise MetabenchError(f"traces: board {board.name} has only searches that begin with their own first trials")
     utility = sides.utilities(cells.configs, star)
     regret = {method: 1.0 - utility[g] for g, (method, _) in enumerate(cells.groups)}
     exact = orders.random_regret(sides, star, board.budget)

@@ -46,9 +46,9 @@ def parse_shift(rules: Mapping[str, Any], workload: str, track: str, where: str)
             raise UsageError(f"{where}: shift.{part} is not a list of values of {column}")
     train, valid, test = (tuple(values[part]) for part in ("train", "valid", "test"))
     if both := sorted(set(train) & set(test)):
-        raise UsageError(f"{where}: {column} {both[0]!r} stands in shift.train and in shift.test")
+        raise UsageError(f"{where}: {column} {both[0]!r} is listed in shift.train and in shift.test")
     if strange := sorted(set(valid) - set(train)):
-        raise UsageError(f"{where}: {column} {strange[0]!r} stands in shift.valid but not in shift.train")
+        raise UsageError(f"{where}: {column} {strange[0]!r} is listed in shift.valid but not in shift.train")
     if column == "workload":
         if test != (workload,):
             raise UsageError(f"{where}: shift.test is {list(test)}; the board's workload is {workload!r}")

@@ -18,21 +18,21 @@ someone_data = options(
         "--data",
         type=click.Path(path_type=Path),
         metavar="PATH",
-        help="CSV, TSV, JSON lines (also .gz, .zst), Parquet or Feather; a folder with a folder of images per class; .npz with "
-        "x and y; lines label<TAB>text; what else a workload takes: docs/tutorials.",
+        help="Table as CSV, TSV, JSON lines (also .gz, .zst), Parquet or Feather. Or a folder with a folder of images per "
+        "class, .npz with x and y, or lines label<TAB>text. docs/tutorials describes more formats.",
     ),
     click.option(
-        "--task", "task_id", metavar="NAME", help="A task that is known by name instead, such as policy-cartpole."
+        "--task", "task_id", metavar="NAME", help="Built-in task to use instead of --data, such as policy-cartpole."
     ),
-    click.option("--target", metavar="COLUMN", help="Column to predict, of a table."),
-    click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="What to train on --data."),
+    click.option("--target", metavar="COLUMN", help="Column of the table to predict."),
+    click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="Kind of network to train."),
     click.option("--model", metavar="NAME|FOLDER", help="Fitted meta-model.  [default: the newest that ships]"),
     click.option(
         "--kind",
         type=click.Choice(["classification", "regression"]),
-        help="What the target is.  [default: numbers of over 20 values are a regression]",
+        help="Kind of target.  [default: regression if the target has over 20 different numbers]",
     ),
-    click.option("--encoding", default="utf-8", show_default=True, metavar="NAME", help="Of a file of text."),
+    click.option("--encoding", default="utf-8", show_default=True, metavar="NAME", help="Encoding of a text file."),
     click.option(
         "--decimal", type=click.Choice([".", ","]), help="Decimal mark of numbers in text.  [default: found out]"
     ),
@@ -40,7 +40,7 @@ someone_data = options(
         "--missing",
         multiple=True,
         metavar="WORD",
-        help="Word that stands for a missing value, also in a column of names; may be repeated.",
+        help="Word that means a missing value, also in a column of names; may be repeated.",
     ),
 )
 
@@ -50,7 +50,7 @@ someone_data = options(
 @click.option(
     "--table", required=True, metavar="NAME", help="Table to learn from.", shell_complete=completes(table_names)
 )
-@click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="Whose hyperparameters.")
+@click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="Kind of network.")
 @click.option("--method", default="empirical_gp", show_default=True, metavar="NAME", help="Meta-model that predicts.")
 @click.option("--without", multiple=True, metavar="FAMILY", help="Family of data sets to leave out; may be repeated.")
 @click.option(
@@ -62,9 +62,9 @@ someone_data = options(
 def pretrain(
     name: str, table: str, workload: str, method: str, without: tuple[str, ...], out: Path | None, as_json: bool
 ) -> None:
-    """Fit a meta-model on a table and keep it, as those that ship were made.
+    """Fit a meta-model on a table and store it. The shipped meta-models were made this way.
 
-    It is judged by cross-validation over families of data sets; the figures stand in its record.json.
+    Cross-validation over families of data sets measures its quality; record.json holds the figures.
     """
     from metabench.pretrained.learn import pretrain as learn
     from metabench.pretrained.record import Record
@@ -89,7 +89,7 @@ def pretrain(
 @someone_data
 @click.option("-k", default=5, show_default=True, type=click.IntRange(1, 64), help="How many configurations.")
 @click.option("--snippet", type=click.Choice(["torch"]), help="Print a training script of one configuration instead.")
-@click.option("--rank", default=1, show_default=True, type=click.IntRange(1), help="Of which one, for --snippet.")
+@click.option("--rank", default=1, show_default=True, type=click.IntRange(1), help="Rank of the configuration to print with --snippet.")
 @as_json
 def recommend(
     data: Path | None,
@@ -106,10 +106,10 @@ def recommend(
     rank: int,
     as_json: bool,
 ) -> None:
-    """Say which hyperparameters to train with on one's own data; nothing is trained.
+    """Recommend hyperparameters for your data, without training.
 
-    Try the configurations in their order: together they served the known tasks best. The order is the same for all data; the
-    expected scores are not.
+    Try the configurations in the order printed: this list worked best on the known tasks. The list is the same for all
+    data. The expected scores depend on your data.
     """
     from metabench.advise.recommend import recommend as advise
 
@@ -142,19 +142,19 @@ def recommend(
 @click.command()
 @someone_data
 @click.option("--trials", default=10, show_default=True, type=click.IntRange(1), help="Networks to train.")
-@click.option("--compare", is_flag=True, help="Train as many random configurations, and the default, beside it.")
+@click.option("--compare", is_flag=True, help="Also train as many random configurations, and the default.")
 @click.option(
-    "--refit", is_flag=True, help="Train the best configuration on all rows, too; nothing measures its score."
+    "--refit", is_flag=True, help="Also train the best configuration on all rows. No row is left to measure its score."
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("tuned"),
     show_default=True,
-    help="Folder for the best network, the report and all trials; the same command goes on there.",
+    help="Folder for the best network, the report and all trials. The same command resumes there.",
 )
 @click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of weights, order and (few rows) split."
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed for initialisation, data order and, on small data, the split."
 )
 @click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]), help="Where to train.")
 @as_json
@@ -176,7 +176,7 @@ def tune(
     device: str,
     as_json: bool,
 ) -> None:
-    """Train on one's own data with the hyperparameters that a meta-model chooses, and keep the best network."""
+    """Train networks on your data with hyperparameters that a meta-model chooses, and keep the best one."""
     from metabench.advise.progress import Progress
     from metabench.advise.tune import tune as search
 

@@ -52,7 +52,7 @@ def _find_here(specs: tuple[str, ...]) -> None:
 def check(plugin: str) -> None:
     """Run the public contract on a plug-in: a meta-model, a baseline or a workload.
 
-    Status 1, and the first rule that it breaks, when it does not keep the contract.
+    If it breaks the contract, one line names the rule, and the status is 1.
     """
     from metabench import testing
 
@@ -82,9 +82,9 @@ def check(plugin: str) -> None:
 @click.option(
     "--objective",
     type=click.Choice(["surrogate"]),
-    help="Rehearse a live board: a surrogate fitted on its table answers, nothing is trained.",
+    help="Rehearse a live board: a surrogate fitted on its table predicts the scores, and nothing is trained.",
 )
-@click.option("--plan", "only_plan", is_flag=True, help="Say what is missing and what it would cost; compute nothing.")
+@click.option("--plan", "only_plan", is_flag=True, help="Print the missing searches and their cost; compute nothing.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -111,8 +111,8 @@ def evaluate(
 ) -> None:
     """Let methods search the held-out tasks of a board, and rank them.
 
-    Only what is missing is computed; what that is, and about how long it takes as far as stored traces tell, is said
-    before it starts. Chosen methods are ranked beside all that are stored. Status 3 when a method failed.
+    Runs only missing searches. Prints their number and a time estimate first. The methods are ranked together with all
+    stored ones. Status 3 when a method failed.
     """
     from metabench import workflows
     from metabench.boards.board import load_board
@@ -176,10 +176,10 @@ def evaluate(
 )
 @as_json
 def settings(methods: tuple[str, ...], board: str, trials: int, workers: int, out: Path | None, as_json: bool) -> None:
-    """Try the grids that methods declare on a board's meta-validation tasks; record what was tried and chosen.
+    """Choose the settings of methods from their declared grids, on a board's meta-validation tasks.
 
-    Meta-test is not read. Defaults stay unless another combination is better by more than its standard error. Searches
-    that were made already are not made again.
+    Meta-test tasks are not read. Defaults stay unless another combination is better by more than its standard error.
+    Finished searches are reused, and a record lists everything that was tried.
     """
 
     from metabench import workflows
@@ -210,9 +210,9 @@ def settings(methods: tuple[str, ...], board: str, trials: int, workers: int, ou
     help="Board, by name or folder.  [default: the one it names]",
     shell_complete=completes(board_names),
 )
-@click.option("--check", "only_check", is_flag=True, help="Check and score it; keep nothing.")
+@click.option("--check", "only_check", is_flag=True, help="Check and score it, without keeping it.")
 @click.option(
-    "--replace", "replaces", is_flag=True, help="Take the place of a submission of that name by other authors."
+    "--replace", "replaces", is_flag=True, help="Replace a submission of that name by other authors."
 )
 @click.option("--reproduce", is_flag=True, help="Run its code, which must be installed, and compare every proposal.")
 @click.option(
@@ -224,8 +224,8 @@ def submit(
 ) -> None:
     """Check a submission, recompute its scores from its traces, and keep it on its board.
 
-    Nothing in FOLDER is executed unless --reproduce is given. Status 1, and the first rule that it breaks, when it is
-    refused.
+    Nothing in FOLDER is executed unless --reproduce is given. If the submission breaks a rule, one line names the rule, and
+    the status is 1.
     """
 
     from metabench import workflows
@@ -253,12 +253,12 @@ def leaderboard() -> None:
 @a_board
 @into
 @every
-@click.option("--check", "only_check", is_flag=True, help="Write nothing: as `metabench leaderboard check`.")
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; the same as `metabench leaderboard check`.")
 @click.pass_context
 def leaderboard_build(
     context: click.Context, board: str, profile: str, out: Path | None, whole: bool, only_check: bool
 ) -> None:
-    """Score the stored traces; write Markdown, JSON, CSV, Parquet and the static site."""
+    """Score the stored traces and write Markdown, JSON, CSV, Parquet and the static site."""
 
     from metabench import workflows
 
@@ -276,7 +276,7 @@ def leaderboard_build(
 @every
 @as_json
 def leaderboard_check(board: str, profile: str, out: Path | None, whole: bool, as_json: bool) -> None:
-    """Compare what is published with what the traces give. Status 1 when it is stale."""
+    """Compare the published files with the stored traces. Status 1 when a file is stale."""
 
     from metabench import workflows
 
@@ -330,7 +330,7 @@ def leaderboard_check(board: str, profile: str, out: Path | None, whole: bool, a
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     metavar="FILE",
     help="traces.parquet or predictions.parquet that the previous code made on this machine, to compare with instead of "
-    "what is stored.",
+    "the stored file.",
 )
 @as_json
 def leaderboard_rekey(
@@ -343,10 +343,10 @@ def leaderboard_rekey(
     against: Path | None,
     as_json: bool,
 ) -> None:
-    """Carry stored results over to the keys that the present code gives them, so that nothing is evaluated again.
+    """Give stored results the keys of the present code, so that nothing is evaluated again.
 
-    N cells drawn at random are computed again. When one proposes otherwise than what is stored, nothing of that board is
-    changed: status 1.
+    Computes N randomly drawn cells again. If one proposes something else than stored, the board is left unchanged, and the
+    status is 1.
     """
 
     from metabench import workflows
@@ -390,10 +390,11 @@ def _alone(whole: bool, profile: str, out: Path | None) -> None:
 )
 @as_json
 def leaderboard_ceiling(board: str, as_json: bool) -> None:
-    """Say how well any method could search a board's tasks, given how noisy their scores are.
+    """Estimate how well any method could search a board's tasks, given the noise of their scores.
 
-    Valid regret of one list for all tasks, chosen on these very scores; of the order that another run of the same task
-    gives; and of that by exactly known expectations, on simulated tasks.
+    Prints the validation regret of three ideal searches. The first tries one list for all tasks, chosen on these very
+    scores. The second follows the order of another run of the same task. The third knows every expected score, on
+    simulated tasks.
     """
     from metabench.boards.board import load_board
     from metabench.scores.ceiling import board_ceilings
@@ -415,10 +416,10 @@ def leaderboard_ceiling(board: str, as_json: bool) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("build/benchmark"),
     show_default=True,
-    help="Folder of everything that is made.",
+    help="Folder for all results.",
 )
 def benchmark_(workers: int | None, out: Path) -> None:
-    """Go the whole way: train a slice, add the starter table, search held-out tasks, build the leaderboard."""
+    """Run every step: train a slice, add the starter table, search held-out tasks, build the leaderboard."""
 
     from metabench import workflows
 

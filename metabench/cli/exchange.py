@@ -26,10 +26,10 @@ a_format = click.argument("format", metavar="FORMAT", shell_complete=completes(f
 @click.option("--table", required=True, metavar="NAME|FOLDER", help="New table: a name, or a folder <name>/v<N>.")
 @as_json
 def import_(format: str, source: Path, table: str, as_json: bool) -> None:
-    """Make a table of a peer's files.
+    """Make a table from files of another benchmark.
 
-    It works where our own tables do: verify, evaluate, boards. Nothing is written unless all of SOURCE is right; status 1
-    and one line that says where it is not.
+    The new table works like any other with verify, evaluate and boards. If SOURCE has an error, nothing is written; one
+    line says where the error is, and the status is 1.
     """
     from metabench import registry
     from metabench.interop.formats.base import store
@@ -66,7 +66,7 @@ def import_(format: str, source: Path, table: str, as_json: bool) -> None:
     ),
 )
 def export(format: str, table: str, folder: Path, workload: str, board: str | None) -> None:
-    """Write a table in a peer's format into FOLDER."""
+    """Write a table into FOLDER in the format of another benchmark."""
     from metabench import registry
     from metabench.boards.board import load_board
     from metabench.table import load_table
@@ -80,7 +80,7 @@ def export(format: str, table: str, folder: Path, workload: str, board: str | No
 
 @click.group(cls=Commands)
 def results() -> None:
-    """Stand in HPO-B's table: its result files, written and compared."""
+    """Write HPO-B's result files, and compare methods by them."""
 
 
 @results.command("write")
@@ -93,7 +93,7 @@ def results() -> None:
     click.option(
         "--data",
         type=click.Path(path_type=Path, file_okay=False, exists=True),
-        help="The folder that was imported: values in double precision, so that ties with published files are ties.",
+        help="Folder that was imported. Its double-precision values reproduce ties with published files.",
     ),
 )
 def results_write(board: str, folder: Path, traces: Path | None, data: Path | None) -> None:
@@ -116,9 +116,9 @@ def results_write(board: str, folder: Path, traces: Path | None, data: Path | No
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
 @as_json
 def results_rank(files: tuple[Path, ...], as_json: bool) -> None:
-    """Average rank and regret of the methods in result FILES, as HPO-B computes them, over the searches all of them hold.
+    """Rank the methods in result FILES as HPO-B does, by average rank and regret.
 
-    A file is named after its method.
+    Only searches that all files hold count. A file is named after its method.
     """
     from metabench.interop import hpob_results
 

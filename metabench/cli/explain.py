@@ -21,19 +21,19 @@ a_page = click.option(
     "--page",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="OUT.html",
-    help="Write a page too: one file, works offline.",
+    help="Also write a page: one file that works offline.",
 )
 of_a_table = options(
     click.option(
         "--table",
         required=True,
         metavar="NAME|FOLDER|URI",
-        help="Table to look at.",
+        help="Table to explain.",
         shell_complete=completes(table_names),
     ),
-    click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="Whose hyperparameters."),
+    click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="Kind of network."),
     click.option(
-        "--task", "tasks", multiple=True, metavar="GLOB", help="Tasks to look at; may be repeated.  [default: all]"
+        "--task", "tasks", multiple=True, metavar="GLOB", help="Tasks to use; may be repeated.  [default: all]"
     ),
 )
 a_target = click.option(
@@ -41,13 +41,13 @@ a_target = click.option(
     default="rank",
     show_default=True,
     type=click.Choice(["rank", "score"]),
-    help="What is explained: ranks within a task (as normal scores), or the scores themselves.",
+    help="Explain ranks within a task (as normal scores), or the scores themselves.",
 )
 
 
 @click.group(cls=Commands)
 def explain() -> None:
-    """Say which hyperparameters matter, how the optimum moves, and why a configuration is recommended."""
+    """Explain which hyperparameters matter, how the optimum moves, and why a configuration is recommended."""
 
 
 @explain.command()
@@ -61,10 +61,10 @@ def explain() -> None:
 def importance(
     table: str, workload: str, tasks: tuple[str, ...], target: str, most: int, page: Path | None, as_json: bool
 ) -> None:
-    """Share of the variance of scores that each hyperparameter, and each pair, explains (functional ANOVA).
+    """Print the share of the variance of scores that each hyperparameter or pair explains (functional ANOVA).
 
-    `alone` is what it explains by itself (a pair: beyond both alone), `total` what involves it in any interaction. Brackets are
-    95 % intervals over families of data sets.
+    `alone` is the share that it explains by itself; for a pair, beyond both alone. `total` includes all its interactions.
+    Brackets are 95 % intervals over families of data sets.
     """
     from metabench.explain import summary, survey
 
@@ -123,7 +123,7 @@ def effect(
     page: Path | None,
     as_json: bool,
 ) -> None:
-    """How the expected score moves with one hyperparameter, or with two; all others averaged over the space."""
+    """Print the expected score over one hyperparameter or two, averaged over all others."""
     from metabench.explain import effect as effect_of
 
     held, chosen = _opened(table, workload, tasks)
@@ -174,7 +174,7 @@ def optimum(
     page: Path | None,
     as_json: bool,
 ) -> None:
-    """How the best value of HYPERPARAMETER moves with another one, or with what is known of a task; or that it does not."""
+    """Test whether the best value of HYPERPARAMETER moves with another hyperparameter or a property of the task."""
     from metabench.explain import optimum as optimum_of
 
     held, chosen = _opened(table, workload, tasks)
@@ -226,19 +226,19 @@ def optimum(
 
 
 @explain.command()
-@click.option("--data", type=click.Path(path_type=Path), metavar="PATH", help="One's own data, as for `recommend`.")
-@click.option("--target", metavar="COLUMN", help="Column to predict, of a table.")
+@click.option("--data", type=click.Path(path_type=Path), metavar="PATH", help="Your data, as for `recommend`.")
+@click.option("--target", metavar="COLUMN", help="Column of the table to predict.")
 @click.option(
-    "--table", metavar="NAME|FOLDER|URI", help="Or: a table that has the task.", shell_complete=completes(table_names)
+    "--table", metavar="NAME|FOLDER|URI", help="Table that has the task, instead of --data.", shell_complete=completes(table_names)
 )
-@click.option("--task", metavar="TASK", help="That task.")
-@click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="Whose hyperparameters.")
+@click.option("--task", metavar="TASK", help="Task of --table.")
+@click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="Kind of network.")
 @click.option("--model", metavar="NAME|FOLDER", help="Fitted meta-model.  [default: the newest that ships]")
 @click.option(
-    "--rank", default=1, show_default=True, type=click.IntRange(1, 64), help="Which of the recommended configurations."
+    "--rank", default=1, show_default=True, type=click.IntRange(1, 64), help="Rank of the recommended configuration to explain."
 )
 @click.option(
-    "--config", metavar="JSON", help="Another configuration, as an object; what it leaves out has its default."
+    "--config", metavar="JSON", help="Another configuration, as a JSON object; missing values are the defaults."
 )
 @a_page
 @as_json
@@ -254,9 +254,9 @@ def why(
     page: Path | None,
     as_json: bool,
 ) -> None:
-    """Why a configuration is recommended: what each of its values adds to what is expected of it, and the nearest known tasks.
+    """Explain why a configuration is recommended: the contribution of each value, and the nearest known tasks.
 
-    Of --data, of a --task of a --table, or, without both, of a task of which nothing is known.
+    The task is your --data, a --task of a --table, or, without both, a task without known features.
     """
     from dataclasses import asdict
 

@@ -217,7 +217,7 @@ def _none(what: str) -> str:
 @click.argument("what", metavar="|".join(LISTINGS), shell_complete=completes(lambda: list(LISTINGS)))
 @as_json
 def list_(what: str, as_json: bool) -> None:
-    """List what there is of a kind."""
+    """List everything of one kind: sources, tasks, methods, tables, boards and more."""
     if what not in LISTINGS:
         from metabench.registry import suggest
 
@@ -235,7 +235,7 @@ def list_(what: str, as_json: bool) -> None:
 @click.command()
 @as_json
 def doctor(as_json: bool) -> None:
-    """Say what this machine offers: versions, backends, optional packages, settings."""
+    """Show what is installed: versions, backends, optional packages, settings."""
     from metabench.doctor import diagnosis
 
     show(diagnosis(), as_json)
@@ -246,18 +246,18 @@ def doctor(as_json: bool) -> None:
     "--job", "jobs", multiple=True, metavar="NAME", help="digits, wide, adam or plan; may be repeated.  [default: all]"
 )
 @click.option(
-    "--workload", "workloads", multiple=True, metavar="NAME", help="Its default configuration; may be repeated."
+    "--workload", "workloads", multiple=True, metavar="NAME", help="Workload to train at its defaults; may be repeated."
 )
 @click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]), help="Where to train.")
-@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1), help="Turns; the best of each counts.")
+@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1), help="Repetitions; the best one counts.")
 @click.option(
     "--methods",
     metavar="all|NAME,NAME…",
-    help="Train nothing: time a suggestion of these methods (or of tune and MetaSampler) on the board `search`: after 50 stored "
-    "trials, and of a continuous search after 50 and 1,000.",
+    help="Train nothing. Time a suggestion of these methods, of tune or of MetaSampler after 50 trials of the board "
+    "`search`, and after 50 and 1,000 trials of a continuous search.",
 )
 @click.option(
-    "--tables", is_flag=True, help="Train nothing: time a made-up table's reading, look-ups, size and checks."
+    "--tables", is_flag=True, help="Train nothing. Time reading, look-ups, size and checks of a made-up table."
 )
 @click.option("--runs", default=1 << 20, show_default=True, type=click.IntRange(1), help="Runs of that table.")
 @as_json
@@ -271,14 +271,13 @@ def speed(
     runs: int,
     as_json: bool,
 ) -> None:
-    """Train the same networks with the ordinary loop at its best, every backend, and JAX where it is installed.
+    """Compare training speed: the best ordinary loop, every backend, and JAX if installed.
 
-    Side by side in one run of a few minutes, in one process and in one a core: four jobs of multilayer perceptrons, or
-    what --job and --workload name. Shares are those of the measured peaks of torch's matrix products and of multiply-adds
-    in registers. JAX trains plain networks only: each shape of the mixed space would be compiled anew, which takes longer
-    than training it.
+    Trains four jobs of multilayer perceptrons, or those that --job and --workload name, in one process and in one process
+    a core. This takes a few minutes. Shares refer to two measured peaks: torch's matrix products, and multiply-adds in
+    registers. JAX trains plain networks only, because compiling each shape of the mixed space takes longer than training.
 
-    With --tables: what a table of a million runs takes to open, look up, verify and store, beside JSON in HPO-B's layout.
+    With --tables, compares a table of a million runs with JSON in HPO-B's layout: time to open, look up, verify, store.
     """
     for name in ["--methods"] * (methods is not None) + ["--tables"] * tables:
         if jobs or workloads or device != "cpu":
@@ -418,11 +417,11 @@ def _workloads() -> list[str]:
     "--table",
     metavar="NAME|FOLDER",
     shell_complete=completes(table_names),
-    help="Add what this table's configurations score there: the median, and the one that is best in validation.",
+    help="Add scores from this table: the median configuration, and the one with the best validation score.",
 )
 @as_json
 def reference(workload: str, pattern: str, table: str | None, as_json: bool) -> None:
-    """Train a workload's default configuration on its tasks, beside chance and beside what other methods reach there."""
+    """Train a workload's default configuration on its tasks, and compare it with chance and standard methods."""
     from metabench import tasks
     from metabench.generate.reference import reference as compare
     from metabench.table import load_table

@@ -24,7 +24,7 @@ an_executor = click.option(
     default="local",
     show_default=True,
     type=click.Choice(["local", "ray"]),
-    help="Who does the work: processes of this machine, or the Ray cluster that RAY_ADDRESS names.",
+    help="Use processes of this machine, or the Ray cluster that RAY_ADDRESS names.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 

@@ -27,20 +27,20 @@ def report_names() -> list[str]:
     "--board",
     metavar="NAME|FOLDER",
     shell_complete=completes(board_names),
-    help="Board whose split and searches are looked at.  [default: the one of the published page]",
+    help="Board whose split and searches are used.  [default: the one of the published page]",
 )
 @click.option(
     "--table",
     metavar="NAME|FOLDER",
     shell_complete=completes(table_names),
-    help="Table to look at, in place of the board's.  [default: the one of the published page]",
+    help="Table to use instead of the board's.  [default: the one of the published page]",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     help=f"Folder of pages and numbers.  [default: {PUBLISHED}, or {ELSEWHERE} where --board or --table is given]",
 )
-@click.option("--again", is_flag=True, help="Compute what is stored already as well.")
+@click.option("--again", is_flag=True, help="Compute stored findings again.")
 @click.option("--check", is_flag=True, help="Write nothing; status 1 when a page or a number is not current.")
 @as_json
 def report(
@@ -52,10 +52,10 @@ def report(
     check: bool,
     as_json: bool,
 ) -> None:
-    """Answer questions about tables and boards, each with a page: plot, numbers, intervals, the command that made it.
+    """Answer questions about tables and boards. Each report has a page with plots, numbers and intervals.
 
-    All reports without NAME; `metabench list reports` says which there are. Findings are stored beside the pages: what did
-    not change is not computed again.
+    Without NAME, all reports are written; `metabench list reports` lists them. Findings are stored beside the pages, and
+    unchanged ones are not computed again.
     """
     from metabench.publishing.reports.parts import files as publishing
 
@@ -102,10 +102,9 @@ def report(
 )
 @click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")
 def explore(table: str, tasks: str, out: Path | None, opens: bool) -> None:
-    """Write a page to browse a table with: pick a task and two hyperparameters, see the landscape, the learning curves, the
-    runs behind a dot, and copy the command that trains one of them again.
+    """Write a page that shows a table: the landscape over two hyperparameters, learning curves, single runs.
 
-    It opens from a file: no server, no network.
+    Each run has a command that trains it again. The page opens from a file, without server or network.
     """
     from metabench.publishing.explorer import build
     from metabench.table import load_table

@@ -30,7 +30,7 @@ a_job = options(
         help="Table to fill: a name, a folder <name>/v<N>, or s3://…",
         shell_complete=completes(table_names),
     ),
-    click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="What to train."),
+    click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="Kind of network to train."),
     click.option(
         "--tasks",
         "pattern",
@@ -60,12 +60,12 @@ a_job = options(
 
 @click.command()
 @a_job
-@click.option("--workers", type=click.IntRange(1), help="How many would train at once.  [default: one a core]")
+@click.option("--workers", type=click.IntRange(1), help="Workers that train at once.  [default: one a core]")
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
     metavar="GFLOP/S",
-    help="What one of them does, where it is not a core of this machine: `generate` tells it.  [default: measured here]",
+    help="GFLOP/s of one worker; `generate` prints it while it trains.  [default: measured here]",
 )
 @as_json
 def plan(
@@ -79,7 +79,7 @@ def plan(
     rate: float | None,
     as_json: bool,
 ) -> None:
-    """Say what `generate` would train and what it would cost: missing runs, operations, hours of work, minutes."""
+    """Print what `generate` would train and its cost: missing runs, operations, hours of work, minutes."""
     from metabench import tasks
     from metabench.generate import preview
 
@@ -134,7 +134,7 @@ def generate(
 ) -> None:
     """Train the runs that a table lacks. The same command resumes.
 
-    Status 3 when runs are missing or failed in the end.
+    Status 3 when runs are still missing or failed.
     """
     from metabench import tasks
     from metabench.generate import generate as train
@@ -163,11 +163,11 @@ def generate(
 @click.argument("tables", nargs=-1, required=True, metavar="TABLE...", shell_complete=completes(table_names))
 @click.option("--out", required=True, metavar="FOLDER", help="Folder <name>/v<N> of the new table.")
 @click.option(
-    "--tasks", "pattern", default="*", show_default=True, metavar="GLOB", help="Take rows of these tasks alone."
+    "--tasks", "pattern", default="*", show_default=True, metavar="GLOB", help="Take only rows of these tasks."
 )
 @as_json
 def merge(tables: tuple[str, ...], out: str, pattern: str, as_json: bool) -> None:
-    """Make one table of several that share configurations.
+    """Merge several tables that share configurations into one.
 
     Of a run that several tables hold, the row of the first one is kept. All config_ids stay what they were.
     """
@@ -182,7 +182,7 @@ def merge(tables: tuple[str, ...], out: str, pattern: str, as_json: bool) -> Non
 
 @click.command()
 @a_table
-@click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="What to train.")
+@click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="Kind of network to train.")
 @click.option(
     "--donors",
     required=True,
@@ -197,7 +197,7 @@ def merge(tables: tuple[str, ...], out: str, pattern: str, as_json: bool) -> Non
 def elites(
     table: str, workload: str, donors: str, methods: tuple[str, ...], trials: int, keep: int, seed: int, as_json: bool
 ) -> None:
-    """Search on single tasks and store what was found in the table's configurations.
+    """Search on single tasks and add the best configurations to the table.
 
     `generate --also elite` trains the stored elites on all tasks.
     """
@@ -243,14 +243,14 @@ def verify(table: str, as_json: bool) -> None:
     default=2,
     show_default=True,
     type=click.IntRange(1),
-    help="Seeds of each task and configuration, where no row that is left tells how many there were.",
+    help="Seeds of each task and configuration, if no remaining row shows their number.",
 )
 @click.option("--workers", type=click.IntRange(1), help="Worker processes.  [default: one a core]")
 @as_json
 def repair(table: str, seeds: int, workers: int | None, as_json: bool) -> None:
-    """Restore a lost SHA256SUMS, and train again what damaged or lost files of a table held.
+    """Restore a lost SHA256SUMS, and train the runs of damaged or lost files again.
 
-    Status 3 when runs are missing or failed in the end, 1 when something else is still wrong.
+    Status 3 when runs are still missing or failed, 1 when something else is still wrong.
     """
     from metabench.generate import repair as mend
     from metabench.table import find_table
@@ -278,14 +278,14 @@ def repair(table: str, seeds: int, workers: int | None, as_json: bool) -> None:
 @click.command()
 @a_table
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(1), help="Rows to train again.")
-@click.option("--tasks", "pattern", default="*", show_default=True, metavar="GLOB", help="Rows of these tasks alone.")
-@click.option("--run-id", type=int, help="Train this row again, no other.")
+@click.option("--tasks", "pattern", default="*", show_default=True, metavar="GLOB", help="Only rows of these tasks.")
+@click.option("--run-id", type=int, help="Train only this row again.")
 @as_json
 def rerun(table: str, sample: int, pattern: str, run_id: int | None, as_json: bool) -> None:
     """Train stored rows again and compare their curves. Status 1 when they do not agree.
 
-    On the same kind of processor and with the same engine every bit must come again. Elsewhere runs that are not chaotic
-    must stay within a tolerance, and the scores of all must be distributed alike.
+    With the same kind of processor and the same engine, every bit must be reproduced. Elsewhere runs that are not chaotic
+    must stay within a tolerance, and the scores of all runs must have the same distribution.
     """
     from metabench.table.rerun import rerun as again
 
@@ -303,7 +303,7 @@ def rerun(table: str, sample: int, pattern: str, run_id: int | None, as_json: bo
         )
     if not report.agrees:
         raise MetabenchError(
-            f"stored curves do not come again: {summary['different']} of {summary['rows']} rows differ "
+            f"retraining did not reproduce the stored curves: {summary['different']} of {summary['rows']} rows differ "
             "beyond chance, or not all are equal on the machine that made them"
         )
 
@@ -316,7 +316,7 @@ def rerun(table: str, sample: int, pattern: str, run_id: int | None, as_json: bo
     multiple=True,
     metavar="NAME",
     shell_complete=completes(board_names),
-    help="Store the split of this board, or of several about different workloads, as splits.csv first; without it the "
+    help="Board whose split is stored as splits.csv first; several must be about different workloads. Without it the "
     "stored split stays.",
 )
 @click.option("--check", is_flag=True, help="Write nothing; status 1 when the card is stale.")
@@ -354,7 +354,7 @@ def _families(path: Path, names: tuple[str, ...]) -> Mapping[str, Sequence[str]]
                 other, where = part_of.setdefault(family, (name, part))
                 if where != part:
                     raise UsageError(
-                        f"family {family} stands in {where} of board {other} and in {part} of board {name}"
+                        f"family {family} is in {where} of board {other} and in {part} of board {name}"
                     )
     return {part: [f for f, (_, where) in part_of.items() if where == part] for part in ("train", "valid", "test")}
 

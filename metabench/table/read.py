@@ -300,7 +300,7 @@ class JoinedTable(Table):
         for table in self.tables:
             for task_id in table.tasks["task_id"]:
                 if task_id in owner:
-                    raise UsageError(f"task {task_id} stands in both {owner[task_id].path} and {table.path}")
+                    raise UsageError(f"task {task_id} is in both {owner[task_id].path} and {table.path}")
                 owner[task_id] = table
         for workload in self.workloads:
             longest = self._longest(workload)

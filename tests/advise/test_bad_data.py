@@ -169,7 +169,7 @@ def test_missing_numbers_and_channels_of_series_are_said():
     x = np.stack([WAVES, np.full_like(WAVES, np.nan)], 2)
     x[3, :5, 0], x[4, 0, 0] = np.nan, np.inf
     found = read(x, Y, workload="rnn")
-    assert said(found, "the mean stands in for each").startswith(f"{6 + N * 30} numbers are missing or not finite")
+    assert said(found, "the mean replaces each").startswith(f"{6 + N * 30} numbers are missing or not finite")
     assert said(found, "left out").startswith("channel 1: all numbers are missing")
     assert found.dataset.X[4].shape == (1, 30) and np.isnan(found.dataset.X[4][0, 0])
 

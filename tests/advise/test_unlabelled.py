@@ -98,7 +98,7 @@ def test_gaps_order_and_columns_of_a_series_are_said():
     assert found.notes == (
         "when: moments in time, the rows are put in their order",
         "name: no numbers, left out",
-        "1 numbers are missing: the last one known stands in for each",
+        "1 numbers are missing: the last known one replaces each",
         "flat: constant, left out",
     )
 

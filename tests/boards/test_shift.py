@@ -156,9 +156,9 @@ def test_rules_of_a_shift(tmp_path):
         ("column", "colum", "unknown key in shift 'colum'; did you mean 'column'?"),
         ('"modality"', '"modalities"', "unknown shift.column 'modalities'; did you mean 'modality'?"),
         ('"modality"', '"family"', "unknown shift.column 'family'"),
-        ('["image"]', '["text"]', "modality 'text' stands in shift.train and in shift.test"),
+        ('["image"]', '["text"]', "modality 'text' is listed in shift.train and in shift.test"),
         ('["image"]', "[]", "shift.test is not a list of values of modality"),
-        ('["image"]', '["image"]\nvalid = ["audio"]', "modality 'audio' stands in shift.valid but not in shift.train"),
+        ('["image"]', '["image"]\nvalid = ["audio"]', "modality 'audio' is listed in shift.valid but not in shift.train"),
         ('"modality"', '"workload"', r"shift.test is \['image'\]; the board's workload is 'planted'"),
     ],
 )

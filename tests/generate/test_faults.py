@@ -150,7 +150,7 @@ def content(path):
     """run_id → all that a run is, but for the time it took and the company it had."""
     table = rows.ordered(load_table(path).runs("mlp").drop_columns(["seconds", "cohort"]))
     ids = table["run_id"].to_pylist()
-    assert max(Counter(ids).values(), default=1) == 1, "a run stands there twice"
+    assert max(Counter(ids).values(), default=1) == 1, "a run is listed twice"
     return dict(zip(ids, table.to_pylist(), strict=True))
 
 

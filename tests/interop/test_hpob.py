@@ -103,7 +103,7 @@ def test_out_and_back_is_what_was_imported(table, board, data, tmp_path):
         ("bo-initializations.json", {"4796": {"3549": {"test0": [0.5]}}}, "no list of different rows"),
         ("bo-initializations.json", {"4796": {"3549": []}}, "holds no searches"),
         ("meta-test-dataset.json", {"4796": {}}, "holds no data sets"),
-        ("meta-validation-dataset.json", {"4796": {"3": {"X": [[0, 0, 0]], "y": [[1]]}}}, "stands in another file too"),
+        ("meta-validation-dataset.json", {"4796": {"3": {"X": [[0, 0, 0]], "y": [[1]]}}}, "is in another file too"),
         (
             "meta-test-dataset.json",
             {"4796": {"7": {"X": [[0, 0]], "y": [[1]]}}},

@@ -83,7 +83,7 @@ def test_a_task_that_stands_there_twice_is_found_among_many(tmp_path):
     from dataclasses import replace
 
     many = replace(made, tasks=[TaskFacts(f"d{i}", "auc") for i in (*range(20_000), 7)])
-    with pytest.raises(MetabenchError, match="task theirs-d7 stands there twice"):
+    with pytest.raises(MetabenchError, match="task theirs-d7 is listed twice"):
         store([many], tmp_path / "t/v1", "test")
 
 

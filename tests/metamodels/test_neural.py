@@ -56,7 +56,7 @@ def test_milestones():
 
 
 def test_a_device_that_is_not_there_is_one_clear_line():
-    with pytest.raises(UsageError, match=r"^deep_kernel: device 'tpu9' is not to be had here; cpu always is$"):
+    with pytest.raises(UsageError, match=r"^deep_kernel: device 'tpu9' is not available here; cpu always is$"):
         DeepKernel(device="tpu9").fit(synthetic_source(3, 8))
 
 

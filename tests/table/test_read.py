@@ -135,7 +135,7 @@ def test_tables_of_the_same_configurations_join(table, tmp_path):
     assert both.digest not in (table.digest, other.digest)
     assert both.runs("mlp").num_rows == 48 + 32
     assert both.task_info("mlp-moons").family == "moons"
-    with pytest.raises(UsageError, match="task mlp-iris stands in both"):
+    with pytest.raises(UsageError, match="task mlp-iris is in both"):
         join([table, load_table(write_table(tmp_path / "again", datasets=("iris",)))])
 
 

@@ -267,7 +267,7 @@ def _task_row(workload: str, facts: TaskFacts, origin: str) -> dict[str, Any]:
 def _tasks(tasks: list[dict[str, Any]]) -> bytes:
     ids = [row["task_id"] for row in tasks]
     if twice := sorted(t for t, count in Counter(ids).items() if count > 1):
-        raise MetabenchError(f"task {twice[0]} stands there twice")
+        raise MetabenchError(f"task {twice[0]} is listed twice")
     features = sorted({k.removeprefix("feature_") for row in tasks for k in row if k.startswith("feature_")})
     whole = schema.tasks_schema(features)
     filled = [
@@ -316,7 +316,7 @@ def _runs(part: Rows, origin: str) -> pa.Table:
             f"workload {part.workload}: {where} has seed {part.seed[at]}; at most {SEEDS:,} can be stored"
         )
     if len(np.unique(keys, axis=0)) < n:
-        raise MetabenchError(f"workload {part.workload}: a run stands there twice")
+        raise MetabenchError(f"workload {part.workload}: a run is listed twice")
     if list(part.epochs) != sorted(set(part.epochs)) or min(part.epochs) < 1 or max(part.epochs) >= 2**15:
         raise MetabenchError(f"workload {part.workload}: checkpoints {list(part.epochs)[:5]}… do not ascend from 1 on")
     for name, values in part.series.items():

@@ -69,7 +69,7 @@ class Hpob(Format):
                 for dataset, table in datasets.items():
                     if dataset in found.setdefault(space, {}):
                         raise MetabenchError(
-                            f"{file}: data set {dataset!r} of space {space!r} stands in another file too"
+                            f"{file}: data set {dataset!r} of space {space!r} is in another file too"
                         )
                     found[space][dataset] = {"file": file, "table": table, "part": part_of.get(file.name)}
         folder = path if path.is_dir() else path.parent

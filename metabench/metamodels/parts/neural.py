@@ -256,7 +256,7 @@ def device_of(name: str, who: str) -> torch.device:
     try:
         return torch.zeros(0, device=name).device
     except (RuntimeError, AssertionError):
-        raise UsageError(f"{who}: device {name!r} is not to be had here; cpu always is") from None
+        raise UsageError(f"{who}: device {name!r} is not available here; cpu always is") from None
 
 
 def milestone(trials: int) -> int:
