@@ -4,14 +4,15 @@
 #   make test-oldest  the test suite with the oldest versions of the dependencies (an environment of its own; about an hour)
 #   make test-site   the leaderboard's page in a browser (needs chromium)
 #   make test-cluster  a Ray cluster of three nodes, nodes killed, tables on an S3 server on loopback (two minutes)
-#   make lint        ruff, and the type checker basedpyright (some minutes)
+#   make lint        ruff, the wording of all texts, and the type checker basedpyright (some minutes)
+#   make docs        the documentation as pages (build/docs); fails on any warning or broken link
 #   make clean       remove what was built, the environment too
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: benchmark test test-oldest test-site test-cluster lint clean
+.PHONY: benchmark test test-oldest test-site test-cluster lint docs clean
 .DELETE_ON_ERROR:
 
 benchmark: $(VENV)/.run
@@ -34,7 +35,11 @@ test-cluster: $(VENV)/.cluster
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tests/words.py
 	$(BIN)/basedpyright --project pyproject.toml --pythonpath $(BIN)/python
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
@@ -54,6 +59,11 @@ $(VENV)/.run: $(BIN)/python constraints.txt pyproject.toml
 $(VENV)/.test: $(VENV)/.run
 	@echo "adding what the tests need" >&2
 	@$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.run
+	@echo "adding what the documentation needs" >&2
+	@$(PIP) --editable '.[docs]'
 	@touch $@
 
 # uv alone can ask for the oldest versions that the metadata allows; dependencies of dependencies are the newest

@@ -171,7 +171,7 @@ def test_what_is_lacking_is_said_with_the_extra_that_brings_it(monkeypatch):
 
 
 def test_the_extras_bring_what_the_built_ins_need():
-    """All but HEBO, whose releases cannot be asked for (CONTRIBUTING.md)."""
+    """All but HEBO, whose releases cannot be asked for (docs/contributing/baseline.md)."""
     import tomllib
     from pathlib import Path
 

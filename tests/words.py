@@ -36,7 +36,7 @@ BANNED = {
     r"\bthe first(?=[,;.)]|$| and (in|of|the) )": "the leading method, the first trial",
     r"^(What|Who|That which) [^?]*[^?:]$": "a noun as subject",
 }
-NUMBER = re.compile(r"(?<![\w.…*/])[−-]?\.\d")
+NUMBER = re.compile(r"(?<![\w.…*/])[−-]?\.\d+")
 MINUS = re.compile(r"(?:(?<=[\s(\[|])|^)-\.?\d+(\.\d+)?(?![\w-])")
 END = re.compile(r"(?<=[.!?])[\"”)*_]*\s+(?=[\"“(*_`§]*[A-Z0-9§])")
 ABBREVIATION = re.compile(r"\b(e\.g|i\.e|et al|vs|cf|Eq|[A-Z])\.$")
@@ -89,14 +89,33 @@ def markdown(text: str) -> Iterator[str]:
             continue  # an indented block of code
         yield re.sub(r"[*_]{1,2}(?=\S)|(?<=\S)[*_]{1,2}", "", " ".join(rest))
         for row in rows:
-            yield from (cell.strip() for cell in row.strip().strip("|").split("|") if not re.fullmatch(r"[\s:-]*", cell))
+            yield from (
+                cell.strip() for cell in row.strip().strip("|").split("|") if not re.fullmatch(r"[\s:-]*", cell)
+            )
 
 
 class _Page(HTMLParser):
     """The blocks of text of a page, without code, drawings, styles and scripts."""
 
     SILENT = ("script", "style", "svg", "pre", "samp")
-    INLINE = ("a", "b", "i", "em", "strong", "small", "abbr", "span", "sub", "sup", "code", "time", "dfn", "br", "kbd", "var")
+    INLINE = (
+        "a",
+        "b",
+        "i",
+        "em",
+        "strong",
+        "small",
+        "abbr",
+        "span",
+        "sub",
+        "sup",
+        "code",
+        "time",
+        "dfn",
+        "br",
+        "kbd",
+        "var",
+    )
 
     def __init__(self, text: str):
         super().__init__()
@@ -162,7 +181,11 @@ def error_texts() -> Iterator[tuple[str, str]]:
     """(file and line, text) of what is raised as one of our errors, with a word in place of each value."""
     for path in sorted((ROOT / "metabench").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("MetabenchError", "UsageError", "Unfinished"):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in (
+                "MetabenchError",
+                "UsageError",
+                "Unfinished",
+            ):
                 for part in node.args:
                     if text := _literal(part):
                         yield f"{path.relative_to(ROOT)}:{node.lineno}", re.sub(r"`[^`]*`|'[^']*'", "Code", text)
@@ -183,13 +206,25 @@ def docstrings() -> Iterator[tuple[str, str]]:
     spots = {name: getattr(mb, name) for name in mb.__all__ if name != "__version__"}
     for package in mb._PACKAGES:
         module = importlib.import_module(f"metabench.{package}")
-        spots |= {f"{package}.{n}": getattr(module, n) for n in getattr(module, "__all__", ())}
+        spots |= {f"{package}.{n}": thing for n in module.__all__ if (thing := _there(module, n)) is not None}
     for name, thing in spots.items():
         yield from ((name, part) for part in _paragraphs(inspect.getdoc(thing)))
         if inspect.isclass(thing):
             for member, value in vars(thing).items():
-                if not member.startswith("_") and (callable(value) or isinstance(value, property | classmethod | staticmethod)):
+                if not member.startswith("_") and (
+                    callable(value) or isinstance(value, property | classmethod | staticmethod)
+                ):
                     yield from ((f"{name}.{member}", part) for part in _paragraphs(getattr(value, "__doc__", None)))
+
+
+def _there(module, name):
+    """A name of a module; None where it needs a package that is not installed."""
+    from metabench.errors import MetabenchError
+
+    try:
+        return getattr(module, name)
+    except MetabenchError:
+        return None
 
 
 def _paragraphs(text: str | None) -> Iterator[str]:

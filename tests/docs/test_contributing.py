@@ -1,4 +1,4 @@
-"""The plug-ins shown in CONTRIBUTING.md are code that works, from a file in the working folder."""
+"""The plug-ins shown in docs/contributing are code that works, from a file in the working folder."""
 
 import importlib
 import os
@@ -18,7 +18,8 @@ from metabench.cli import main
 from metabench.search.base import History, Problem
 from metabench.testing import PlantedFamily, synthetic_source
 
-TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+GUIDES = Path(__file__).parents[2] / "docs/contributing"
+TEXT = "".join((GUIDES / f"{name}.md").read_text() for name in ("workload", "metamodel", "baseline"))
 SHOWN = {
     re.search(r'^    name = "(\w+)"', code, re.M)[1]: code for code in re.findall(r"```python\n(.*?)```", TEXT, re.S)
 }

@@ -2,16 +2,46 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from metabench.cli import main
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+CONSOLE = [
+    tuple(block.partition("\n")[::2])
+    for part in re.findall(r"```console\n(.*?)```", TEXT, re.S)
+    for block in re.split(r"^\$ ", part, flags=re.M)[1:]
+]
 
 
-def test_the_readme_shows_python():
-    assert len(BLOCKS) == 3
+def test_the_readme_is_short_and_has_four_entrances():
+    assert len(TEXT.splitlines()) <= 120
+    entrances = ["Tune my network", "Benchmark my method", "Load the tables", "Train my own tables"]
+    assert [h for h in re.findall(r"^## (.*)$", TEXT, re.M) if h in entrances] == entrances
+    assert len(BLOCKS) == 4 and len(CONSOLE) == 3
+
+
+def test_the_output_of_tune_is_that_of_the_page_that_runs_it():
+    command, output = CONSOLE[0]
+    page = (ROOT / "docs/practitioner.md").read_text()
+    assert f"$ {command}\n" in page
+    assert output in page
+
+
+def test_a_table_is_trained_and_verified_as_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command, output in CONSOLE[1:]:
+        done = CliRunner().invoke(main, [*shlex.split(command)[1:]], standalone_mode=False)
+        assert done.exception is None, command
+        mine, shown = done.stdout.splitlines(), output.splitlines()
+        assert mine[0].split() == shown[0].split()
+        assert [line.split()[:5] for line in mine] == [line.split()[:5] for line in shown]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])

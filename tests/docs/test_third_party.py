@@ -1,4 +1,4 @@
-"""What a newcomer does: a package of one class, from installation to a row on the few-shot board, as CONTRIBUTING says."""
+"""What a newcomer does: a package of one class, from installation to a row on the few-shot board, as docs/contributing says."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "CONTRIBUTING.md").read_text()
+TEXT = (ROOT / "docs/contributing/metamodel.md").read_text()
 CODE = re.search(r'```python\n("""The ranking of the nearest source task.*?)```', TEXT, re.S)[1]
 ENTRY_POINT = re.search(r"```toml\n(\[project.entry-points.*?)```", TEXT, re.S)[1]
 PROJECT = f"""

@@ -84,7 +84,7 @@ def _block(block: dict[str, Any]) -> str:
     if "code" in block:
         return f"    {block['code']}"
     numeric = [
-        all(re.fullmatch(r"-?\d+(\.\d+)?", row[i]) for row in block["rows"]) for i in range(len(block["columns"]))
+        all(re.fullmatch(r"[-−]?\d+(\.\d+)?", row[i]) for row in block["rows"]) for i in range(len(block["columns"]))
     ]
     rule = ["---:" if number else "---" for number in numeric]
     lines = [f"| {' | '.join(row)} |" for row in (block["columns"], *block["rows"])]
