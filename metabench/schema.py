@@ -148,6 +148,22 @@ LIVE = pa.schema(
     metadata=_META,
 )
 
+#: one row per cell of a board of protocol 3: a method, fitted in a fold, on a task that the fold holds out
+FOLDED = pa.schema(
+    [
+        _field("method", pa.string(), "searcher"),
+        _field("start", pa.string(), "own: the method chooses from the first trial on"),
+        _field("task_id", pa.string(), "held-out task"),
+        _field("seed", pa.int16(), "search seed; it says which replicate is seen and which fit is used"),
+        _field("fold", pa.string(), "partition.fold that holds the task out, both counted from 1"),
+        _field("config_ids", pa.list_(pa.int32()), "configurations in the order they were tried; none twice"),
+        _field("overhead", pa.list_(pa.float32()), "seconds the method thought before each of them"),
+        _field("fit_seconds", pa.float32(), "seconds that the method learned in the fold, once for all its searches"),
+        _field("cell", pa.string(), "sha256 of everything that determines the cell"),
+    ],
+    metadata=_META,
+)
+
 #: one row per cell of the prediction track: what a method says of every configuration of a task after some trials
 PREDICTIONS = pa.schema(
     [

@@ -14,8 +14,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metabench import checkout, schema
-from metabench.boards.design import KEYS, Design, parse_design
+from metabench import checkout
+from metabench.boards.design import KEYS, Design, check_profile, parse_design
 from metabench.boards.shift import Shift, parse_shift
 from metabench.brief import brief
 from metabench.errors import MetabenchError, UsageError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from metabench.boards.kinds import Replayed
     from metabench.metatrain import MetaTrain
 
 PARTS = ("train", "valid", "test")
@@ -58,6 +59,7 @@ _TYPES: dict[str, type] = {
     "objective": str,
     "budget": int,
     "seeds": int,
+    "partitions": int,
     "marks": list,
     "starts": list,
     "profiles": dict,
@@ -91,6 +93,8 @@ _IMPORTED = {"digest", "split"}
 _OVERRIDES = {"budget", "seeds", "starts"}
 #: where epochs are counted
 _FIDELITY_OVERRIDES = {"seeds"}
+#: under protocol 3: fewer searches, of fewer partitions
+_FOLDED_OVERRIDES = {"seeds", "partitions"}
 
 
 @brief
@@ -136,6 +140,8 @@ class Board:
     admitted: frozenset[str] | None = None
     #: the folder that holds board.toml
     path: Path | None = field(default=None, compare=False)
+    #: the table that the rules were completed and checked with (:meth:`settled`)
+    settled_on: Any = field(default=None, compare=False, repr=False)
 
     @property
     def is_live(self) -> bool:
@@ -143,9 +149,16 @@ class Board:
         return self.objective != "replay"
 
     @property
+    def kind(self) -> Replayed:
+        """What boards of its kind do in their own way."""
+        from metabench.boards.kinds import kind_of
+
+        return kind_of(self)
+
+    @property
     def traces_schema(self) -> pa.Schema:
         """The columns of its traces."""
-        return schema.LIVE if self.is_live else schema.TRACES
+        return self.kind.traces_schema
 
     def rehearsed(self) -> Board:
         """A live board whose trials a surrogate answers. Raises UsageError for a board that looks rows up."""
@@ -170,6 +183,8 @@ class Board:
         if name not in self.profiles:
             raise suggest(name, ["full", *self.profiles], f"profile of board {self.name}")
         overrides = {k: tuple(v) if k == "starts" else v for k, v in self.profiles[name].items()}
+        if self.design is not None and "partitions" in overrides:
+            overrides["design"] = replace(self.design, partitions=overrides.pop("partitions"))
         budget = overrides.get("budget", self.budget)
         return replace(self, **overrides, marks=tuple(m for m in self.marks if m <= budget), narrowed=name)
 
@@ -181,6 +196,18 @@ class Board:
         if self.digest and (self.split or self.design is not None):
             return self
         return replace(self, digest=self.digest or self.digest_on(table), split=self.split or table.split)
+
+    def settled(self, table) -> Board:
+        """The board with what its rules leave to the table, once it is clear that it was made for it. A board that was
+        settled on the very table stays as it is, and so do its profiles.
+
+        Raises MetabenchError and UsageError as :meth:`on` and :meth:`check` do.
+        """
+        if self.settled_on is table:
+            return self
+        board = self.on(table)
+        board.check(table)
+        return replace(board, settled_on=table)
 
     def digest_on(self, table) -> str:
         """The digest of what a table says of the board's workloads; a shift of workloads is about all of them."""
@@ -284,10 +311,11 @@ def parse_board(rules: Mapping[str, Any], where: str = "board.toml", path: Path 
 
 
 def _parsed(rules: Mapping[str, Any], where: str, path: Path | None) -> Board:
+    known = [key for key in _TYPES if key != "partitions"]  # that is a key of folds, and of profiles
     for key in rules:
-        if key not in _TYPES:
-            raise UsageError(f"{where}: {suggest(key, list(_TYPES), 'key')}")
-    for key in _TYPES:
+        if key not in known:
+            raise UsageError(f"{where}: {suggest(key, known, 'key')}")
+    for key in known:
         free = _OPTIONAL | set(KEYS) | {"hpob": _IMPORTED, "3": _DEALT}.get(str(rules.get("protocol")), set())
         if key not in rules and key not in free:
             raise UsageError(f"{where}: key {key!r} is absent")
@@ -318,10 +346,13 @@ def _parsed(rules: Mapping[str, Any], where: str, path: Path | None) -> Board:
         if not isinstance(profile, dict):
             raise UsageError(f"{where}: profiles.{name} is not a table")
         allowed = _FIDELITY_OVERRIDES if track == "multi-fidelity" else _OVERRIDES
+        allowed = _FOLDED_OVERRIDES if design is not None else allowed
         for key in profile:
             if key not in allowed:
                 raise UsageError(f"{where}: {suggest(key, sorted(allowed), f'key in profiles.{name}')}")
         _check_types(profile, f"{where}: profiles.{name}")
+        if design is not None:
+            check_profile(profile, design, rules["seeds"], f"{where}: profiles.{name}")
     marks = tuple(rules.get("marks", [m for m in MARKS if m <= rules["budget"]]))
     if not all(isinstance(m, int) for m in marks) or list(marks) != sorted(set(marks)) or not marks:
         raise UsageError(f"{where}: marks {list(marks)} are not increasing whole numbers")

@@ -19,7 +19,7 @@ fit_seeds = 3
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from metabench.errors import UsageError
@@ -128,6 +128,28 @@ def parse_design(rules: Mapping[str, Any], where: str) -> Design:
         controls,
         pairs,
     )
+
+
+def check_profile(profile: Mapping[str, Any], design: Design, seeds: int, where: str) -> None:
+    """Check the overrides of a profile, whose searches are the first ones of the whole board.
+
+    Args:
+        profile: its ``seeds`` and ``partitions``.
+        design: the board's design.
+        seeds: searches of the whole board.
+        where: name of the profile, for messages.
+
+    Raises:
+        UsageError: when they are more than the board has, or are no multiple of the replicates and partitions.
+    """
+    fewer, partitions = profile.get("seeds", seeds), profile.get("partitions", design.partitions)
+    if fewer > seeds or partitions > design.partitions:
+        raise UsageError(f"{where}: {fewer} searches in {partitions} partitions are more than the board has")
+    whole = [design.cell(s, seeds) for s in range(fewer)]
+    if fewer % 2 or [replace(design, partitions=partitions).cell(s, fewer) for s in range(fewer)] != whole:
+        raise UsageError(
+            f"{where}: {fewer} searches in {partitions} partitions are not the first {fewer} of the whole board's"
+        )
 
 
 def _section(rules: Mapping[str, Any], name: str, defaults: Mapping[str, Any], where: str) -> dict[str, Any]:

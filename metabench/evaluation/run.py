@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import multiprocessing
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from metabench import processes, schema
+from metabench import processes
 from metabench.cluster import EXECUTORS
 from metabench.errors import IncompleteError, MetabenchError, UsageError
-from metabench.evaluation import live
 from metabench.evaluation.about import About
 from metabench.evaluation.methods import Method, resolve
-from metabench.evaluation.ray_cluster import compute as compute_on_ray
-from metabench.evaluation.ray_cluster import compute_live
+from metabench.evaluation.progress import Progress
 from metabench.evaluation.store import CellStore
 from metabench.evaluation.worker import Bench, Group, one_thread, serve
 from metabench.registry import suggest
-from metabench.search.base import Problem, Searcher
-from metabench.search.continuous import POOL
-from metabench.search.fidelity import FidelitySearcher
-from metabench.search.pools import replay, searches
-from metabench.search.replay import CurveReplay, Replay, fidelity_problems
-from metabench.search.surrogate import SurrogateObjective
+from metabench.search.base import Searcher
 
 if TYPE_CHECKING:
     from metabench.boards.board import Board
@@ -84,38 +75,31 @@ def evaluate(
 
         table = load_table(board.dataset, board.dataset_version)
     resolved = resolve(methods)
-    board = board.on(table).profile(profile)
-    board.check(table)
+    board = board.settled(table).profile(profile)
     for method in resolved:
-        if isinstance(method.searcher, FidelitySearcher) and not board.by_epochs:
-            raise UsageError(f"method {method.name!r} trains in parts; board {board.name} counts full trainings alone")
+        board.kind.refuse(method)
     if board.workload not in table.workloads:
         how = {"store": store, "executor": executor, "workers": workers, "progress": progress}
         return _each(resolved, board.parts(table), table, **how)
-    groups = plan(resolved, board, table)
-    kept = CellStore(store, board.traces_schema)
+    if executor not in EXECUTORS:
+        raise suggest(executor, EXECUTORS, "executor")
+    kind = board.kind
+    groups = kind.groups(resolved, table)
+    kept = CellStore(store, kind.traces_schema)
     kept.sweep()
     done = kept.read({key: (g.method, g.start, g.task_id, seed) for g in groups for seed, key in g.keys.items()})
     have = set(done["cell"].to_pylist())
-    todo = [Group(g.method, g.start, g.task_id, {s: k for s, k in g.keys.items() if k not in have}) for g in groups]
+    todo = [replace(g, keys={s: k for s, k in g.keys.items() if k not in have}) for g in groups]
     todo = [group for group in todo if group.keys]
     failures = {m.name: f"method {m.name!r} {m.lacks}" for m in resolved if m.lacks}
-    compute, bench = _compute, lambda: bench_of(resolved, board, table)
-    rehearsal = None
-    if board.is_live:
-        if board.objective == "surrogate":
-            rehearsal = SurrogateObjective.from_table(table, board.workload, board.tasks(table, "test"))
-        searchers = {m.name: m.searcher for m in resolved}
-        compute, bench = live.compute, lambda: live.LiveBench.of(searchers, board, table, rehearsal)
+    work = kind.work(resolved, table)
     if executor == "ray":
-        outcomes = (compute_live if board.is_live else compute_on_ray)(todo, failures, bench)
-    elif executor == "local":
-        outcomes = compute(todo, failures, bench, workers)
+        outcomes = work.on_ray(todo, failures, work.bench)
     else:
-        raise suggest(executor, EXECUTORS, "executor")
+        outcomes = work.here(todo, failures, work.bench, workers)
     rows: list[dict] = []
     unsaved: list[dict] = []
-    with _progress(progress, sum(len(g.keys) for g in groups), len(have)) as advance:
+    with Progress(groups, have, enabled=progress) as shown:
         last = time.monotonic()
         try:
             for group, found, message in outcomes:
@@ -124,18 +108,16 @@ def evaluate(
                     continue
                 rows += found
                 unsaved += found
-                advance(len(found), f"{group.method} · {group.start}")
+                shown.finished(group)
                 if time.monotonic() - last > FLUSH:
                     kept.write(unsaved)
                     unsaved, last = [], time.monotonic()
         finally:
             kept.write(unsaved)
     traces = _assemble(groups, pa.concat_tables([done, pa.Table.from_pylist(rows, kept.kind)]), failures)
-    about = About({m.name: m.searcher.twin for m in resolved if m.searcher.twin})
+    about = About({m.name: m.searcher.twin for m in resolved if m.searcher.twin}, surrogate=work.surrogate)
     if board.path is not None:
         about = replace(about, board=str(board.path), profile=board.narrowed)
-    if rehearsal is not None:
-        about = replace(about, surrogate=rehearsal.errors.to_dict("records"))
     traces = about.put_on(traces)
     if failures:
         raise MethodsFailed(failures, traces, len(resolved))
@@ -162,44 +144,12 @@ def _each(resolved: list[Method], boards: list[Board], table, **how) -> pa.Table
 
 def plan(methods: list[Method], board: Board, table) -> list[Group]:
     """All groups of cells of an evaluation, method by method, with the key of every cell."""
-    if board.workload not in table.workloads:
-        return [group for part in board.parts(table) for group in plan(methods, part, table)]
-    sources = {part: board.tasks(table, part) for part in ("train", "valid")}
-    common = [PROTOCOL_VERSION, board.digest_on(table), board.workload, board.objective, sources, board.budget]
-    if board.by_epochs:
-        common += [board.track, EPOCHS_VERSION]
-    if board.source_configs:
-        common.append(board.source_configs)
-    if board.is_live:
-        common += [live.LIVE_VERSION, POOL, schema.NUMERICS_VERSION]
-    starts = table.starts if "given5" in board.starts else {}
-    held_out = board.tasks(table, "test")
-    portfolio = resolve("portfolio")[0].fingerprint if "portfolio3" in board.starts else None
-    groups = []
-    for method in methods:
-        for start in board.starts:
-            for task_id in held_out:
-                given = {"portfolio3": portfolio, "given5": starts.get(task_id)}.get(start)
-                keys = {}
-                for seed in range(board.seeds):
-                    text = json.dumps([*common, method.fingerprint, start, given, task_id, seed])
-                    keys[seed] = hashlib.sha256(text.encode()).hexdigest()
-                groups.append(Group(method.name, start, task_id, keys))
-    return groups
+    return [group for part in board.parts(table) for group in part.kind.groups(methods, table)]
 
 
 def bench_of(methods: list[Method], board: Board, table) -> Bench:
     """What searches of stored rows on a board of one workload need."""
-    tasks = board.tasks(table, "test")
-    problems: Mapping[str, Problem]
-    objective: Replay
-    if board.by_epochs:
-        objective = CurveReplay.from_table(table, board.workload, tasks)
-        problems = fidelity_problems(table, board.workload, objective, tasks, board.budget)
-    else:
-        objective = replay(table, board.workload, tasks)
-        problems = searches(table, board.workload, objective, board.budget)
-    return Bench({m.name: m.searcher for m in methods}, board.source(table), problems, objective)
+    return board.kind.bench(methods, table)
 
 
 def _assemble(groups: list[Group], table: pa.Table, failures: dict[str, str]) -> pa.Table:
@@ -210,9 +160,11 @@ def _assemble(groups: list[Group], table: pa.Table, failures: dict[str, str]) ->
 
 # ---------------------------------------------------------------- computing
 Outcome = tuple[Group, list[dict] | None, str | None]
+#: what one fit serves: method, fold, fit seed
+Fit = tuple[str, str, int]
 
 
-def _compute(todo: list[Group], failed: dict[str, str], bench: Callable[[], Bench], workers: int) -> Iterator[Outcome]:
+def compute(todo: list[Group], failed: dict[str, str], bench: Callable[[], Bench], workers: int) -> Iterator[Outcome]:
     """Outcomes of groups as they finish; groups of methods in ``failed`` (which the caller adds to) are left out."""
     if workers < 1:
         raise UsageError(f"workers is {workers}; at least 1 is needed")
@@ -244,7 +196,7 @@ class _Worker:
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, bench), daemon=True)
         self.group: Group | None = None
-        self.method: str | None = None
+        self.fit: Fit | None = None
         try:
             processes.start(self.process)
         except Exception as error:  # a class of a function or a notebook cannot be sent to another process
@@ -263,7 +215,7 @@ class _Worker:
             ) from None
 
     def give(self, group: Group) -> None:
-        self.group, self.method = group, group.method
+        self.group, self.fit = group, group.fit
         with contextlib.suppress(BrokenPipeError):  # a dead process is noticed when its answer is read
             self.connection.send(group)
 
@@ -287,21 +239,21 @@ class _Worker:
 
 
 def _share(todo: list[Group], failed: dict[str, str], bench: Bench, workers: int) -> Iterator[Outcome]:
-    """A worker stays with a method while it has groups left, so that few processes fit the same method."""
-    queues: dict[str, deque[Group]] = {}
+    """A worker stays with a fit while it has groups left, so that few processes fit the same method."""
+    queues: dict[Fit, deque[Group]] = {}
     for group in todo:
-        queues.setdefault(group.method, deque()).append(group)
+        queues.setdefault(group.fit, deque()).append(group)
     team: list[_Worker] = []
 
     def next_group(worker: _Worker) -> Group | None:
-        for method in [m for m in queues if m in failed or not queues[m]]:
-            del queues[method]
+        for fit in [f for f in queues if f[0] in failed or not queues[f]]:
+            del queues[fit]
         if not queues:
             return None
-        taken = {w.method for w in team if w is not worker and w.group is not None}
-        free = [m for m in queues if m not in taken]
-        mine = worker.method if worker.method in queues else None
-        return queues[mine or (free[0] if free else max(queues, key=lambda m: len(queues[m])))].popleft()
+        taken = {w.fit for w in team if w is not worker and w.group is not None}
+        free = [f for f in queues if f not in taken]
+        mine = worker.fit if worker.fit in queues else None
+        return queues[mine or (free[0] if free else max(queues, key=lambda f: len(queues[f])))].popleft()
 
     try:
         for _ in range(workers):
@@ -323,16 +275,3 @@ def _share(todo: list[Group], failed: dict[str, str], bench: Bench, workers: int
     finally:
         for worker in team:
             worker.stop()
-
-
-@contextlib.contextmanager
-def _progress(show: bool, total: int, done: int) -> Iterator[Callable[[int, str], None]]:
-    """Progress on stderr, none off a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not (show and console.is_terminal), transient=True) as bar:
-        task = bar.add_task("searching", total=total, completed=done)
-        yield lambda n, what: bar.update(task, advance=n, description=what)

@@ -33,7 +33,7 @@ Expected = Mapping[str, tuple[str, str, str, int]]
 
 class CellStore:
     """A folder of files ``<method>.<start>.<sha256 of the file>.parquet`` of one schema, a row per cell; those of LIVE lie
-    in the folder ``live`` in it.
+    in the folder ``live`` in it, those of FOLDED in ``folds``.
 
     Cells are found by their key, whatever file holds them, so several evaluations may share a folder, also at the same
     time. A file whose content is not what its name promises, or that holds a cell which is not what its key stands for,
@@ -42,7 +42,8 @@ class CellStore:
     """
 
     def __init__(self, folder: str | os.PathLike | None, kind: pa.Schema = schema.TRACES):
-        self.folder = None if folder is None else Path(folder) / "live" if kind is schema.LIVE else Path(folder)
+        within = {id(schema.LIVE): "live", id(schema.FOLDED): "folds"}.get(id(kind), "")
+        self.folder = None if folder is None else Path(folder) / within
         self.kind = kind
         self._damaged: set[Path] = set()
 

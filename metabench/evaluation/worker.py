@@ -35,6 +35,14 @@ class Group:
     start: str
     task_id: str
     keys: Mapping[int, str]
+    #: under protocol 3 the fold that the method is fitted in, and the seed that it is fitted with
+    fold: str = ""
+    fit_seed: int = 0
+
+    @property
+    def fit(self) -> tuple[str, str, int]:
+        """What one fit serves: searches that agree on it share the fitted method."""
+        return self.method, self.fold, self.fit_seed
 
 
 class Bench:
@@ -48,6 +56,10 @@ class Bench:
         self.problems = dict(problems)
         self.objective = objective
         self._fitted: tuple[str, Searcher] | None = None
+
+    def fitted_for(self, group: Group) -> Searcher:
+        """The method as the searches of a group need it."""
+        return self.fitted(group.method)
 
     def fitted(self, name: str) -> Searcher:
         """The method fitted on meta-train; the last one is kept, so memory stays bounded."""
@@ -65,7 +77,7 @@ class Bench:
         """Rows of TRACES, one for each seed of the group. Raises MetabenchError naming a method that misbehaves."""
         where = f"method {group.method!r} failed"
         try:
-            searcher = self.fitted(group.method)
+            searcher = self.fitted_for(group)
             rows = []
             for seed, key in group.keys.items():
                 where = f"method {group.method!r} failed on task {group.task_id}, start {group.start}, seed {seed}"
