@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,6 @@ from metabench.scores.references import TaskReference
 from metabench.scores.replicates import Replicates
 from metabench.scores.score import REFERENCE, Cells, gather
 from metabench.scores.verdict import Searches, Verdict, verdict
-from metabench.search.pools import Pools
 
 if TYPE_CHECKING:
     from metabench.boards.board import Board
@@ -40,6 +39,11 @@ class Judged:
     seen: pd.DataFrame
     #: method, trial, regret on the tasks that are too noisy to count; no rows where none was searched
     noisy: pd.DataFrame
+    #: tasks that count, and their families
+    tasks: int = 0
+    families: int = 0
+    #: trials of a search
+    budget: int = 1
 
     @property
     def methods(self) -> pd.DataFrame:
@@ -55,6 +59,32 @@ class Judged:
     def contrasts(self) -> pd.DataFrame:
         """The contrasts that the board named in advance."""
         return self.verdict.contrasts
+
+    #: nothing has to stand beside these scores, since no surrogate answered
+    caveat = ""
+
+    @property
+    def differences(self) -> pd.DataFrame:
+        """Paired differences of all methods, with intervals that hold for all pairs at once."""
+        return self.verdict.pairs
+
+    def ranking(self) -> list[dict[str, Any]]:
+        """A row for each method, best first: tier, area with its interval, rank interval, P(first), the difference to the
+        first control, and seconds of its own for a trial."""
+        name = f"area_{self.verdict.headline}"
+        control = self.controls["control"].iloc[0] if len(self.controls) else None
+        apart = self.controls[self.controls["control"] == control].set_index("method")
+        rows = []
+        for row in self.methods.to_dict("records"):
+            told = {"method": row["method"], "tier": int(row["tier"]), name: round(row[name], 4)}
+            told["interval"] = f"{row[f'{name}_low']:.3f}–{row[f'{name}_high']:.3f}"
+            told["ranks"] = f"{row['rank_low']:.0f}–{row['rank_high']:.0f}"
+            told["p_first"] = round(row["p_first"], 3)
+            if control is not None:
+                d = apart.loc[row["method"]] if row["method"] in apart.index else None
+                told[f"less_{control}"] = "" if d is None else f"{d['difference']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]"
+            rows.append(told | {"overhead_ms": round(1000 * row["overhead_s"] / self.budget, 1)})
+        return rows
 
     def __str__(self) -> str:
         return str(self.verdict)
@@ -121,10 +151,9 @@ def judge(
         UsageError: for a board of another protocol or a live one.
         MetabenchError: when references are absent, a cell is absent, twice there or not valid, or was made in another fold.
     """
-    design, board = _design(board), board.on(table)
+    design, board = _design(board), board.settled(table)
     if board.is_live or board.by_epochs or len(board.workloads(table)) != 1:
         raise UsageError(f"board {board.name}: protocol 3 judges searches that replay one workload by full trainings")
-    board.check(table)
     known = references.read(board.path) if known is None else known
     present = set(traces["task_id"].to_pylist())
     if strange := sorted(present - known.keys()):
@@ -146,6 +175,8 @@ def judge(
     families = [table.task_info(t).family for t in counted]
     if twins is None:
         twins = About.of(traces).twins
+    if cells.configs.shape[2] < 2 * sides.seen.shape[2]:
+        twins = {}  # a method is compared with itself by two searches of each replicate
     found = verdict(
         Searches(regret, families, sides.seen.shape[2]),
         controls=design.controls,
@@ -172,6 +203,9 @@ def judge(
         _gains(cells, sides, table, board, marks, resamples, seed),
         pd.DataFrame(seen, columns=["method", "trial", "seen_regret"]),
         pd.DataFrame(rows, columns=["method", "trial", "regret"]),
+        len(counted),
+        len(set(families)),
+        board.budget,
     )
 
 
@@ -199,9 +233,18 @@ def objective_of(
     if (seeds > valid.shape[2]).any():
         t = task_ids[int(np.argmax(seeds > valid.shape[2]))]
         raise MetabenchError(f"task {t} needs {known[t].seeds} seeds, table {table.name} has {valid.shape[2]}")
-    pools = Pools.of(table, workload, task_ids)
-    made = Replicates.of(valid, test, seeds, sees == "run", None if pools is None else pools.tried)
+    made = Replicates.of(valid, test, seeds, sees == "run", pool_of(table, workload, task_ids, seeds))
     return made, signs * np.array([known[t].star for t in task_ids])
+
+
+def pool_of(table, workload: str, task_ids: list[str], seeds: np.ndarray) -> np.ndarray | None:
+    """The configurations that were run with all seeds that a task has, bool [tasks, configs]; None where all were.
+
+    A search sees the mean over half of the seeds, so a configuration that lacks one of them is not in the task's pool.
+    """
+    ran = table.ran(workload, task_ids)
+    pool = np.array([made[:, :n].all(axis=1) for made, n in zip(ran, seeds, strict=True)])
+    return None if pool.all() else pool
 
 
 def _design(board: Board) -> Design:
@@ -246,10 +289,13 @@ def _gains(
     if apart.min() > 1e-6:
         return pd.DataFrame(columns=columns)
     infos, default = [table.task_info(t) for t in cells.task_ids], int(apart.argmin())
+    there = [sides.pool is None or bool(sides.pool[t, default]) for t in range(len(infos))]
     base = sides.gains(np.full((1, len(infos), len(cells.seeds), 1), default))[0]
     rows = []
     for unit in dict.fromkeys(gain.unit(info.metric) for info in infos):
-        mine = [t for t, info in enumerate(infos) if gain.unit(info.metric) == unit]
+        mine = [t for t, info in enumerate(infos) if gain.unit(info.metric) == unit and there[t]]
+        if not mine:
+            continue
         names = [infos[t].family for t in mine]
         bootstrap = FamilyBootstrap.build(names, resamples, seed) if len(set(names)) > 1 else None
         for g, (method, _) in enumerate(cells.groups):

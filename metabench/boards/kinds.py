@@ -5,6 +5,7 @@ Everything that evaluation asks of a kind is a method here. ``Board.kind`` gives
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -154,12 +155,18 @@ class Folded(Replayed):
         return keyed(methods, bench, held, cells)
 
     def bench(self, methods: Sequence[Method], table) -> FoldBench:
-        made = self._bench(table)
+        made = copy.copy(self._bench(table))
         made.searchers = _searchers(methods)
         return made
 
     def _bench(self, table) -> FoldBench:
-        """The bench without methods."""
+        """The bench without methods; the last one is kept, since groups and searches both need it."""
+        global _last
+        if _last is None or _last[0] is not table or _last[1] != self.board:
+            _last = table, self.board, self._made(table)
+        return _last[2]
+
+    def _made(self, table) -> FoldBench:
         from metabench.boards import folds
         from metabench.boards.judge import dealt, objective_of
         from metabench.direction import sign
@@ -191,6 +198,10 @@ class Folded(Replayed):
         at = {t: i for i, t in enumerate(every)}
         learned = table.meta_train(board.workload, every)
         return FoldBench({}, learned, {f: [at[t] for t in ids] for f, ids in sources.items()}, problems, objective)
+
+
+#: the last bench of protocol 3, with its table and board
+_last: tuple[Any, Board, FoldBench] | None = None
 
 
 @dataclass(frozen=True)

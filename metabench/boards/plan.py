@@ -36,28 +36,32 @@ class Planned:
 
     @property
     def unknown(self) -> list[str]:
-        """Methods with missing cells of which no trace says how long they think."""
-        return [c.method for c in self.costs if c.thought is None]
+        """Methods with missing cells of which no trace says how long they think or learn."""
+        return [c.method for c in self.costs if c.thought is None or c.learned is None]
 
     @property
     def core_seconds(self) -> float:
         """Of all methods whose time is known."""
-        return sum((c.thought or 0.0) + c.training for c in self.costs)
+        return sum((c.thought or 0.0) + (c.learned or 0.0) + c.training for c in self.costs)
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each method, and one for all."""
-        head = [(c.method, c.cells, c.missing, c.thought, c.training, c.bytes) for c in self.costs]
-        sums = [sum(row[i] or 0 for row in head) for i in range(1, 6)]
+        head = [
+            (c.method, c.cells, c.missing, c.fits, c.learned, c.thought, c.training, c.bytes) for c in self.costs
+        ]
+        sums = [sum(row[i] or 0 for row in head) for i in range(1, 8)]
+        folded = any(c.fits for c in self.costs)
         return [
             {
                 "method": name,
                 "cells": cells,
                 "missing": missing,
+                **({"fits": fits, "fits_s": None if learned is None else round(learned, 1)} if folded else {}),
                 "own_s": None if own is None else round(own, 1),
                 "training_s": round(training, 1),
                 "kB": round(size / 1e3, 1),
             }
-            for name, cells, missing, own, training, size in [*head, ("all", *sums)]
+            for name, cells, missing, fits, learned, own, training, size in [*head, ("all", *sums)]
         ]
 
     def __str__(self) -> str:
@@ -71,25 +75,29 @@ class Planned:
 
 
 def planned(
-    board: Board, profile: str, table: Table, methods: Iterable[Any], cells: str | os.PathLike | None, workers: int
+    board: Board,
+    profile: str,
+    table: Table,
+    methods: Iterable[Any],
+    cells: str | os.PathLike | None,
+    workers: int,
+    pilots: Sequence[pa.Table] = (),
 ) -> Planned:
     """The plan of an evaluation; methods that lack a package are left out. Nothing is run and nothing is written.
 
-    ``cells`` is the folder of stored cells. Raises UsageError for unknown methods and for a board of the prediction track.
+    ``cells`` is the folder of stored cells; ``pilots`` are searches that were made to learn what others will take. Raises UsageError for unknown methods and for a board of the prediction track.
     """
     if board.track == "predict":
         raise UsageError(f"board {board.name} is of the prediction track: what it costs is not planned")
-    board = board.on(table)
-    board.check(table)
-    narrowed = board.profile(profile)
+    narrowed = board.settled(table).profile(profile)
     resolved = [m for m in resolve(methods) if not m.lacks]
     published = published_traces(board)
-    groups = [g for part in narrowed.parts(table) for g in plan(resolved, part, table)]
+    groups = plan(resolved, narrowed, table)
     stored = CellStore(cells, board.traces_schema).read(
         {k: (g.method, g.start, g.task_id, seed) for g in groups for seed, k in g.keys.items()}
     )
     known = {*published["cell"].to_pylist(), *stored["cell"].to_pylist()}
-    records = [published, stored, *_elsewhere(board)]
+    records = [published, stored, *pilots, *_elsewhere(board)]
     return Planned(tuple(costs(resolved, groups, narrowed, table, known, records)), workers)
 
 

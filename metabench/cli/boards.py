@@ -69,8 +69,9 @@ def check(plugin: str) -> None:
     multiple=True,
     metavar="NAME|my_pkg:MyModel",
     shell_complete=completes(method_names),
-    help="Method to evaluate; may be repeated.  [default: all that are built in]",
+    help="Method to evaluate, as METHODS; may be repeated.",
 )
+@click.argument("named", nargs=-1, metavar="[METHODS]…", shell_complete=completes(method_names))
 @an_executor
 @click.option(
     "--workers",
@@ -101,6 +102,7 @@ def evaluate(
     board: str,
     profile: str,
     methods: tuple[str, ...],
+    named: tuple[str, ...],
     executor: str,
     workers: int,
     objective: str | None,
@@ -109,7 +111,7 @@ def evaluate(
     submission: Path | None,
     as_json: bool,
 ) -> None:
-    """Let methods search the held-out tasks of a board, and rank them.
+    """Let METHODS, all that are built in by default, search the held-out tasks of a board, and rank them.
 
     Runs only missing searches. Prints their number and a time estimate first. The methods are ranked together with all
     stored ones. Status 3 when a method failed.
@@ -117,6 +119,7 @@ def evaluate(
     from metabench import workflows
     from metabench.boards.board import load_board
 
+    methods = (*methods, *named)
     if only_plan:
         _find_here(methods)
         planned = workflows.plan_board(board, methods, profile=profile, workers=workers, rehearse=objective is not None)
@@ -247,6 +250,53 @@ def submit(
 @click.group(cls=Commands)
 def leaderboard() -> None:
     """Build or check a published leaderboard."""
+
+
+@leaderboard.command("new")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--table", required=True, metavar="NAME", help="Table that the board is made on.")
+@click.option("--table-version", type=click.IntRange(1), help="Its version.  [default: the newest]")
+@click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="What is searched.")
+@click.option("--title", default="", metavar="TEXT", help="Title of the board.")
+@click.option("--budget", default=50, show_default=True, type=click.IntRange(5), help="Trials of a search.")
+@click.option(
+    "--donors",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE",
+    help="Tasks that are never held out, one a line. Those that elites of the table were found on never are.",
+)
+@click.option(
+    "--contrast",
+    "contrasts",
+    nargs=2,
+    multiple=True,
+    metavar="METHOD CONTROL",
+    help="Pair of methods that is tested; up to ten.",
+)
+@as_json
+def leaderboard_new(
+    folder: Path,
+    table: str,
+    table_version: int | None,
+    workload: str,
+    title: str,
+    budget: int,
+    donors: Path | None,
+    contrasts: tuple[tuple[str, str], ...],
+    as_json: bool,
+) -> None:
+    """Make a board of protocol 3 in FOLDER, such as leaderboards/search/v3.
+
+    Writes board.toml, and reference.csv with the seeds, the reference and the admission of every task. The same table gives
+    the same files; a folder that holds traces is left alone.
+    """
+    from metabench import workflows
+
+    made = workflows.make_board(
+        folder, table, table_version, workload, title=title, budget=budget, donors=donors, contrasts=contrasts
+    )
+    row = {"board": str(made.folder), "held_out": made.tasks, "admitted": made.admitted, "families": made.families}
+    show([row | {"donors": made.donors, "left_out": len(made.left)}], as_json, left_out=made.left)
 
 
 @leaderboard.command("build")

@@ -58,7 +58,7 @@ class About:
 def together(traces: pa.Table, published: pa.Table) -> pa.Table:
     """Both, with what both say of the methods' twins, and what the first says of a surrogate."""
     mine, theirs = About.of(traces), About.of(published)
-    kind = schema.LIVE if "configs" in traces.schema.names else schema.TRACES
+    kind = next(k for k in (schema.LIVE, schema.FOLDED, schema.TRACES) if set(k.names) <= set(traces.schema.names))
     both = pa.concat_tables([traces.cast(kind), published.cast(kind)]).replace_schema_metadata(kind.metadata)
     return replace(mine, twins={**theirs.twins, **mine.twins}, board=None).put_on(both)
 

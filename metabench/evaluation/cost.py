@@ -3,7 +3,7 @@
 How long a method thinks is taken from traces that are stored already: what it thought up to the budget, the mean over a
 board's searches with the same first trials (any, where none has these), of the board that says least. Learning from the
 source tasks, once a process, is not in it (``metabench speed --methods`` measures that), nor is what the protocol itself
-takes.
+takes. Under protocol 3 a method learns once a fold and fit seed; traces say how long, and it is counted.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ class Cost:
     #: seconds on one core that training will take where trials are made to order, as those of the table took
     training: float
     bytes: int
+    #: fits that the missing cells need under protocol 3, and seconds on one core that they take; None where no trace says
+    fits: int = 0
+    learned: float | None = 0.0
 
 
 def costs(
@@ -61,6 +64,8 @@ def costs(
         thought = [(n, thinking(records, method.name, g.start, board.budget)) for g, n in missing if n]
         total = sum(n for _, n in missing)
         seconds = None if any(t is None for _, t in thought) else float(sum(n * (t or 0.0) for n, t in thought))
+        fits = {g.fit for g, n in missing if n and g.fold}
+        once = learning(records, method.name) if fits else 0.0
         out.append(
             Cost(
                 method=method.name,
@@ -69,6 +74,8 @@ def costs(
                 thought=seconds,
                 training=float(sum(n * train.get(g.task_id, 0.0) for g, n in missing)),
                 bytes=round(total * (head + trial * board.budget)),
+                fits=len(fits),
+                learned=None if once is None else len(fits) * once,
             )
         )
     return out
@@ -89,6 +96,12 @@ def thinking(records: Sequence[pa.Table], method: str, start: str, trials: int) 
         if means:
             return min(means)
     return None
+
+
+def learning(records: Sequence[pa.Table], method: str) -> float | None:
+    """Mean seconds that a fit of a method took on the board of protocol 3 that says least; None where none says."""
+    said = [r.filter(pc.equal(r["method"], method)) for r in records if "fit_seconds" in r.schema.names]
+    return min((float(pc.mean(r["fit_seconds"]).as_py()) for r in said if r.num_rows), default=None)
 
 
 def _training(table, board: Board) -> dict[str, float]:

@@ -125,16 +125,18 @@ def components(y: np.ndarray) -> tuple[float, float]:
     return float(means.var(ddof=1) - noise / k), noise
 
 
-def of_table(table, workload: str, task_ids: Sequence[str] | None = None) -> dict[str, Reliability]:
-    """Reliability of the tasks of a table, from the configurations that are set apart (the first SET_APART of the Sobol
-    part): task → Reliability.
+def of_table(
+    table, workload: str, task_ids: Sequence[str] | None = None, series: str = "valid_score"
+) -> dict[str, Reliability]:
+    """Reliability of the tasks of a table in a series of scores, from the configurations that are set apart (the first
+    SET_APART of the Sobol part): task → Reliability.
 
     A task counts with the seeds that all of those configurations were run with; one with a single seed is left out.
     """
     frame = table.tasks[table.tasks["workload"] == workload].set_index("task_id")
     ids = list(frame.index) if task_ids is None else list(task_ids)
     apart = (table.origins(workload) == "sobol").to_numpy().nonzero()[0][:SET_APART]
-    valid, ran = table.final(workload, ids)[:, apart], table.ran(workload, ids)[:, apart]
+    valid, ran = table.final(workload, ids, series)[:, apart], table.ran(workload, ids)[:, apart]
     out = {}
     for task_id, scores, made in zip(ids, valid, ran, strict=True):
         kept = made.any(axis=1)

@@ -9,7 +9,9 @@ from metabench.workflows.evaluation import (
     plan_board,
     published_beside,
     ranking,
+    scored,
 )
+from metabench.workflows.making import Made, make_board
 from metabench.workflows.prediction import Predicted, predict_board
 from metabench.workflows.publishing import all_stale, publish, publish_all, stale
 from metabench.workflows.rekeying import Rekeyed, rekey, rekey_all
@@ -18,12 +20,14 @@ from metabench.workflows.whole import run
 
 __all__ = [
     "Evaluated",
+    "Made",
     "Predicted",
     "Rekeyed",
     "all_stale",
     "choose_settings",
     "draft_submission",
     "evaluate_board",
+    "make_board",
     "methods",
     "plan_board",
     "predict_board",
@@ -34,6 +38,7 @@ __all__ = [
     "rekey",
     "rekey_all",
     "run",
+    "scored",
     "stale",
     "submit",
     "together",

@@ -18,10 +18,12 @@ from metabench.boards.plan import TRACES, Planned, planned, published_traces
 from metabench.errors import IncompleteError, MetabenchError
 from metabench.evaluation import CellStore, MethodsFailed, evaluate, plan, resolve
 from metabench.evaluation.about import together
+from metabench.evaluation.worker import one_thread
 from metabench.files import replacing, sweep
 from metabench.search.fidelity import FidelitySearcher
 
 if TYPE_CHECKING:
+    from metabench.boards.judge import Judged
     from metabench.boards.settings import Record
     from metabench.scores import Scores
     from metabench.table import Table
@@ -49,7 +51,7 @@ def methods(partial: bool = False) -> tuple[list[str], dict[str, str]]:
 class Evaluated:
     """What an evaluation gave: scores, the traces and their file, and why methods failed (method → one line)."""
 
-    scores: Scores
+    scores: Scores | Judged
     traces: pa.Table
     path: Path
     failed: dict[str, str]
@@ -110,12 +112,12 @@ def evaluate_on(
     board: Board, table: Table, chosen: Sequence[str], profile: str, workers: int, out: Path, executor: str = "local"
 ) -> Evaluated:
     """What :func:`evaluate_board` does, on a board and a table that are at hand; ``out`` is the folder of the traces."""
-    from metabench.scores import score
     from metabench.tasks import cache_dir
 
-    board = board.on(table)
+    board = board.settled(table)
     narrowed = board.profile(profile)
-    store = CellStore(cache_dir() / "cells", board.traces_schema)
+    store_folder = cache_dir() / "cells"
+    store = CellStore(store_folder, board.traces_schema)
     published = published_traces(board)
     _adopt(published, store)
     able, absent = methods(narrowed.by_epochs)
@@ -128,7 +130,11 @@ def evaluate_on(
         for method, reason in absent.items():
             say(f"{method} is left out: it {reason}")
     failed: dict[str, str] = {}
-    if (before := planned(board, profile, table, asked, cache_dir() / "cells", workers)).missing:
+    before = planned(board, profile, table, asked, store_folder, workers)
+    if before.missing and before.unknown and narrowed.design is not None:
+        pilots = _pilots(before.unknown, asked, narrowed, table, store)
+        before = planned(board, profile, table, asked, store_folder, workers, pilots)
+    if before.missing:
         say(str(before))
     try:
         traces = evaluate(
@@ -136,7 +142,7 @@ def evaluate_on(
             board,
             table,
             profile=profile,
-            store=cache_dir() / "cells",
+            store=store_folder,
             executor=executor,
             workers=workers,
             progress=True,
@@ -148,7 +154,37 @@ def evaluate_on(
     traces = together(traces, published)
     path = out / TRACES
     write_traces(traces, path)
-    return Evaluated(score(traces, table, narrowed), traces, path, failed)
+    return Evaluated(scored(traces, table, narrowed), traces, path, failed)
+
+
+def scored(traces: pa.Table, table: Table, board: Board, **settings: Any) -> Scores | Judged:
+    """What a board's protocol says of traces. ``settings`` are those of :func:`metabench.scores.score`, or under protocol 3
+    of :func:`metabench.boards.judge.judge`."""
+    if board.design is not None:
+        from metabench.boards.judge import judge
+
+        return judge(traces, table, board, **settings)
+    from metabench.scores import score
+
+    return score(traces, table, board, **settings)
+
+
+def _pilots(names: Sequence[str], asked: Sequence[Any], board: Board, table: Table, store: CellStore) -> list[pa.Table]:
+    """A fit and the searches of one task of each method of which no trace says how long it takes; the cells are kept. A method
+    that fails has none, and is reported by the evaluation."""
+    out = []
+    chosen = [m for m in resolve(asked) if m.name in names and not m.lacks]
+    groups = plan(chosen, board, table)
+    with one_thread():
+        for method in chosen:
+            bench = board.kind.bench([method], table)
+            try:
+                rows = bench.run(next(g for g in groups if g.method == method.name))
+            except MetabenchError:
+                continue
+            store.write(rows)
+            out.append(pa.Table.from_pylist(rows, store.kind))
+    return out
 
 
 def write_traces(traces: pa.Table, path: Path) -> None:
@@ -172,6 +208,9 @@ def published_beside(board: Board, narrowed: Board, names: Sequence[str]) -> pa.
     published = published_traces(board)
     if not published.num_rows:
         return published
+    others = pc.invert(pc.is_in(published["method"], pa.array(list(names), pa.string())))
+    if narrowed.design is not None:  # the searches of a profile are the first ones of the whole board
+        return published.filter(pc.and_(others, pc.less(published["seed"], narrowed.seeds)))
     frame = published.select(["start", "seed"]).to_pandas()
     tried = published["configs" if board.is_live else "config_ids"]
     lengths = set(pc.list_value_length(tried).to_pylist())
@@ -179,7 +218,7 @@ def published_beside(board: Board, narrowed: Board, names: Sequence[str]) -> pa.
     same = (narrowed.by_epochs or max(lengths) == narrowed.budget) and set(frame["start"]) == set(narrowed.starts)
     if not same or frame["seed"].max() + 1 != narrowed.seeds:
         return published.slice(0, 0)
-    return published.filter(pc.invert(pc.is_in(published["method"], pa.array(list(names), pa.string()))))
+    return published.filter(others)
 
 
 def _stored(
@@ -193,10 +232,16 @@ def _stored(
     return [name for name, wanted in keys.items() if wanted and wanted <= known]
 
 
-def ranking(scores: Scores, start: str = "own", marks: Sequence[int] = (1, 5, 10, 25, 50)) -> list[dict[str, Any]]:
+def ranking(
+    scores: Scores | Judged, start: str = "own", marks: Sequence[int] = (1, 5, 10, 25, 50)
+) -> list[dict[str, Any]]:
     """Methods from one start (the board's first where it lacks that), best first by valid regret at ten trials (or the
     last mark before it), with regret at ``marks`` (all of the board's where it has few of these). Where a surrogate
-    answered, its error stands in every row."""
+    answered, its error stands in every row. Under protocol 3: :meth:`metabench.boards.judge.Judged.ranking`."""
+    from metabench.boards.judge import Judged
+
+    if isinstance(scores, Judged):
+        return scores.ranking()
     present = scores.summary["start"].unique()
     table = scores.summary[scores.summary["start"] == (start if start in present else present[0])]
     reported = table["mark"].unique().tolist()
