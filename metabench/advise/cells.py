@@ -27,15 +27,15 @@ _UNSURE = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _DATE = re.compile(r"\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ]\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?\s*(Z|UTC|[+-]\d{2}(:?\d{2})?)?)?")
 _OTHER_DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?")
 _SYMBOLS = "%‰$€£¥₹₩₽₺₪฿₫"
-_CODES = (
-    "USD EUR GBP CHF JPY CNY INR BRL CAD AUD NZD SEK NOK DKK PLN CZK HUF RON RUB TRY KRW MXN ZAR SGD HKD ILS THB VND IDR"
-)
+_CODES = "USD EUR GBP CHF JPY CNY INR BRL CAD AUD NZD SEK NOK DKK PLN CZK HUF RON RUB TRY KRW MXN ZAR SGD HKD ILS THB VND IDR"
 _UNIT = rf"[{_SYMBOLS}]|{'|'.join(_CODES.split())}"
 _WITH_UNIT = re.compile(
     rf"(?P<sign>[+-]?)\s*(?P<before>{_UNIT})?\s*(?P<inner>[+-]?)(?P<number>\d[\d.,'’\s]*(?:[eE][+-]?\d+)?|\.\d+)"
     rf"\s*(?P<after>{_UNIT})?",
     re.IGNORECASE,
 )
+#: characters that a number with a unit may have; a longer cell would take the expression long to refuse
+LONGEST = 100
 _TRUTH = {"true": True, "false": False}
 
 
@@ -78,7 +78,7 @@ class Format:
 
 def unit_of(cell: str) -> str:
     """The percent sign or currency beside a number, "" where there is none, or where the cell is no number."""
-    found = _WITH_UNIT.fullmatch(_signed(cell))
+    found = _WITH_UNIT.fullmatch(_signed(cell)) if len(cell) <= LONGEST else None
     if found is None or (found["before"] and found["after"]) or (found["sign"] and found["inner"]):
         return ""
     return (found["before"] or found["after"] or "").upper()
@@ -92,9 +92,9 @@ def _signed(cell: str) -> str:
 
 def _bare(cell: str, unit: str) -> str:
     """A cell without that unit; others as they are."""
-    if unit_of(cell) != unit:
+    found = _WITH_UNIT.fullmatch(_signed(cell)) if len(cell) <= LONGEST else None
+    if found is None or unit_of(cell) != unit:
         return cell
-    found = _WITH_UNIT.fullmatch(_signed(cell))
     return f"{found['sign'] or found['inner']}{found['number'].strip()}"
 
 
@@ -203,7 +203,9 @@ def _with_units(cells: pd.Series, name: str, reading: Reading) -> tuple[pd.Serie
         several = pd.Series(np.nan, index=cells.index)
         share = (units != "").mean()
         shown = ", ".join(found[:4])
-        return None if share < NUMERIC else (several, POINT, [f"{name}: numbers with several units ({shown}) stay text"])
+        return (
+            None if share < NUMERIC else (several, POINT, [f"{name}: numbers with several units ({shown}) stay text"])
+        )
     (unit,) = found
     numbers, form, lines = _as_numbers(cells.map(lambda v: _bare(v, unit)), name, reading)
     example = cells[units == unit].iloc[0]
@@ -211,7 +213,11 @@ def _with_units(cells: pd.Series, name: str, reading: Reading) -> tuple[pd.Serie
     if (units == "").any():
         lines.append(f"{name}: {(units == '').sum()} cells have no {unit} and are read as if they had")
     lines = [line for line in lines if "says otherwise" in line or " cells have no " in line]
-    return numbers, replace(form, unit=unit), [*lines, f"{name}: {example!r} is read as {_shown(value)}, without {unit}"]
+    return (
+        numbers,
+        replace(form, unit=unit),
+        [*lines, f"{name}: {example!r} is read as {_shown(value)}, without {unit}"],
+    )
 
 
 def _as_numbers(cells: pd.Series, name: str, reading: Reading) -> tuple[pd.Series, Format, list[str]]:

@@ -66,15 +66,15 @@ def target_of(
         notes(f"target {name!r}: missing in {gone} row{'s' * (gone > 1)}, which are left out")
     values = values[keep]
     if values.nunique() < 2:
-        large = [line.partition(": ")[2] for line in notes.said if line.startswith(f"{name}: ") and " are beyond " in line]
+        large = [
+            line.partition(": ")[2] for line in notes.said if line.startswith(f"{name}: ") and " are beyond " in line
+        ]
         why = f" ({large[0]}; give them in a larger unit)" if large else ""
         raise UsageError(
             f"target {name!r} has {'one value only' if len(values) else 'no values'}{why}; there is nothing to predict"
         )
     if decided == "regression" and values.max() - values.min() < SMALLEST:
-        raise UsageError(
-            f"target {name!r}: its numbers differ by less than {SMALLEST:g}; give them in a smaller unit"
-        )
+        raise UsageError(f"target {name!r}: its numbers differ by less than {SMALLEST:g}; give them in a smaller unit")
     if decided == "classification":
         values = _labels(values if labels is None else labels[keep])
     if kind is None and not named and all_numbers and values.nunique() > 2:

@@ -94,9 +94,7 @@ class Trainer:
         checkpoints = self.task.checkpoints
         if self.ranks:
             return ranking.trained(self.workload, arrays, table, seeds, checkpoints)
-        curves = run_cohort(
-            self.workload, arrays, table, seeds, checkpoints, device=self.device, backend=self.backend
-        )
+        curves = run_cohort(self.workload, arrays, table, seeds, checkpoints, device=self.device, backend=self.backend)
         return curves, [None] * len(seeds)
 
 

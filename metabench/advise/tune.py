@@ -250,7 +250,16 @@ def tune(
     arrays = task.arrays(seed)
     guess = float("nan") if task.kind == "episodes" else chance(task.metric, arrays.y_train, arrays.y_valid)
     result = Tuning(
-        task, fitted, tuple(made[TUNED]), tuple(others), notes, None, folder, wall=clock.seconds, guess=guess, repeats=repeats
+        task,
+        fitted,
+        tuple(made[TUNED]),
+        tuple(others),
+        notes,
+        None,
+        folder,
+        wall=clock.seconds,
+        guess=guess,
+        repeats=repeats,
     )
     if not result.learned:
         say(f"nothing learned: no trial beats a constant guess ({guess:.4f} on the validation rows)")

@@ -9,6 +9,7 @@ import signal
 import time
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -181,3 +182,30 @@ def test_a_killed_merge_leaves_no_half_table(genuine, tmp_path, tally, effort):
         hidden = [path.name for path in out.parent.rglob(".*")]
         tally.verdict(f"#{i}: {hidden} is left", not hidden)
         tally.verdict(f"#{i}: not whole", load_table(out).digest == whole and verify(out) == [])
+
+
+# ---------------------------------------------------------------- cells
+EVIL = ["$" + "1," * 50_000 + "x", "1" * 100_000 + "%%", "€ " + " " * 50_000 + "5 x", "1 000" * 20_000 + "x"]
+EVIL += [
+    "(" + "1" * 100_000,
+    "1e" * 50_000,
+    "2024-" * 20_000,
+    " " * 100_000 + "%",
+    "Smith, John",
+    "1, 2 or 3",
+    "(,)",
+    ",%",
+]
+
+
+@pytest.mark.parametrize("cell", EVIL, ids=range(len(EVIL)))
+def test_no_cell_takes_long_or_breaks_the_reader(cell):
+    """Among numbers with units, in a column of its own kind, and among names."""
+    for others in (["5%", "3%", "x"], ["$3", "1,5", "2"], ["a", "b, c", "d"], [cell] * 3):
+        frame = pd.DataFrame({"a": [*others, cell] * 15, "y": ["u", "v"] * 30})
+        began = time.process_time()
+        with contextlib.suppress(UsageError):
+            read_data(frame, "y")
+        with contextlib.suppress(UsageError):
+            read_data(frame, "a")
+        assert time.process_time() - began < 5
