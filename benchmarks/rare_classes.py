@@ -116,7 +116,9 @@ def main(what: str, first: int = 0, last: int | None = None) -> None:
         draw = {"made": made_up, "wide": wide}[what]
         cases = [(f"{what}/{seed}", draw(seed)) for seed in range(first, last or {"made": 10, "wide": 3}[what])]
     networks = ["kept", "refitted"][: 1 + (what == "wide")]
-    print("table          " + "".join(f"{name + ': AUC':>15}  balanced" for name in (*networks, "linear")) + "  seconds")
+    print(
+        "table          " + "".join(f"{name + ': AUC':>15}  balanced" for name in (*networks, "linear")) + "  seconds"
+    )
     rows = []
     for name, case in cases:
         started = time.perf_counter()

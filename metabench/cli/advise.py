@@ -89,7 +89,13 @@ def pretrain(
 @someone_data
 @click.option("-k", default=5, show_default=True, type=click.IntRange(1, 64), help="How many configurations.")
 @click.option("--snippet", type=click.Choice(["torch"]), help="Print a training script of one configuration instead.")
-@click.option("--rank", default=1, show_default=True, type=click.IntRange(1), help="Rank of the configuration to print with --snippet.")
+@click.option(
+    "--rank",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Rank of the configuration to print with --snippet.",
+)
 @as_json
 def recommend(
     data: Path | None,
@@ -154,7 +160,11 @@ def recommend(
     help="Folder for the best network, the report and all trials. The same command resumes there.",
 )
 @click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed for initialisation, data order and, on small data, the split."
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Seed for initialisation, data order and, on small data, the split.",
 )
 @click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]), help="Where to train.")
 @as_json

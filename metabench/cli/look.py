@@ -249,7 +249,9 @@ def doctor(as_json: bool) -> None:
     "--workload", "workloads", multiple=True, metavar="NAME", help="Workload to train at its defaults; may be repeated."
 )
 @click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]), help="Where to train.")
-@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1), help="Repetitions; the best one counts.")
+@click.option(
+    "--repeats", default=3, show_default=True, type=click.IntRange(1), help="Repetitions; the best one counts."
+)
 @click.option(
     "--methods",
     metavar="all|NAME,NAME…",

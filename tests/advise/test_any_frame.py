@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.utils import Bunch
 
 from metabench.advise.data import read
 from metabench.advise.inputs import Inputs, _table
@@ -50,6 +51,7 @@ WORDS = [
     "nan",
     "true",
 ]
+SWAPPED = str.maketrans(",.", ".,")
 CELLS = {
     "integers": st.integers(-5, 5),
     "large": st.integers(-(2**62), 2**62),
@@ -58,6 +60,12 @@ CELLS = {
     "words": st.sampled_from(WORDS),
     "letters": st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=5),
     "comma": st.decimals(-999, 999, places=2).map(lambda d: str(d).replace(".", ",")),
+    "percent": st.integers(-200, 200).map(lambda n: f"{n / 2} %"),
+    "dollars": st.integers(-(10**7), 10**7).map(lambda n: f"{'-' * (n < 0)}${abs(n) / 100:,.2f}"),
+    "brackets": st.integers(-(10**5), 10**5).map(lambda n: f"(${-n:,})" if n < 0 else f"${n:,}"),
+    "euros": st.integers(-(10**7), 10**7).map(lambda n: f"{n / 100:,.2f}".translate(SWAPPED) + " €"),
+    "coded": st.integers(0, 999).map(lambda n: f"CHF {n}"),
+    "currencies": st.sampled_from(["$1.50", "€2.75", "£3"]),
     "dates": st.dates(datetime.date(1900, 1, 1), datetime.date(2200, 1, 1)),
     "times": st.datetimes(datetime.datetime(1900, 1, 1), datetime.datetime(2200, 1, 1)),
     "iso": st.dates(datetime.date(1900, 1, 1), datetime.date(2200, 1, 1)).map(str),
@@ -80,6 +88,8 @@ TARGETS = {
     "booleans": st.booleans(),
     "floats": st.floats(-99, 99),
     "comma": CELLS["comma"],
+    "dollars": CELLS["dollars"],
+    "huge": st.sampled_from([1e308, -1e308, 1.0]),
 }
 
 
@@ -119,7 +129,11 @@ def as_pandas(columns):
 def file(columns, ending, folder):
     path = Path(folder) / f"mine{ending}"
     frame = as_pandas(columns)
-    if ".csv" in ending:
+    if ending == ".tsv":
+        frame.to_csv(path, index=False, sep="\t")
+    elif ending == ".utf16.csv":
+        frame.to_csv(path, index=False, encoding="utf-16")
+    elif ".csv" in ending:
         frame.to_csv(path, index=False)
     elif ending == ".jsonl":
         pd.DataFrame(distinct(columns)).to_json(
@@ -142,6 +156,11 @@ FORMS = {
     "duckdb": lambda c, _: duckdb.from_arrow(
         pa.table({f"c{i}": v for i, (_, v) in enumerate(c[:-1])} | {"target": c[-1][1]})
     ),
+    "bunch": lambda c, _: Bunch(frame=as_pandas(c), data=as_pandas(c[:-1]), target=c[-1][1]),
+    "pair": lambda c, _: (as_pandas(c[:-1]), pd.Series(c[-1][1], name="target")),
+    "array": lambda c, _: (np.array(list(zip(*(v for _, v in c[:-1]), strict=True)), dtype=object), c[-1][1]),
+    "tsv": lambda c, folder: file(c, ".tsv", folder),
+    "utf16": lambda c, folder: file(c, ".utf16.csv", folder),
     "csv": lambda c, folder: file(c, ".csv", folder),
     "csv.gz": lambda c, folder: file(c, ".csv.gz", folder),
     "jsonl": lambda c, folder: file(c, ".jsonl", folder),
@@ -149,7 +168,7 @@ FORMS = {
     "feather": lambda c, folder: file(c, ".feather", folder),
 }
 #: what holds Python's own objects
-LOOSE = ("pandas", "category", "csv", "csv.gz")
+LOOSE = ("pandas", "category", "csv", "csv.gz", "tsv", "utf16", "bunch", "pair", "array")
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -172,7 +191,7 @@ def no_traceback_and_nothing_lost_without_a_word(made, form):
         ):
             return  # the library itself does not hold such a table
         try:
-            found = read(data, "target")
+            found = read(data, None if form in ("pair", "array") else "target")
         except UsageError as error:
             TRIED["refused"] += 1
             assert "\n" not in str(error) and str(error).isprintable()
@@ -196,7 +215,7 @@ def no_traceback_and_nothing_lost_without_a_word(made, form):
         "moments": list(found.moments),
         "formats": {n: vars(f) for n, f in found.formats.items()},
     }
-    if isinstance(data, Path):
+    if isinstance(data, Path | tuple | Bunch):
         return
     again = Inputs("table", facts, arrays)
     table = _table(again.facts, again.arrays, data)

@@ -10,7 +10,16 @@ import numpy as np
 import pandas as pd
 
 from metabench.errors import MetabenchError
-from metabench.interop.formats.base import Format, Rows, TaskFacts, identifier, infer_space, read_bytes, read_json
+from metabench.interop.formats.base import (
+    Format,
+    Rows,
+    TaskFacts,
+    frame_of,
+    identifier,
+    infer_space,
+    read_bytes,
+    read_json,
+)
 
 #: the validation metric of a workload, in the order in which they are looked for, and its direction
 _METRICS = (
@@ -64,7 +73,7 @@ class AlgoPerf(Format):
             score[i, :n] = frame[metrics[task[i]][0]].to_numpy(dtype=np.float64)[:n]
             if "accumulated_submission_time" in frame:
                 seconds[i] = frame["accumulated_submission_time"].iloc[n - 1]
-        frame = pd.DataFrame(table)
+        frame = frame_of(table, path)
         yield Rows(
             workload="algoperf",
             space=infer_space(frame),

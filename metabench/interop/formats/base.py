@@ -145,6 +145,14 @@ def numbers(value: Any, where: str, length: int | None = None) -> np.ndarray:
     return out
 
 
+def frame_of(table: Any, where: object) -> pd.DataFrame:
+    """Configurations as a table. Raises MetabenchError for a number that no float holds, which old pandas does not take."""
+    try:
+        return pd.DataFrame(table)
+    except OverflowError:
+        raise MetabenchError(f"{where}: a hyperparameter is a number that is too large") from None
+
+
 def identifier(text: str) -> str:
     """A name as tables have them: a–z, 0–9 and _, at most 60 characters; others are told apart by a hash."""
     plain = re.sub(r"[^a-z0-9]+", "_", str(text).lower()).strip("_")

@@ -6,10 +6,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from metabench.errors import MetabenchError
-from metabench.interop.formats.base import Format, Rows, TaskFacts, identifier, infer_space, numbers, read_json
+from metabench.interop.formats.base import (
+    Format,
+    Rows,
+    TaskFacts,
+    frame_of,
+    identifier,
+    infer_space,
+    numbers,
+    read_json,
+)
 
 #: series of a log → ours; accuracies are percentages there
 _SERIES = {
@@ -65,7 +73,7 @@ class LcBench(Format):
                 )
                 elapsed = run["log"].get("time")
                 seconds.append(numbers(elapsed, f"{where}, time", n)[-2] if elapsed else np.nan)
-        frame = pd.DataFrame(table)
+        frame = frame_of(table, path)
         space = infer_space(frame, log=_LOG)
         task, config = np.array(keys, dtype=np.int64).reshape(-1, 2).T
         common = [name for name in curves[0] if all(name in c for c in curves)]

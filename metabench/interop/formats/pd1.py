@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from metabench.errors import MetabenchError
 from metabench.interop.formats.base import (
     Format,
     Rows,
     TaskFacts,
+    frame_of,
     identifier,
     infer_space,
     numbers,
@@ -117,7 +117,7 @@ def _workload(path: Path, runs: list[_Run]) -> Rows:
         for out, values in ((error, run.error), (loss, run.loss)):
             kept = values[: lengths[task[i]]]
             out[i, : len(kept)] = kept
-    frame = pd.DataFrame([run.config for run in runs])
+    frame = frame_of([run.config for run in runs], path)
     _, first, config = np.unique(frame.to_numpy(), axis=0, return_index=True, return_inverse=True)
     log = dict(_HYPERPARAMETERS.values())
     space = {name: Float(p.low, p.high, log=log[name]) for name, p in infer_space(frame).items()}

@@ -6,10 +6,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from metabench.errors import MetabenchError
-from metabench.interop.formats.base import Format, Rows, TaskFacts, identifier, infer_space, numbers, read_json
+from metabench.interop.formats.base import (
+    Format,
+    Rows,
+    TaskFacts,
+    frame_of,
+    identifier,
+    infer_space,
+    numbers,
+    read_json,
+)
 
 _SERIES = {"train": "train_loss", "valid": "valid_loss", "test": "test_loss"}
 
@@ -53,7 +61,7 @@ class TaskSet(Format):
                 curves.append(losses)
         if not curves or len(curves[0]["train_loss"]) == 0:
             raise MetabenchError(f"{path} holds no runs")
-        frame = pd.DataFrame(table)
+        frame = frame_of(table, path)
         task, config, seed = np.array(keys, dtype=np.int64).T
         series = {name: np.stack([c[name] for c in curves]) for name in _SERIES.values()}
         scores = {"valid_score": series["valid_loss"], "test_score": series["test_loss"]}
