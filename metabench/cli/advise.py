@@ -117,12 +117,13 @@ def recommend(
     Try the configurations in the order printed: this list worked best on the known tasks. The list is the same for all
     data. The expected scores depend on your data.
     """
-    from metabench.advise.recommend import recommend as advise
-
     if as_json and snippet:
         raise UsageError("--json and --snippet print different things: give one of them")
+    given = _given(data, task_id)
+    from metabench.advise.recommend import recommend as advise
+
     found = advise(
-        _given(data, task_id),
+        given,
         target,
         workload=workload,
         k=max(k, rank) if snippet else k,
@@ -187,10 +188,10 @@ def tune(
     as_json: bool,
 ) -> None:
     """Train networks on your data with hyperparameters that a meta-model chooses, and keep the best one."""
+    given = _given(data, task_id)
     from metabench.advise.progress import Progress
     from metabench.advise.tune import tune as search
 
-    given = _given(data, task_id)
     with Progress(trials + (trials + 1) * compare) as progress:
         found = search(
             given,
