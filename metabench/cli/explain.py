@@ -66,10 +66,13 @@ def importance(
     `alone` is the share that it explains by itself; for a pair, beyond both alone. `total` includes all its interactions.
     Brackets are 95 % intervals over families of data sets.
     """
-    from metabench.explain import summary, survey
+    from metabench.explain import summary
+    from metabench.explain.stored import stored_survey
+    from metabench.tasks import cache_dir
 
     held, chosen = _opened(table, workload, tasks)
-    found, effects = survey(held, workload, chosen, target, progress=_progress())
+    kept = cache_dir() / "surveys"
+    found, effects = stored_survey(held, workload, chosen, target, folder=kept, progress=_progress())
     told = summary(found)
     r2 = float(found.groupby("task_id")["r2"].first().mean())
     if page:
