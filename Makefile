@@ -53,7 +53,7 @@ $(BIN)/python:
 
 $(VENV)/.run: $(BIN)/python constraints.txt pyproject.toml
 	@echo "setting up $(VENV): a few minutes, once" >&2
-	@$(PIP) --editable '.[optuna]'
+	@$(PIP) --editable '.[methods,optuna]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run

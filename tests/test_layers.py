@@ -16,6 +16,7 @@ ROWS = [
     "errors",
     "brief",
     "checkout",
+    "extras",
     "direction",
     "plain",
     "ranks",

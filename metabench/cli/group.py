@@ -10,6 +10,7 @@ import click
 
 from metabench.cli.termination import Terminated, graceful, ignore
 from metabench.errors import MetabenchError
+from metabench.extras import explained
 from metabench.untrusted import one_line
 
 #: characters of a message
@@ -72,6 +73,8 @@ def _told(error: BaseException) -> tuple[str, int]:
     """What a person reads of an exception, and the exit status."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         return error.format_message(), 2  # the help itself: the one message of several lines
+    if isinstance(error, ImportError):
+        error = explained(error) or error
     if isinstance(error, MetabenchError):
         text, status = str(error), error.exit_status
     elif isinstance(error, click.ClickException):

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from metabench.brief import brief
+from metabench.extras import need
 from metabench.metatrain import TaskInfo
 from metabench.plain import plain
 from metabench.space import Choice, Space
@@ -75,6 +76,7 @@ def why(
     Values that count on other tasks only may be left out of ``config``. Raises UsageError for a configuration that is none of
     the space, or a task of another workload.
     """
+    need("xgboost", "explain why")
     import xgboost
 
     info = model.info(task)

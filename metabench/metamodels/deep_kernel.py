@@ -25,6 +25,7 @@ class DeepKernel(DeepProcess):
     """
 
     name = "deep_kernel"
+    requires = ("torch",)
     version = "1"
     grid: ClassVar[dict[str, tuple]] = {"epochs": (100, 300), "layers": (2, 4), "adapt": (0, 10)}
     fit_settings: ClassVar[tuple[str, ...] | None] = ("epochs", "layers", "width", "rate", "random_state", "device")

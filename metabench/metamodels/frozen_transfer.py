@@ -29,6 +29,7 @@ class FrozenTransfer(DeepProcess):
     """
 
     name = "frozen_transfer"
+    requires = ("torch",)
     version = "1"
     grid: ClassVar[dict[str, tuple]] = {"transfer": ("frozen", "head", "full"), "epochs": (100, 300)}
     fit_settings: ClassVar[tuple[str, ...] | None] = ("epochs", "layers", "width", "rate", "random_state", "device")

@@ -21,6 +21,7 @@ class MAML(InnerLoop):
     """
 
     name = "maml"
+    requires = ("torch",)
     version = "1"
     grid: ClassVar[dict[str, tuple]] = {"inner_rate": (0.01, 0.05), "adapt": (5, 10), "epochs": (100, 300)}
     fit_settings: ClassVar[tuple[str, ...] | None] = (

@@ -52,6 +52,7 @@ class MetricLearned(Neural):
     """
 
     name = "metric_learned"
+    requires = ("torch",)
     version = "1"
     tasks = 24
     arrays = (*Neural.arrays, "targets_", "factors_", "embeddings_", "feature_centre_", "feature_scale_")

@@ -30,6 +30,7 @@ class NPAttentive(InContext):
     """
 
     name = "np_attentive"
+    requires = ("torch",)
     version = "1"
     grid: ClassVar[dict[str, tuple]] = {"latent": (0, 16), "layers": (1, 2), "rate": (5e-4, 1e-3)}
 

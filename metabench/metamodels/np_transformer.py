@@ -22,6 +22,7 @@ class NPTransformer(InContext):
     """TNP-D on differences from the source tasks' mean: ``layers`` of width ``width`` with ``heads`` attention heads."""
 
     name = "np_transformer"
+    requires = ("torch",)
     version = "1"
     grid: ClassVar[dict[str, tuple]] = {"epochs": (200, 500), "layers": (4, 6), "rate": (5e-4, 1e-3)}
 

@@ -38,6 +38,7 @@ class PFN(InContext):
     """
 
     name = "pfn"
+    requires = ("torch",)
     version = "1"
     arrays = (*InContext.arrays, "borders_")
     grid: ClassVar[dict[str, tuple]] = {"prior": PRIORS}

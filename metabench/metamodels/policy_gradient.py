@@ -63,6 +63,7 @@ class PolicyGradient(TaskGP):
     """
 
     name = "policy_gradient"
+    requires = ("torch",)
     version = "1"
     twin = "gp"
     arrays = (*TaskGP.arrays, "weights_", "column_centre_", "column_spread_")

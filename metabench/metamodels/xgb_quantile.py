@@ -31,6 +31,7 @@ class XgbQuantile(Boosted):
     """
 
     name = "xgb_quantile"
+    requires = ("xgboost",)
     version = "1"
     arrays = (*Boosted.arrays, "offsets_")
     grid: ClassVar[dict[str, tuple]] = {"acquisition": ("ei", "thompson"), "depth": (3, 4, 5)}

@@ -27,6 +27,7 @@ class XgbRank(Boosted):
     """
 
     name = "xgb_rank"
+    requires = ("xgboost",)
     version = "1"
     grid: ClassVar[dict[str, tuple]] = {"objective": ("pairwise", "ndcg"), "trees": (80, 150, 300), "depth": (2, 3, 5)}
 

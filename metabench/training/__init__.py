@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from metabench import extras
 from metabench.errors import MetabenchError, UsageError
 from metabench.registry import suggest
 from metabench.training.curves import Curves
@@ -25,6 +26,8 @@ BACKENDS = ("sequential", "batched", "resident")
 
 def backends(device: str = "cpu") -> dict[str, str | None]:
     """Backend → None when it can be used on this machine's ``device``, else the reason why not."""
+    if not extras.has("torch"):
+        return dict.fromkeys(BACKENDS, str(extras.absent("torch", "training")))
     absent = _absent(device)
     return {"sequential": absent, "batched": absent, "resident": absent or _resident(device).available()}
 
@@ -60,6 +63,7 @@ def choose(workload, device: str, backend: str = "auto") -> str:
     """
     if backend not in ("auto", *BACKENDS):
         raise suggest(backend, ["auto", *BACKENDS], "backend")
+    extras.need("torch", "training networks")
     if backend in ("sequential", "batched"):
         return backend
     resident = _resident(device)
@@ -116,6 +120,7 @@ def run_cohort(
         raise UsageError(f"{len(configs)} configurations but {len(seeds)} seeds")
     if list(checkpoints) != sorted(set(checkpoints)) or min(checkpoints) < 1:
         raise UsageError(f"checkpoints must be ascending epochs from 1 on, got {tuple(checkpoints)}")
+    extras.need("torch", "training networks")
     absent = _absent(device)
     if absent:
         raise UsageError(f"device {device}: {absent}; use cpu")

@@ -9,6 +9,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from metabench import extras
+
 
 @cache
 def processor(device: str = "cpu") -> str:
@@ -42,7 +44,7 @@ def pick_device(device: str) -> str:
     """``auto`` → cuda where torch finds a GPU, else cpu; any other name stays."""
     if device != "auto":
         return device
-    if not driver():
+    if not driver() or not extras.has("torch"):
         return "cpu"
     import torch
 
