@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+#: where the project lives; addresses in messages, in the default mirror and in the metadata begin with it
+REPOSITORY = "https://github.com/metabench/metabench"
+
 
 def beside(name: str) -> list[Path]:
     """Where data of the repository lie.

@@ -29,6 +29,7 @@ ROWS = [
     "metatrain",
     "registry",
     "sources",
+    "downloads",
     "tasks",
     "training",
     "workloads",

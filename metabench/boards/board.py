@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metabench import checkout
+from metabench import checkout, downloads, schema
 from metabench.boards.design import KEYS, Design, check_profile, parse_design
 from metabench.boards.shift import Shift, parse_shift
 from metabench.brief import brief
@@ -435,8 +435,9 @@ def _versions(folder: Path) -> dict[int, Path]:
 
 
 def board_names() -> list[str]:
-    """Names of all boards that :func:`load_board` finds."""
-    return sorted({p.name for root in board_folders() if root.is_dir() for p in root.iterdir() if _versions(p)})
+    """Names of all boards that :func:`load_board` finds without a network."""
+    roots = [*board_folders(), downloads.cached("leaderboards")]
+    return sorted({p.name for root in roots if root.is_dir() for p in root.iterdir() if _versions(p)})
 
 
 def find_board(name_or_path: str | Path, version: int | None = None) -> Path:
@@ -461,12 +462,22 @@ def find_board(name_or_path: str | Path, version: int | None = None) -> Path:
             return found[wanted]
     if not named:
         raise UsageError(f"{name_or_path} is no board: it has no board.toml")
+    if (kept := _installed(str(name_or_path), version)) is not None:
+        return kept
     if direct.exists():
         raise UsageError(f"unknown board {name_or_path!r}; the folder of that name is ./{name_or_path}")
-    if not (names := board_names()):
-        places = ", ".join(map(str, board_folders()))
-        raise UsageError(f"unknown board {str(name_or_path)!r}; there is none in {places}")
-    raise suggest(str(name_or_path), names, "board")
+    raise suggest(str(name_or_path), {*board_names(), *downloads.names("leaderboards")}, "board")
+
+
+def _installed(name: str, version: int | None) -> Path | None:
+    """The rules of a published board, fetched with its traces where the cache has none; None for an unknown name."""
+    entry = downloads.find("leaderboards", name, version)
+    if entry is None:
+        known = sorted(e.version for e in downloads.entries() if (e.kind, e.name) == ("leaderboards", name))
+        if known:
+            raise UsageError(f"board {name} has no version {version}; it has {', '.join(map(str, known))}")
+        return None
+    return (downloads.complete(entry.kind, name).get(entry.version) or downloads.fetch(entry)) / "board.toml"
 
 
 def load_board(name_or_path: str | Path, version: int | None = None) -> Board:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from metabench.cli import advise, boards, exchange, explain, look, reports, tables
+from metabench.cli import advise, boards, exchange, explain, look, reports, share, tables
 from metabench.cli.group import Commands
 
 
@@ -22,6 +22,6 @@ def main() -> None:
     """
 
 
-for module in (look, tables, boards, reports, exchange, advise, explain):
+for module in (look, tables, share, boards, reports, exchange, advise, explain):
     for command in module.COMMANDS:
         main.add_command(command)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from metabench import checkout, schema
+from metabench import checkout, downloads, schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.registry import suggest
 from metabench.space import Space
@@ -368,14 +368,19 @@ def dataset_folders() -> list[Path]:
     return list(dict.fromkeys([*listed, Path("datasets"), *checkout.beside("datasets")]))
 
 
+#: tables in the wheel: a part of ``starter`` as version 0, so that the first example needs no network
+PACKAGED = Path(__file__).with_name("packaged")
+
+
 def _versions(folder: Place) -> dict[int, Place]:
     found = (re.fullmatch(r"v(\d+)", p.name) for p in folder.iterdir()) if folder.is_dir() else ()
     return {int(m[1]): folder / m[0] for m in found if m and (folder / m[0] / manifest.SUMS).exists()}
 
 
 def table_names() -> list[str]:
-    """Names of all tables that :func:`load_table` finds."""
-    folders = [p for root in dataset_folders() if root.is_dir() for p in root.iterdir()]
+    """Names of all tables that :func:`load_table` finds without a network."""
+    roots = [*dataset_folders(), PACKAGED, downloads.cached("datasets")]
+    folders = [p for root in roots if root.is_dir() for p in root.iterdir()]
     return sorted({folder.name for folder in folders if _versions(folder)})
 
 
@@ -404,13 +409,30 @@ def _find_named(name: str, version: int | None) -> Place:
     for root in dataset_folders():
         if found := _versions(root / name):
             return _version(name, found, version)
+    if (kept := _installed(name, version)) is not None:
+        return kept
     if Path(name).exists():
         raise UsageError(f"unknown table {name!r}; the folder of that name is ./{name}")
-    names = table_names()
-    if not names:
-        places = ", ".join(map(str, dataset_folders()))
-        raise UsageError(f"unknown table {name!r}; there is none in {places}")
-    raise suggest(name, names, "table")
+    raise suggest(name, {*table_names(), *downloads.names("datasets")}, "table")
+
+
+def _installed(name: str, version: int | None) -> Path | None:
+    """A table of the wheel or of the cache, fetched first where the registry alone has it; None for an unknown name.
+
+    Without a version: the newest that is in the wheel or the cache where the wheel has one, else the newest published.
+    """
+    packaged, cached = _versions(PACKAGED / name), downloads.complete("datasets", name)
+    known = sorted({*packaged, *(e.version for e in downloads.entries() if (e.kind, e.name) == ("datasets", name))})
+    if not known:
+        return None
+    if version is None:
+        version = max([*packaged, *cached]) if packaged else known[-1]
+    if version in packaged:
+        return packaged[version]
+    entry = downloads.find("datasets", name, version)
+    if entry is None:
+        raise UsageError(f"table {name} has no version {version}; it has {', '.join(map(str, known))}")
+    return cached.get(version) or downloads.fetch(entry)
 
 
 def _version(table: object, found: dict[int, Place], version: int | None) -> Place:
@@ -420,7 +442,20 @@ def _version(table: object, found: dict[int, Place], version: int | None) -> Pla
 
 
 def load_table(name_or_path: str | Place, version: int | None = None) -> Table:
-    """The table of this name, in this folder or under this URI, opened lazily. Raises UsageError when there is none."""
+    """The table of this name, in this folder or under this URI, opened lazily.
+
+    Args:
+        name_or_path: a name is looked for in METABENCH_DATASETS, ./datasets, a clone's datasets, the wheel and the cache;
+            a published table that is in none of them is fetched, and one line on stderr says how large it is.
+        version: N of ``v<N>``; None: the newest.
+
+    Returns:
+        The table; nothing is read before it is asked for.
+
+    Raises:
+        UsageError: there is no such table or version.
+        MetabenchError: it cannot be fetched or read.
+    """
     return Table(find_table(name_or_path, version))
 
 
