@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metabench import checkout, downloads, schema
+from metabench import checkout, downloads
 from metabench.boards.design import KEYS, Design, check_profile, parse_design
 from metabench.boards.shift import Shift, parse_shift
 from metabench.brief import brief
