@@ -157,7 +157,9 @@ def _home(board: Board, folder: Path, table: Table) -> Home | None:
     if place != whole / board.name / f"v{board.version}" or not (whole / SITE).is_dir():
         return None
     beside = isinstance(table.path, Path) and table.path.resolve().parent.parent == whole.parent / TABLES
-    return Home(f"../../../{SITE}/", beside)
+    earlier = (int(p.name[1:]) for p in place.parent.glob("v*") if (p / "scores.parquet").exists())
+    docs = (whole.parent / "docs/glossary.md").exists()
+    return Home(f"../../../{SITE}/", beside, docs, tuple(sorted(v for v in earlier if v < board.version)))
 
 
 def _boards_folder() -> Path:

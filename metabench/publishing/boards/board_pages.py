@@ -7,26 +7,30 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from metabench.publishing.boards import trained_page
+from metabench.publishing.boards import board_data, trained_page
+from metabench.publishing.boards.standing import LEVEL
 from metabench.publishing.boards.trained import Trained
-from metabench.publishing.boards.view import LEVEL, REFERENCE, Entry, Row, View, page_name
+from metabench.publishing.boards.view import REFERENCE, Entry, Row, View, page_name
+from metabench.publishing.boards.words import bibtex, question
 from metabench.publishing.charts import plots, strips
 from metabench.publishing.charts.plots import SECONDS, Axis, Series
 from metabench.publishing.pages import wording
 from metabench.publishing.pages.render import ASSETS, render, static
 
+#: the script of a board's first page
+SCRIPT = "verdict.js"
 HEADINGS = {
-    "valid": ("Valid regret: how well it searches.", "Incumbent on what the searcher sees."),
-    "test": ("Test regret: what the user gets.", "Incumbent chosen on valid, scored on test."),
+    "valid": ("Valid regret.", "How well a method searches: the incumbent on the scores that it sees."),
+    "test": ("Test regret.", "The incumbent on test rows; noisy on small data sets."),
 }
 DOWNLOADS = {
     "summary": "Ranking at every mark",
     "curves": "Regret over trials",
     "tasks": "Regret on each task",
     "noise_floor": "Noise floor of each task",
-    "controls": "Tests against the first and random",
+    "controls": "Tests against random search and against the lowest mean",
     "pairs": "Tests of all pairs at the ranking's mark",
     "friedman": "Friedman tests",
     "critical": "Average ranks and groups",
@@ -41,11 +45,11 @@ def downloads(view: View) -> dict[str, str]:
     return DOWNLOADS | {"curves": "Regret over epochs", "seconds": "Regret over seconds"}
 
 
-def site(view: View) -> Iterator[tuple[str, str]]:
-    """(path below ``site/``, contents) of every page, style sheet and script."""
+def site(view: View, sizes: dict[str, int] | None = None) -> Iterator[tuple[str, str]]:
+    """(path below ``site/``, contents) of every page, style sheet and script; ``sizes`` are those of the downloads in bytes."""
     ranking = {start: view.rows(start) for start in view.starts}
-    yield from ((name, static(name)) for name in ASSETS)
-    yield "index.html", index(view, ranking)
+    yield from ((name, static(name)) for name in (*ASSETS, SCRIPT))
+    yield "index.html", index(view, ranking, sizes or {})
     for entry in view.entries.values():
         yield entry.page, method(view, entry, ranking)
     for task_id in view.task_ids:
@@ -58,21 +62,8 @@ def task_page(task_id: str) -> str:
 
 # ---------------------------------------------------------------- sentences
 def finding(view: View) -> str:
-    """The board's result in two or three sentences."""
-    rows = view.rows(view.start)
-    first = rows[0]
-    best = first.valid[view.mark]
-    reference = next((r.entry.name for r in rows[1:] if r.entry.css == "reference"), None)
-    text = render(
-        "finding.txt.j2",
-        v=view,
-        name=first.entry.name,
-        best=best,
-        reference=reference,
-        needed=view.trials_to(view.start, reference, best.value) if reference else None,
-        others=[r.entry.name for r in rows[1:] if r.alike],
-        behind=[r.entry.name for r in rows if not r.alike],
-    )
+    """The board's result in two or three sentences, which name a best method only where the data show one."""
+    text = render("finding.txt.j2", v=view, rows=view.rows(view.start), s=view.standing(view.start))
     return " ".join(text.split())
 
 
@@ -139,7 +130,13 @@ def board_panels(
     axis = axis or view.axis
     draw = view.clock if axis is SECONDS else view.curves
     if css is None:
-        series = {kind: draw(start, kind) for kind in kinds(view)}
+        rows = view.rows(start)
+        series = {
+            kind: board_data.drawn(view, start, kind, rows)
+            if axis is not SECONDS
+            else [s for s in draw(start, kind) if s.css != "other"]
+            for kind in kinds(view)
+        }
     else:
         banded = [m for m, c in css.items() if c.endswith(" self") or c == "reference"]
         series = {
@@ -156,7 +153,7 @@ def kinds(view: View) -> tuple[str, ...]:
 
 
 # ---------------------------------------------------------------- pages
-def index(view: View, ranking: dict[str, list[Row]]) -> str:
+def index(view: View, ranking: dict[str, list[Row]], sizes: dict[str, int]) -> str:
     """The board's first page."""
     spans = {
         (start, mark): _span(r.valid[mark].value for r in ranking[start])
@@ -177,10 +174,6 @@ def index(view: View, ranking: dict[str, list[Row]]) -> str:
             for e in [r.valid[view.mark]]
         }
     text = finding(view)
-    leader = ranking[view.start][0].entry
-    linked = escape(text).replace(
-        escape(leader.name), Markup('<a href="{}">{}</a>').format(leader.page, leader.name), 1
-    )
     tasks = {start: [_task_row(view, start, t) for t in view.task_ids] for start in view.starts}
     return render(
         "index.html.j2",
@@ -190,7 +183,16 @@ def index(view: View, ranking: dict[str, list[Row]]) -> str:
         rows=ranking,
         strips=drawn,
         heat=heat,
-        finding={"text": text, "html": linked},
+        finding={"text": text},
+        question=question(view.board),
+        standing=view.standing(view.start),
+        data=board_data.data(view),
+        heatmap=board_data.heatmap(view, view.start, ranking[view.start]),
+        shown=[m for m in view.entries if view.css[m] not in ("other", "reference")],
+        large=board_data.LARGE,
+        task_kinds=sorted({str(f["kind"]) for f in view.task_facts.values()}),
+        sizes=sizes,
+        bibtex=bibtex(view.board),
         curves={start: board_panels(view, start, "board") for start in view.starts},
         clock={
             start: board_panels(view, start, "clock", axis=SECONDS) for start in view.starts if view.board.by_epochs
@@ -198,9 +200,9 @@ def index(view: View, ranking: dict[str, list[Row]]) -> str:
         parted={start: _parted(view, start, ranking[start]) for start in view.starts if len(view.workloads) > 1},
         pairs=_matrix(view, view.start, ranking[view.start]),
         method_kinds=sorted({e.card.kind for e in view.entries.values()}),
-        tests={start: _tests(view, start, ranking[start]) for start in view.starts},
-        cd={start: _critical(view, start) for start in view.starts},
-        cost={start: _cost(view, start, ranking[start]) for start in view.starts},
+        tests=_tests(view, view.start, ranking[view.start]),
+        cd=_critical(view, view.start),
+        cost=_cost(view, view.start, ranking[view.start]),
         tasks=tasks,
         has_rows=all("n_rows" in view.task_facts[t] for t in view.task_ids),
         n_families=len({view.task_facts[t]["family"] for t in view.task_ids}),
@@ -216,9 +218,9 @@ def _span(values: Iterable[float]) -> tuple[float, float]:
 
 
 def _tests(view: View, start: str, rows: list[Row]) -> list[dict[str, Any]]:
-    """Every method's tests against the first and against the reference; None where it is that itself."""
-    first, reference = view.tests(start, rows[0].entry.name), view.tests(start, REFERENCE)
-    return [{"entry": r.entry, "first": first.get(r.entry.name), "ref": reference.get(r.entry.name)} for r in rows]
+    """Every method's test against the reference, where there is one."""
+    reference = view.tests(start, REFERENCE)
+    return [{"entry": r.entry, "ref": reference[r.entry.name]} for r in rows if r.entry.name in reference]
 
 
 def _matrix(view: View, start: str, rows: list[Row]) -> list[dict[str, Any]]:
@@ -417,6 +419,7 @@ def readme(view: View) -> str:
         v=view,
         rows={view.start: view.rows(view.start)},
         finding={"text": finding(view)},
+        standing=view.standing(view.start),
         protocol=protocol(view),
     )
 
@@ -432,6 +435,7 @@ def picture(view: View) -> str:
         for kind in kinds(view)
     }
     if view.board.by_epochs:
-        drawn["Valid regret over seconds"] = view.clock(view.start, "valid"), None, SECONDS
+        shown = [s for s in view.clock(view.start, "valid") if s.css != "other"]
+        drawn["Valid regret over seconds"] = shown, None, SECONDS
     title = f"{view.title}: regret over {view.axis.over}, {len(view.task_ids)} held-out tasks"
     return str(plots.regret_figure(drawn, title=title, style=static("picture.css"))) + "\n"

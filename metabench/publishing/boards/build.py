@@ -96,10 +96,12 @@ def contents(view: View) -> dict[str, bytes]:
     own = view.traces.filter(pc.invert(pc.is_in(view.traces["method"], pa.array(list(view.submissions), pa.string()))))
     if own.num_rows or not view.submissions:
         files["traces.parquet"] = traces_parquet(own)
-    files |= {f"site/{path}": text.encode() for path, text in board_pages.site(view)}
     for name, frame in frames.items():
         # pairs are many: of those at other marks scores.json has the figures
         files[f"site/data/{name}.csv"] = to_csv(frame[frame["mark"] == view.mark] if name == "pairs" else frame)
+    # the bytes of Parquet depend on the version of the writing library, so no page says them
+    sizes = {path.rpartition("/")[2]: len(text) for path, text in files.items() if path.endswith((".csv", ".json"))}
+    files |= {f"site/{path}": text.encode() for path, text in board_pages.site(view, sizes)}
     return dict(sorted(files.items()))
 
 

@@ -9,16 +9,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from metabench import registry
+from metabench.search.base import Searcher
 
 if TYPE_CHECKING:
     from metabench.boards.submissions import Submission
 
-KINDS = {"metamodels": "meta-model", "baselines": "baseline"}
+GROUPS = ("metamodels", "baselines")
+#: module that a method needs → the package that the method is from
+PACKAGES = {
+    "syne_tune": "Syne Tune",
+    "optuna": "Optuna",
+    "cmaes": "cmaes",
+    "botorch": "BoTorch",
+    "smac": "SMAC3",
+    "nevergrad": "Nevergrad",
+    "hebo": "HEBO",
+}
 
 
 @dataclass(frozen=True)
 class Card:
-    """A method's facts. ``kind`` is meta-model, baseline or submission (a method that is not installed here)."""
+    """A method's facts. ``kind`` is transfer (learns from other tasks), baseline (does not) or submission (not installed)."""
 
     name: str
     kind: str
@@ -34,6 +45,8 @@ class Card:
     module: str = ""
     #: entry-point group to create it from
     group: str = ""
+    #: the other project's package that it runs, by name
+    package: str = ""
     #: how far a submission was checked
     status: str = ""
     #: of a submission
@@ -43,8 +56,8 @@ class Card:
 
     @property
     def label(self) -> str:
-        """Its kind, and the status of a submission."""
-        return f"{self.kind}, {self.status}" if self.status else self.kind
+        """Its kind, and the status of a submission or the package that it is from."""
+        return ", ".join(part for part in (self.kind, self.status, self.package) if part)
 
 
 def card(name: str, submission: Submission | None = None) -> Card:
@@ -54,7 +67,7 @@ def card(name: str, submission: Submission | None = None) -> Card:
     """
     if submission is not None:
         return _submitted(submission)
-    group = next((g for g in KINDS if name in registry.names(g)), None)
+    group = next((g for g in GROUPS if name in registry.names(g)), None)
     if group is None:
         return Card(name, "submission")
     cls = registry.load(group, name)
@@ -64,21 +77,23 @@ def card(name: str, submission: Submission | None = None) -> Card:
         for p in inspect.signature(cls).parameters.values()
         if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.default is not p.empty
     )
-    return Card(name, KINDS[group], summary, tuple(rest), settings, cls.twin, cls.__module__, group)
+    package = next((PACKAGES[module] for module in cls.requires if module in PACKAGES), "")
+    kind = "baseline" if cls.fit is Searcher.fit else "transfer"
+    return Card(name, kind, summary, tuple(rest), settings, cls.twin, cls.__module__, group, package=package)
 
 
 def _submitted(submission: Submission) -> Card:
     learned = len(submission.trained_on)
-    told = (
+    sources = (
         [f"It learned from {learned} {'task' if learned == 1 else 'tasks'}."]
         if learned
-        else ["It learned from nothing."]
+        else ["It learned from no other task."]
     )
     return Card(
         submission.method,
         "submission",
         submission.summary,
-        (*told, _STATUS[submission.status]),
+        (*sources, _STATUS[submission.status]),
         twin=submission.twin or None,
         module=submission.spec,
         status=submission.status,

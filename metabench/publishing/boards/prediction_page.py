@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from metabench.publishing.boards.cards import Card, card
 from metabench.publishing.boards.view import HIGHLIGHTED, check_names
+from metabench.publishing.boards.words import bibtex, question
 from metabench.publishing.charts import plots, strips
 from metabench.publishing.charts.plots import Series
 from metabench.publishing.charts.svg import Scale, drawing, element
@@ -52,6 +53,7 @@ class PredictionView:
 
     def __init__(self, board: Board, scores: PredictionScores, table: Table, command: str, home: Home | None = None):
         self.home = None if home is None else home.way
+        self.docs, self.earlier = (False, ()) if home is None else (home.docs, home.earlier)
         self.board, self.scores, self.table, self.command = board, scores, table, command
         self.starts: tuple[str, ...] = ()  # as on boards of searches, whose pages share their frame
         self.observed = sorted({int(n) for n in scores.summary["observed"]})
@@ -68,7 +70,7 @@ class PredictionView:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Methods, best first; the method that knows nothing stands among them."""
+        """Methods, best first, and among them the standard normal."""
         found: dict[str, dict[int, Mapping[str, Any]]] = {}
         for record in self.scores.summary.to_dict("records"):
             found.setdefault(record["method"], {})[int(record["observed"])] = record
@@ -115,7 +117,7 @@ class PredictionView:
 
 
 def _card(name: str) -> Card:
-    return Card(name, "knows nothing") if name == PRIOR else card(name)
+    return Card(name, "no prediction") if name == PRIOR else card(name)
 
 
 def protocol(board: Board, table: Table) -> list[str]:
@@ -130,13 +132,13 @@ def protocol(board: Board, table: Table) -> list[str]:
     return [" ".join(p.split()) for p in text.split("\n\n")]
 
 
-def site(view: PredictionView, finding: str) -> Iterator[tuple[str, str]]:
-    """(path below ``site/``, contents) of the page, its style sheet and its script."""
+def site(view: PredictionView, finding: str, sizes: Mapping[str, int] | None = None) -> Iterator[tuple[str, str]]:
+    """(path below ``site/``, contents) of the page, its style sheet and its script; ``sizes`` are the downloads' in bytes."""
     yield from ((name, static(name)) for name in ASSETS)
-    yield "index.html", index(view, finding)
+    yield "index.html", index(view, finding, sizes or {})
 
 
-def index(view: PredictionView, finding: str) -> str:
+def index(view: PredictionView, finding: str, sizes: Mapping[str, int]) -> str:
     values = {n: [row.at[n][RANKED_BY] for row in view.rows] for n in view.observed}
 
     def heat(n: int, value: float) -> str:
@@ -151,6 +153,9 @@ def index(view: PredictionView, finding: str) -> str:
         root="",
         home=view.home,
         finding=finding,
+        question=question(view.board),
+        sizes=sizes,
+        bibtex=bibtex(view.board),
         heat=heat,
         strips=drawn,
         panels=[_panel(view, measure) for measure in PANELS],

@@ -45,15 +45,14 @@ def contents(
         "command": command,
     }
     view = prediction_page.PredictionView(board, scores, table, command, home)
-    files = {f"site/{path}": text.encode() for path, text in prediction_page.site(view, finding(scores))}
-    for name, frame in frames.items():
-        files[f"site/data/{name}.csv"] = to_csv(frame)
+    figures = about | {"finding": finding(scores)} | {name: records(frame) for name, frame in frames.items()}
+    files = {f"site/data/{name}.csv": to_csv(frame) for name, frame in frames.items()}
+    files["scores.json"] = to_json(figures)
+    sizes = {path.rpartition("/")[2]: len(data) for path, data in files.items()}
+    files |= {f"site/{path}": text.encode() for path, text in prediction_page.site(view, finding(scores), sizes)}
     return files | {
         "README.md": readme(board, scores, table, command).encode(),
         "scores.csv": to_csv(frames["summary"]),
-        "scores.json": to_json(
-            about | {"finding": finding(scores)} | {name: records(frame) for name, frame in frames.items()}
-        ),
         "scores.parquet": to_parquet(frames["summary"]),
     }
 
@@ -75,15 +74,17 @@ def _rows(scores: PredictionScores) -> dict[int, list[dict[str, Any]]]:
 
 
 def finding(scores: PredictionScores) -> str:
-    """The board's result in a sentence or two."""
+    """The board's result in two or three sentences, with the number of surrogates that the data do not tell apart."""
     rows = _rows(scores)
     first = next(r for r in rows[min(rows)] if r["method"] != PRIOR)
     last = next(r for r in rows[max(rows)] if r["method"] != PRIOR)
+    prior = next(r["crps"] for r in rows[max(rows)] if r["method"] == PRIOR)
+    others = [r for r in rows[max(rows)] if r["method"] not in (PRIOR, last["method"])]
+    overlap = sum(not r["crps_low"] > last["crps_high"] for r in others)
     return (
-        f"From task features alone {first['method']} orders unseen configurations with a rank correlation of "
-        f"{first['spearman']:.2f}; after {max(rows)} trials the best predictions are those of {last['method']} "
-        f"({last['spearman']:.2f}; CRPS {last['crps']:.2f}, a standard normal has "
-        f"{next(r['crps'] for r in rows[max(rows)] if r['method'] == PRIOR):.2f})."
+        f"From task features alone, {first['method']} predicts the order of unseen configurations with a rank correlation of "
+        f"{first['spearman']:.2f}. After {max(rows)} trials the lowest CRPS is {last['crps']:.2f} ({last['method']}); a standard "
+        f"normal has {prior:.2f}. The intervals of {overlap} of {len(others)} other surrogates overlap with the lowest."
     )
 
 

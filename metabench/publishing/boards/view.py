@@ -13,6 +13,7 @@ import pandas as pd
 
 from metabench.errors import UsageError
 from metabench.publishing.boards.cards import Card, card
+from metabench.publishing.boards.standing import Standing, judged, tested
 from metabench.publishing.charts.plots import EPOCHS, TRIALS, Axis, Series
 from metabench.scores.score import REFERENCE, ordered
 from metabench.search.continuous import POOL
@@ -23,14 +24,15 @@ if TYPE_CHECKING:
     from metabench.boards.board import Board
     from metabench.boards.submissions import Submission
     from metabench.scores import Scores
+    from metabench.scores.verdict import Verdict
     from metabench.table import Table
 
-#: methods that get a colour; the rest are grey until pointed at
-HIGHLIGHTED = 5
+#: the method that `metabench tune` uses, and the configuration that people use without a search
+RECOMMENDED, DEFAULT = "empirical_gp", "default"
+#: methods that get a colour and are drawn at first, besides random search
+HIGHLIGHTED = 4
 #: the start and the number of trials that rank the board
 HEADLINE_START, HEADLINE_TRIALS = "own", 10
-#: of significance
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,9 @@ class Row:
     rank: float
     #: seconds a trial that the method itself needs
     overhead: float
-    #: not significantly different from the first
-    alike: bool
-    #: significantly better than the reference
-    ahead: bool
+    #: 1 leads; ``label`` says what the group means
+    group: int
+    label: str
     #: against its twin without transfer: twin, tasks, share (of tasks that trail), worst_tenth; None without twin
     transfer: Mapping[str, Any] | None
 
@@ -112,6 +113,10 @@ class Home:
 
     way: str
     tasks: bool
+    #: is the documentation beside them, ``docs/`` of the repository?
+    docs: bool = False
+    #: earlier versions of the board that are stored
+    earlier: tuple[int, ...] = ()
 
 
 class View:
@@ -126,8 +131,9 @@ class View:
         command: str,
         submissions: Iterable[Submission] = (),
         home: Home | None = None,
+        verdict: Verdict | None = None,
     ):
-        self._home = home
+        self._home, self.verdict = home, verdict
         self.board, self.traces, self.scores, self.table, self.command = board, traces, scores, table, command
         self.submissions = {s.method: s for s in submissions}
         self.methods_found = check_names(scores.summary["method"].unique().tolist(), "method")
@@ -158,10 +164,21 @@ class View:
         """Is it scored as Pineda Arango et al. (2021) do?"""
         return self.board.protocol == "hpob"
 
+    @property
+    def docs(self) -> bool:
+        """Is the repository's documentation beside the pages?"""
+        return self._home is not None and self._home.docs
+
+    @property
+    def earlier(self) -> tuple[int, ...]:
+        """Earlier versions of the board whose scores are stored."""
+        return () if self._home is None else self._home.earlier
+
     @cached_property
-    def n_configs(self) -> int:
-        """Stored configurations of the board's workloads."""
-        return sum(len(self.table.configs(name)) for name in self.board.workloads(self.table))
+    def n_configs(self) -> str:
+        """How many stored configurations a search may choose from; a range where workloads differ."""
+        found = sorted({len(self.table.configs(name)) for name in self.board.workloads(self.table)})
+        return "–".join(f"{n:,}" for n in (found if len(found) == 1 else (found[0], found[-1])))
 
     @property
     def pool(self) -> int:
@@ -225,8 +242,7 @@ class View:
         """Method → Entry, in the order of the headline start, then those that have none there."""
         order = self._order(self.start)
         order += [m for m in self.methods_found if m not in order]
-        leaders = [m for m in order if m != REFERENCE][:HIGHLIGHTED]
-        css = {m: f"c{i + 1}" for i, m in enumerate(leaders)} | {REFERENCE: "reference"}
+        css = coloured(order)
         return {m: Entry(card(m, self.submissions.get(m)), i + 1, css.get(m, "other")) for i, m in enumerate(order)}
 
     @cached_property
@@ -245,9 +261,7 @@ class View:
 
     def rows(self, start: str) -> list[Row]:
         """The ranking from one start, best first."""
-        order = self._order(start)
-        behind = {m for m, t in self.tests(start, order[0]).items() if t["p_holm"] < LEVEL}
-        ahead = {m for m, t in self.tests(start, REFERENCE).items() if t["p_holm"] < LEVEL and t["difference"] < 0}
+        order, standing = self._order(start), self.standing(start)
         last = self.marks[-1]
         out = []
         for place, method in enumerate(order, 1):
@@ -262,12 +276,20 @@ class View:
                     minmax=marks[self.mark]["minmax_regret"],
                     rank=marks[self.mark]["mean_rank"],
                     overhead=marks[last]["overhead_s"] / last,
-                    alike=method not in behind,
-                    ahead=method in ahead,
+                    group=standing.groups[method],
+                    label=standing.label(method),
                     transfer=self.transfer(start, method),
                 )
             )
         return out
+
+    def standing(self, start: str, mark: int | None = None) -> Standing:
+        """What the data decide from one start, at the headline mark if none is given."""
+        if self.verdict is not None:
+            return judged(self.verdict)
+        mark = self.mark if mark is None else mark
+        methods = ordered(self.scores.summary, start, mark)
+        return tested(methods, *(f[(f["start"] == start) & (f["mark"] == mark)] for f in (self.scores.controls, self.scores.pairs)))
 
     def transfer(self, start: str, method: str) -> Mapping[str, Any] | None:
         """A method against its twin that does not transfer, at the headline mark."""
@@ -413,6 +435,13 @@ class View:
         """Task → its row of tasks.parquet."""
         found = self.table.tasks
         return {r["task_id"]: r for r in found[found["task_id"].isin(self.task_ids)].to_dict("records")}
+
+
+def coloured(order: Sequence[str]) -> dict[str, str]:
+    """Method → class in charts, of those that are drawn at first: the recommended one, the default, the lowest, and random."""
+    wanted = [m for m in (RECOMMENDED, DEFAULT) if m in order]
+    wanted += [m for m in order if m != REFERENCE and m not in wanted][: HIGHLIGHTED - len(wanted)]
+    return {m: f"c{i + 1}" for i, m in enumerate(m for m in order if m in wanted)} | {REFERENCE: "reference"}
 
 
 def _estimate(row: Mapping[str, Any], kind: str) -> Estimate:

@@ -58,9 +58,11 @@ class Axis:
         return scale.ticks() if self.ticks is None else [t for t in self.ticks if t <= scale.high]
 
 
+#: classes of what lies behind the highlighted curves, without a name at its end
+GROUND = ("other", "tier")
 TRIALS = Axis("trials", "trials", "trials (log scale)", 1, (1, 2, 3, 5, 10, 25, 50, 100, 250, 500, 1000))
 EPOCHS = Axis("epochs", "full trainings", "epochs, in full trainings (log scale)")
-SECONDS = Axis("seconds", "seconds", "seconds of training and thought (log scale)")
+SECONDS = Axis("seconds", "seconds", "seconds of training and computing (log scale)")
 
 
 def regret_panel(
@@ -98,7 +100,7 @@ def panel_content(
     y = regret_scale(series, floor, bottom, top, log)
     clipped = any(m < y.low for s in series for m in s.mean) or (floor is not None and floor < y.low)
     out = [*_grid(x, y, axis.marks(x), clipped), axis_title(axis.title, (left + right) / 2, bottom + 36)]
-    ordered = sorted(series, key=lambda s: s.css != "other")  # the highlighted ones are drawn last, on top
+    ordered = sorted(series, key=lambda s: s.css not in GROUND)  # the highlighted ones are drawn last, on top
     out += [curve(s, x, y) for s in ordered]
     if floor is not None:
         level = y(floor)
@@ -158,7 +160,7 @@ def curve(s: Series, x: Scale, y: Scale) -> Markup:
 
 def end_labels(series: Sequence[Series], x: Scale, y: Scale, right: float) -> list[Markup]:
     """Names of the highlighted methods at the ends of their curves, moved apart where they would collide."""
-    named = [s for s in series if s.css != "other"]
+    named = [s for s in series if s.css not in GROUND]
     ends = [y(s.mean[-1]) for s in named]
     placed = spread(ends, LINE, y.end + 6, y.start - 2)
     out = []
@@ -273,10 +275,11 @@ def scatter(points: Sequence[tuple[str, float, float, str]], *, uid: str, title:
     out.append(element("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="axis"))
     out.append(axis_title("the method's own time per trial (log scale)", (left + right) / 2, bottom + 38))
     front = _pareto([(s, r) for s, r in zip(seconds, ranks, strict=True)])
-    out.append(element("path", d=path((x(s), y(r)) for s, r in front), class_="front"))
+    out.append(element("path", d=path((x(s), y(r)) for s, r in front), class_="pareto"))
     spots = [(x(s), y(r)) for s, r in zip(seconds, ranks, strict=True)]
     for (method, _, rank, css), spot, anchor in zip(points, spots, _place(points, spots, right), strict=True):
-        name = element("text", method, x=anchor[0], y=anchor[1], class_=f"point-label {anchor[2]}".strip())
+        label = f"point-label {anchor[2]}".strip() if anchor else ""
+        name = element("text", method, x=anchor[0], y=anchor[1], class_=label) if anchor else Markup("")
         dot = element("circle", cx=spot[0], cy=spot[1], r=5.0, class_="dot")
         words = element("title", f"{method}: mean rank {rank:.2f}")
         out.append(element("g", [words, dot, name], class_=f"series {css}", data_method=method))
@@ -303,8 +306,10 @@ def _pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _place(
     points: Sequence[tuple[str, float, float, str]], spots: Sequence[tuple[float, float]], right: float
-) -> list[tuple[float, float, str]]:
-    """For each point the label's anchor and its class: the first side that touches no dot and no earlier label."""
+) -> list[tuple[float, float, str] | None]:
+    """For each point the label's anchor and its class: the first side that touches no dot and no earlier label.
+
+    None where there is none; the point has its name as a title."""
     taken = [(px - 6, py - 6, px + 6, py + 6) for px, py in spots]
     out = []
     for (method, *_), (px, py) in zip(points, spots, strict=True):
@@ -322,7 +327,10 @@ def _place(
             and s[3][1] < right + 12
             and not any(s[3][0] < b[2] and b[0] < s[3][1] and s[3][2] < b[3] and b[1] < s[3][3] for b in taken)
         ]
-        x, y, css, box = (free or sides)[0]
+        if not free:
+            out.append(None)
+            continue
+        x, y, css, box = free[0]
         taken.append((box[0], box[2], box[1], box[3]))
         out.append((x, y, css))
     return out

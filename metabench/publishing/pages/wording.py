@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 #: where the first trials of a search come from → its name, and what that means
 STARTS = {
-    "own": ("Own choice", "each method chooses from the first trial on"),
+    "own": ("Own choice", "each method chooses all its trials"),
     "random5": ("5 random", "the first five trials are random, the same for every method"),
     "portfolio3": ("Portfolio of 3", "the first three trials are the greedy portfolio's"),
-    "given5": ("5 given", "the first five trials are those that the source of the data prescribes"),
+    "given5": ("5 given", "the source of the data prescribes the first five trials"),
 }
 
 
@@ -29,8 +29,11 @@ def num(value: float) -> str:
 
 
 def share(value: float) -> str:
-    """A ratio or correlation: two decimals; – for NaN, as the noise is that one seed tells nothing of."""
-    return f"{value:.2f}" if math.isfinite(value) else "–"
+    """A ratio or correlation: two decimals; – for NaN, such as noise where there is a single seed."""
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:.2f}"
+    return "0.00" if text == "-0.00" else text.replace("-", "−")
 
 
 def signed(value: float) -> str:
@@ -55,12 +58,17 @@ def percent(share: float) -> str:
 
 def pnumber(p: float) -> str:
     """A p-value on its own."""
-    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def pvalue(p: float) -> str:
     """A p-value after the letter p."""
     return pnumber(p) if p < 0.001 else f"= {pnumber(p)}"
+
+
+def size(n: int) -> str:
+    """The size of a file: ``1.2 MB``."""
+    return f"{n / 1e6:.1f} MB" if n >= 999_500 else f"{max(n / 1e3, 1):.0f} kB"
 
 
 def words(identifier: str) -> str:
@@ -91,6 +99,7 @@ FILTERS = {
     "percent": percent,
     "pnumber": pnumber,
     "pvalue": pvalue,
+    "size": size,
     "words": words,
     "value": value,
     "md": md,

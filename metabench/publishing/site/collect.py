@@ -17,7 +17,9 @@ from metabench.boards.board import Board, load_board
 from metabench.errors import MetabenchError
 from metabench.publishing.boards.cards import Card, card
 from metabench.publishing.boards.trained import Trained
-from metabench.publishing.boards.view import HIGHLIGHTED, page_name
+from metabench.publishing.boards.standing import Standing, tested
+from metabench.publishing.boards.view import HIGHLIGHTED, coloured, page_name
+from metabench.publishing.boards.words import question
 from metabench.scores.prediction import PRIOR
 from metabench.scores.score import REFERENCE, ordered
 from metabench.table.card.facts import NOTES, Facts
@@ -37,7 +39,7 @@ TABLES = "datasets"
 
 @dataclass(frozen=True)
 class Line:
-    """One method on one board, at the amount that ranks it: its place, score with interval, rank, own seconds a trial."""
+    """One method on one board, at the amount that orders it: group, score with interval, rank, own seconds a trial."""
 
     method: str
     css: str
@@ -129,6 +131,8 @@ class PublishedBoard:
             order, column, reference = ordered(self.summary, self._start, self.mark), "valid_regret", REFERENCE
         leaders = [m for m in order if m != reference][:HIGHLIGHTED]
         css = {m: f"c{i + 1}" for i, m in enumerate(leaders)} | {reference: "reference"}
+        if not self.predicts:
+            css = coloured(order)
         rows = part.set_index("method").astype(float, errors="ignore")
         ends = [f"{column}{end}" if self.predicts else f"valid{end}" for end in ("_low", "_high")]
         seconds = self._seconds()
@@ -159,6 +163,21 @@ class PublishedBoard:
         rows = self.results.get("negative_transfer", [])
         return {r["method"]: r for r in rows if r["start"] == self._start and r["mark"] == self.mark}
 
+    @cached_property
+    def standing(self) -> Standing | None:
+        """What the data decide; None on boards of predictions, which have no tests."""
+        if self.predicts:
+            return None
+        order = ordered(self.summary, self._start, self.mark)
+        frames = (pd.DataFrame(self.results[name]) for name in ("controls", "pairs"))
+        empty = pd.DataFrame(columns=["control", "method", "method_a", "method_b", "difference", "p_holm"])
+        at = [f[(f["start"] == self._start) & (f["mark"] == self.mark)] if len(f) else empty for f in frames]
+        return tested(order, *at)
+
+    def line(self, method: str) -> Line | None:
+        """The line of a method; None where it is not listed."""
+        return next((line for line in self.lines if line.method == method), None)
+
     @property
     def highlighted(self) -> list[Line]:
         """The first few, and the reference."""
@@ -180,28 +199,6 @@ class PublishedBoard:
             return None
         frame = pd.read_csv(self.folder / "site/data/curves.csv")
         return frame[frame["start"] == self._start]
-
-
-def question(board: Board) -> str:
-    """What a board asks, in a line, from its rules."""
-    if board.protocol == "hpob":
-        return "HPO-B's own protocol on its own data, beside the results that others have published."
-    if board.track == "predict":
-        return f"What surrogates say of all configurations after {_listed(board.observed)} observed trials."
-    if board.by_epochs:
-        return "What a budget of epochs, and of seconds, gives; trainings pause and resume."
-    if board.is_live:
-        return "Any point of the space may be named, and is really trained."
-    if board.shift:
-        return f"Searching {_listed(board.shift.test)} with what was learned from {_listed(board.shift.train)}."
-    trials = f"What {'one to ' if board.budget < 10 else ''}{board.budget} trials give"
-    several = board.workload not in registry.names("workloads")
-    return f"{trials} on data sets never seen{', in several workloads' if several else ''}."
-
-
-def _listed(values) -> str:
-    words = [str(v) for v in values]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 @dataclass(frozen=True)
@@ -229,6 +226,11 @@ class Collection:
         newest = {folder.parent.name: folder for folder in sorted(folders, key=_version)}
         #: the newest version of every board; earlier ones have no pages
         self.boards = sorted(map(PublishedBoard, newest.values()), key=_standing)
+
+    @property
+    def docs(self) -> bool:
+        """Is the repository's documentation beside the boards?"""
+        return (self.root.parent / "docs/glossary.md").exists()
 
     @property
     def published(self) -> list[PublishedBoard]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,11 +16,11 @@ from metabench import registry
 from metabench.publishing.boards import landscape, trained_page
 from metabench.publishing.boards.trained import Across
 from metabench.publishing.boards.view import page_name
-from metabench.publishing.charts import plots, strips
-from metabench.publishing.charts.plots import EPOCHS, TRIALS, Series
+from metabench.publishing.charts import strips
 from metabench.publishing.charts.strips import bar
 from metabench.publishing.pages import references, wording
 from metabench.publishing.pages.render import ASSETS, render, static
+from metabench.publishing.site import front as start
 from metabench.publishing.site.collect import REPORTS, Collection, Line, PublishedBoard
 from metabench.table.card import pages as cards
 from metabench.table.card import pictures
@@ -87,7 +88,7 @@ def _page(template: str, here: str, below: bool, **context: Any) -> str:
 
 # ---------------------------------------------------------------- front page
 def front(c: Collection) -> str:
-    """What the project is, and every board with its leading figure."""
+    """Two ways in, a chart, findings, advice, and every board."""
     flagship = c.published[0] if c.published else None
     return _page(
         "front.html.j2",
@@ -95,7 +96,9 @@ def front(c: Collection) -> str:
         False,
         boards=[(b, forest(b, b.highlighted) if b.results else []) for b in c.boards],
         flagship=flagship,
-        curves=None if flagship is None else leading(flagship),
+        curves=None if flagship is None else start.chart(flagship),
+        findings=start.findings(c),
+        advice=[(s, advised(c, m), command) for s, m, command in start.ADVICE],
         runs=sum(c.runs.values()),
         n_tasks=len(c.places),
         n_datasets=len(_datasets(c)),
@@ -104,6 +107,16 @@ def front(c: Collection) -> str:
         tables=[(f, table_page(f)) for f in c.facts],
         reports=reports(c.root / REPORTS),
     )
+
+
+def advised(c: Collection, words: str) -> Markup:
+    """Advice with its methods in backquotes linked to their pages, where they have one."""
+
+    def named(found: re.Match[str]) -> str:
+        name = found[1]
+        return f'<a href="{method_page(name)}">{name}</a>' if name in c.methods else name
+
+    return Markup(re.sub(r"`(\w+)`", named, words))
 
 
 def _datasets(c: Collection) -> set[str]:
@@ -120,29 +133,6 @@ def forest(b: PublishedBoard, lines: list[Line]) -> list[dict[str, Any]]:
         }
         for line in lines
     ]
-
-
-def leading(b: PublishedBoard) -> Markup | None:
-    """The highlighted methods' regret over trials; None on boards of predictions."""
-    frame = b.curves()
-    if frame is None:
-        return None
-    column = "trainings" if b.board.by_epochs else "trial"
-    series = []
-    for line in b.highlighted:
-        part = frame[frame["method"] == line.method].sort_values(column)
-        mean = part["valid_regret"].tolist()
-        ends = (part[f"valid_{end}"].fillna(part["valid_regret"]).tolist() for end in ("low", "high"))
-        series.append(Series(line.method, line.css, part[column].tolist(), mean, *ends))
-    ends = "; ".join(f"{s.method} {wording.num(s.mean[-1])}" for s in series)
-    return plots.regret_panel(
-        series,
-        uid="leading",
-        title=f"{b.title}: valid regret over trials",
-        description=f"At the end: {ends}.",
-        log=True,
-        axis=EPOCHS if b.board.by_epochs else TRIALS,
-    )
 
 
 class _Head(HTMLParser):
@@ -179,7 +169,7 @@ def reports(folder: Path) -> list[tuple[str, str, str]]:
 
 # ---------------------------------------------------------------- methods
 def methods(c: Collection) -> str:
-    """Every method with its place on every board."""
+    """Every method with its score on every board."""
     rows = []
     for name, card in c.methods.items():
         found = {b.board.name: line for b in c.published for line in b.lines if line.method == name}
@@ -190,7 +180,7 @@ def methods(c: Collection) -> str:
 
 
 def method(c: Collection, name: str) -> str:
-    """What a method is, its place on every board, where it wins and loses, how to use it."""
+    """What a method is, its score on every board, where it wins and loses, how to use it."""
     card = c.methods[name]
     boards = []
     for b in c.standing(name):
