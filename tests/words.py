@@ -34,7 +34,7 @@ BANNED = {
     r"\b[Ww]hom\b": "name the person or thing",
     r"\bgoes? with none\b": "does not depend on",
     r"\bthe first(?=[,;.)]|$| and (in|of|the) )": "the leading method, the first trial",
-    r"^(What|Who|That which) [^?]*[^?:]$": "a noun as subject",
+    r"^(What|Who|That which) [^?]*\.$": "a noun as subject",
 }
 NUMBER = re.compile(r"(?<![\w.…*/])[−-]?\.\d+")
 MINUS = re.compile(r"(?:(?<=[\s(\[|])|^)-\.?\d+(\.\d+)?(?![\w-])")

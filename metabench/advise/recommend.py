@@ -104,27 +104,27 @@ def recommend(
     decimal: str | None = None,
     missing: Sequence[str] = (),
 ) -> Recommendation:
-    """The k configurations to train on a person's data; nothing is trained.
+    """Recommend k configurations for your data, without training.
 
-    Their order is the same for all data: they are the meta-model's portfolio. What depends on the data is what they are
-    expected to score.
+    The configurations are the meta-model's portfolio, in an order that is the same for all data. Their expected scores
+    depend on your data.
 
     Args:
         data: What :func:`metabench.advise.data.read` takes, or a :class:`metabench.tasks.Task`, which names its workload.
         target: The target column, or the targets.
-        workload: What is to be trained.
+        workload: Kind of network to train.
         k: How many configurations.
         model: A fitted meta-model, its name or its folder; None for the newest that ships for the workload.
         kind: classification or regression; None to find out.
-        encoding: Of a file of text.
+        encoding: Encoding of a text file.
         decimal: "." or ","; None to find out.
-        missing: Words that are missing wherever they stand.
+        missing: Words that mean a missing value, in any column.
 
     Returns:
-        The configurations, what they promise, known tasks that are similar, what was done to the data.
+        The configurations with predictions, similar known tasks, and notes on the treatment of the data.
 
     Raises:
-        UsageError: The data is no task of the workload, or no meta-model is there for it; one line says why.
+        UsageError: The data does not make a task of the workload, or there is no meta-model for it.
     """
     k = whole(k, "k")
     fitted, task, found = understood(data, target, workload, model, kind, encoding, decimal, missing)

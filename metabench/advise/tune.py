@@ -160,7 +160,7 @@ def tune(
     progress: Callable[[Trial, int, int], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Tuning:
-    """Train on a person's data with the hyperparameters that a meta-model chooses, and keep the best network.
+    """Train networks on your data with hyperparameters that a meta-model chooses, and keep the best one.
 
     The first FIRST trials are a portfolio and are trained together; each later one learns from all before it. Every
     trial trains on 60 % of the rows and is chosen by another 20 %; the test score is of the last 20 %, which choose nothing.
@@ -171,28 +171,28 @@ def tune(
         data: As of :func:`metabench.recommend`.
         target: As of :func:`metabench.recommend`.
         trials: Networks to train. A folder that holds more of the same tuning already keeps them all.
-        workload: What to train.
+        workload: Kind of network to train.
         model: Fitted meta-model, its name or its folder; None for the newest that ships for the workload.
         compare: Also train as many random configurations, and the workload's default.
         refit: Also train the best configuration on all rows and write it to ``refit/``; nothing measures its score.
         out: A folder for ``model/`` (:func:`metabench.load_model` opens it), ``report.html`` and ``trials.json``; a call
             with the same data and settings goes on where an earlier one stopped.
         kind: classification or regression; None to find out.
-        encoding: Of a file of text.
+        encoding: Encoding of a text file.
         decimal: "." or ","; None to find out.
-        missing: Words that are missing wherever they stand.
-        seed: Of weights, order and, under 2,000 rows, the split.
+        missing: Words that mean a missing value, in any column.
+        seed: Seed for initialisation, data order and, under 2,000 rows, the split.
         device: cpu or cuda.
-        backend: What trains; auto for the fastest there is.
+        backend: Backend that trains; auto for the fastest one.
         progress: Called with (trial, made, of) after each training.
         say: Called with a line for everything that is done to the data, before the first training, and for what happens
             after the last.
 
     Returns:
-        All trials, the network that was kept, the folder.
+        All trials, the kept network, and the folder.
 
     Raises:
-        UsageError: The data is no task, or the folder holds another tuning; one line says why.
+        UsageError: The data does not make a task, or the folder holds another tuning.
         MetabenchError: Every training diverged.
     """
     trials, seed = whole(trials, "trials"), whole(seed, "seed", 0)

@@ -1,5 +1,7 @@
-"""What a table and a meta-model know of hyperparameters: which matter, where their optima lie and how these move, and why a
-configuration is recommended.
+"""Explains hyperparameters from a table or a meta-model.
+
+Functions say which hyperparameters matter, where their optima lie and how these move, and why a configuration is
+recommended.
 
 >>> from metabench import explain
 >>> explain.summary(explain.importance(table, "mlp"))           # shares of variance with intervals over families

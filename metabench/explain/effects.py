@@ -27,12 +27,17 @@ def effect(
 ) -> pd.DataFrame:
     """Partial dependence on one hyperparameter, or on two, over the tasks of a table.
 
-    A row per value (pair of values): ``value`` (and ``other_value``) in native units, ``effect`` the mean over families of
-    the expected target there minus the task's mean, its 95 % interval ``low`` … ``high`` (NaN with one family), ``tasks``.
-    Numbers stand in the middles of 32 equal steps of their scale. A conditional hyperparameter is shown where it is active.
+    Numbers are evaluated in the middles of 32 equal steps of their scale. A conditional hyperparameter is shown where it is
+    active.
 
-    Raises UsageError for a workload, task, hyperparameter or target that does not exist, and for two hyperparameters that
-    are never active together.
+    Returns:
+        A row per value or pair of values. ``value`` and ``other_value`` are in native units. ``effect`` is the expected
+        target minus the task's mean, averaged over families, with its 95 % interval ``low`` and ``high`` (NaN with one
+        family). ``tasks`` is the number of tasks.
+
+    Raises:
+        UsageError: A workload, task, hyperparameter or target does not exist, or the two hyperparameters are never active
+            together.
     """
     source = source_of(table, workload, tasks)
     names = [hyperparameter] if other is None else [hyperparameter, other]

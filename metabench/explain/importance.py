@@ -20,16 +20,25 @@ COLUMNS = ["task_id", "family", "hyperparameter", "interacts_with", "share", "to
 def importance(
     table, workload: str, tasks: Sequence[str] | None = None, target: str = "rank", seed: int = 0
 ) -> pd.DataFrame:
-    """A row per task and hyperparameter, and per task and pair of them (``interacts_with``, "" for a single one).
+    """Importance of hyperparameters by functional ANOVA (:mod:`metabench.explain.fanova`).
 
-    ``share`` is the part of the variance over the space that it explains alone (a pair: beyond its two alone), ``total``
-    the part that involves it in any interaction (NaN for pairs), as functional ANOVA has it
-    (:mod:`metabench.explain.fanova`). ``r2`` says how much of the scores' variance the forest explains on configurations it
-    did not see: shares are of the forest's variance, not of what it misses. A hyperparameter that the workload ignores on
-    a kind of task has no row there.
+    A hyperparameter that the workload ignores on a kind of task has no row there.
 
-    ``target`` is ``rank`` or ``score`` (:func:`metabench.explain.cases.targets`). Raises UsageError for a workload, task
-    or target that does not exist, and for a task with fewer than eight configurations.
+    Args:
+        table: A table.
+        workload: Whose hyperparameters.
+        tasks: Tasks to use; None for all.
+        target: ``rank`` or ``score`` (:func:`metabench.explain.cases.targets`).
+        seed: Seed of the forests.
+
+    Returns:
+        A row per task and hyperparameter, and per task and pair (``interacts_with``, "" for a single one). ``share`` is the
+        share of the variance over the space that it explains alone; for a pair, beyond both alone. ``total`` includes all
+        its interactions (NaN for pairs). ``r2`` is the variance that the forest explains on configurations it did not see;
+        shares refer to the forest's variance.
+
+    Raises:
+        UsageError: A workload, task or target does not exist, or a task has fewer than eight configurations.
     """
     return survey(table, workload, tasks, target, seed)[0]
 

@@ -54,7 +54,7 @@ class Optimum:
 
     @property
     def trend(self) -> bool:
-        """Does the interval of the slope leave 0 out?"""
+        """Does the interval of the slope exclude 0?"""
         return bool(self.slope_low > 0 or self.slope_high < 0)
 
     @property
@@ -83,9 +83,14 @@ def optimum(
 ) -> Optimum:
     """How the best values of a numeric hyperparameter move with another one, or with a fact of the task.
 
-    ``against`` is a hyperparameter (the best values are then looked for among configurations of each of its values, or in
-    quarters of its range), a size of the task (``n_train``, ``n_features``, ``n_classes`` …) or one of its features. ``given``
-    keeps configurations with certain values only: ``{"optimizer": ["adam", "adamw"]}``.
+    Args:
+        table: A table.
+        workload: Whose hyperparameters.
+        hyperparameter: The hyperparameter whose best values are estimated.
+        against: Another hyperparameter, a size of the task (``n_train``, ``n_features``, ``n_classes`` …) or one of its
+            features. Best values are estimated for each value of a hyperparameter, or in quarters of its range.
+        tasks: Tasks to use; None for all.
+        given: Only configurations with these values count: ``{"optimizer": ["adam", "adamw"]}``.
 
     Slopes are exponents where both scales are logarithmic (1 is proportional, 0 is no trend). Over hyperparameters the slope
     is that of the families' mean, with configurations and families resampled; over facts it is that of a line through the

@@ -48,11 +48,15 @@ _ROUNDS = 250
 class Why:
     """One configuration on one task, in percentiles: the expected share of all configurations that one beats.
 
-    ``contributions``: hyperparameter, ``value`` (None where inactive) and ``points``, what the value adds, largest effect first;
-    what an inactive one would add is its parent's.
-    ``base`` is the mean over the space, ``expected`` what the meta-model says of the configuration, ``surrogate`` the sum of
-    ``base`` and all points; ``fidelity`` the trees' R² on configurations that they did not learn from. ``nearest`` are the source
-    tasks that are most like the task; empty where nothing is known of its features.
+    Attributes:
+        config: The configuration.
+        contributions: Columns ``hyperparameter``, ``value`` (None where inactive) and ``points``, the contribution of the
+            value; largest effect first. The contribution of an inactive hyperparameter counts for its parent.
+        base: Mean over the space.
+        surrogate: Sum of ``base`` and all points.
+        expected: The meta-model's prediction for the configuration.
+        fidelity: R² of the trees on configurations that they did not learn from.
+        nearest: The source tasks most similar to the task; empty where its features are unknown.
     """
 
     config: Mapping[str, Any]
@@ -71,10 +75,20 @@ def why(
     history: Trials | None = None,
     k: int = 3,
 ) -> Why:
-    """Why ``config`` (None: the first that the meta-model would try next) is recommended for a task, or is not.
+    """Explain why a configuration is recommended for a task, or is not.
 
-    Values that count on other tasks only may be left out of ``config``. Raises UsageError for a configuration that is none of
-    the space, or a task of another workload.
+    Args:
+        model: A fitted meta-model.
+        task: The task; None where nothing is known of it.
+        config: The configuration; None for the one that the meta-model would try next. Values that only count on other
+            tasks may be left out.
+        history: Trials so far.
+
+    Returns:
+        The contribution of every value, and the nearest known tasks.
+
+    Raises:
+        UsageError: The configuration is not in the space, or the task is of another workload.
     """
     need("xgboost", "explain why")
     import xgboost

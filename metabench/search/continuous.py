@@ -31,7 +31,7 @@ LONGEST = 20_000
 @brief
 @dataclass
 class Trials:
-    """What was tried so far, in order: a configuration table, and raw scores (NaN where a run diverged)."""
+    """Trials so far, in order: a configuration table, and raw scores (NaN where a run diverged)."""
 
     configs: pd.DataFrame
     scores: list[float] = field(default_factory=list)

@@ -91,7 +91,7 @@ class Workload:
         raise NotImplementedError
 
     def work(self, arrays, config: dict[str, Any], checkpoints: Sequence[int]) -> dict[str, float]:
-        """What a run does, by kind; the same kinds for every configuration. Its seconds are a weighted sum of these
+        """Operations of a run, by kind; the same kinds for every configuration. Its seconds are a weighted sum of these
         (:mod:`metabench.generate.cost`), so a workload whose runs differ in more than this adds to it.
 
         ``arrays`` may hold sizes alone: ``shape``, ``n_features``, ``vocabulary``, ``n_outputs``, ``system`` and the

@@ -108,7 +108,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(made, tmp_path):
 # ---------------------------------------------------------------- numbers
 def test_markdown_table_holds_the_scores(made, files):
     lines = files["README.md"].decode().splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith("| # |"))
+    start = next(i for i, line in enumerate(lines) if line.startswith("| Method |"))
     head = [cell.strip() for cell in lines[start].strip("|").split("|")]
     body = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in lines[start + 2 : start + 2 + len(METHODS)]
@@ -117,9 +117,8 @@ def test_markdown_table_holds_the_scores(made, files):
     summary = made[2].summary
     own = summary[summary["start"] == "own"].set_index(["method", "mark"])
     expected = own.xs(10, level="mark").sort_values(["valid_regret", "mean_rank"]).index.tolist()
-    names = [row[1].replace("\\", "").split()[0] for row in body]
+    names = [row[0].replace("\\", "").split()[0] for row in body]
     assert names == expected
-    assert [int(row[0]) for row in body] == list(range(1, len(METHODS) + 1))
     for name, row in zip(names, body, strict=True):
         one = own.loc[name, 5]
         assert row[head.index("Valid regret at 5")] == f"{one['valid_regret']:.3f}"
@@ -187,7 +186,8 @@ def test_one_method_from_one_start_is_enough():
     made = scene({"random": (0.0, 1e-5)}, budget=5, tasks=8, resamples=10, starts=("own",))
     made_files = contents(View(*made, COMMAND))
     pages(made_files)
-    assert "random has closed" in made_files["README.md"].decode()
+    readme = made_files["README.md"].decode()
+    assert "After 5 trials on data sets that no method saw, regret is 0." in readme and "best:" not in readme
 
 
 # ---------------------------------------------------------------- pages
@@ -232,7 +232,9 @@ def test_names_from_data_are_escaped():
     table.tasks["family"] = table.tasks["licence"] = table.tasks["kind"] = evil
     made_files = contents(View(board, traces, scores, table, f"metabench evaluate --board '{evil}'"))
     for name, page in pages(made_files).items():
-        assert sum(tag == "script" for tag, _ in page.tags) == 1, name  # our own
+        scripts = [found for tag, found in page.tags if tag == "script"]
+        assert all(found.get("src") or found == {"type": "application/json", "id": "data"} for found in scripts), name
+        assert len(scripts) <= 3, name  # our own
         assert evil in "".join(page.text), name
     readme = made_files["README.md"].decode()
     heading = readme.splitlines()[0]
@@ -270,33 +272,87 @@ def test_no_scores_is_a_clear_error(made, tmp_path):
 
 
 # ---------------------------------------------------------------- the view
-def test_finding_counts_the_trials_that_random_needs(made):
-    view = View(*made, COMMAND)
-    rows = view.rows("own")
-    best = rows[0].valid[10].value
-    curve = made[2].curves.query("method == 'random' and start == 'own'")
-    reached = curve.loc[curve["valid_regret"] <= best, "trial"]
-    expected = f"{reached.min()}" if len(reached) else "more than 25"
-    text = publishing.board_pages.finding(view)
-    assert f"{rows[0].entry.name} has closed {100 * (1 - best):.1f} % of the gap" in text
-    assert f"Random search needs {expected} trials for that." in text
-
-
-def test_badges_follow_the_tests_against_the_first_and_random(made):
+def planted(made, better=(), worse=(), winner=None):
+    """The board with tests that come out as said, at every mark and from every start."""
     board, traces, scores, table = made
-    first = View(*made, COMMAND).rows("own")[0].entry.name
-    controls = scores.controls
-    assert {first, "random"} <= set(controls["control"])
-    behind = (controls["control"] == first) & controls["method"].isin(["random", "gp"])
-    ahead = (controls["control"] == "random") & (controls["method"] == "rgpe")
-    worse = (controls["control"] == "random") & (controls["method"] == "sobol")
-    found = controls.assign(p_holm=np.where(behind | ahead | worse, 0.049, 0.05), difference=np.where(worse, 0.1, -0.1))
-    tested = dataclasses.replace(scores, controls=found)
-    rows = View(board, traces, tested, table, COMMAND).rows("own")
-    assert {row.entry.name for row in rows if not row.alike} == {"random", "gp"}
-    assert {row.entry.name for row in rows if row.ahead} == {"rgpe"}
-    text = publishing.board_pages.finding(View(board, traces, tested, table, COMMAND))
-    assert "is not significant; those to the other 2 are." in text
+    controls = scores.controls.assign(p_holm=0.5, difference=-0.1)
+    ours = controls["control"] == "random"
+    controls.loc[ours & controls["method"].isin(better), "p_holm"] = 0.049
+    controls.loc[ours & controls["method"].isin(worse), ["p_holm", "difference"]] = 0.049, 0.1
+    pairs = scores.pairs.assign(p_holm=0.5)
+    for side, sign in (("method_a", -1.0), ("method_b", 1.0)):
+        pairs.loc[pairs[side] == winner, ["p_holm", "difference"]] = 0.01, sign
+    return View(board, traces, dataclasses.replace(scores, controls=controls, pairs=pairs), table, COMMAND)
+
+
+def test_no_method_is_called_best_without_a_test(made):
+    text = publishing.board_pages.finding(planted(made))
+    assert "no method is shown to be better than random search" in text
+    assert "The data do not show which method is best: 0 of 15 pairs of methods differ significantly." in text
+
+
+def test_the_finding_counts_what_the_tests_against_random_show(made):
+    view = planted(made, better=["rgpe", "gp"], worse=["sobol"])
+    text = publishing.board_pages.finding(view)
+    assert "2 of 5 methods are shown to be better than random search" in text
+    rows = {row.entry.name: row for row in view.rows("own")}
+    assert {name: row.group for name, row in rows.items()} == {
+        "rgpe": 1, "gp": 1, "sobol": 3, "random": 2, "portfolio": 2, "empirical_gp": 2
+    }  # fmt: skip
+    values = [rows[m].valid[10].value for m in ("rgpe", "gp")]
+    assert f"Their regret is {min(values):.3f}–{max(values):.3f}" in text
+    assert rows["sobol"].label == "worse than random"
+
+
+def test_a_method_that_beats_every_other_one_is_named(made):
+    view = planted(made, better=["gp"], winner="gp")
+    assert view.standing("own").winner == "gp" and view.standing("own").decided == 5
+    assert "gp is shown to be better than every other method." in publishing.board_pages.finding(view)
+
+
+def test_tiers_of_a_verdict_replace_the_groups(made):
+    from types import SimpleNamespace
+
+    board, traces, scores, table = made
+    methods = pd.DataFrame({"method": list(METHODS), "tier": [1, 1, 1, 2, 2, 3]})
+    pairs = pd.DataFrame({"joint_low": [0.1, -0.1, -0.3], "joint_high": [0.2, 0.1, -0.1]})
+    view = View(board, traces, scores, table, COMMAND, verdict=SimpleNamespace(methods=methods, pairs=pairs))
+    standing = view.standing("own")
+    assert (standing.decided, standing.pairs, standing.winner, standing.tiers) == (2, 3, None, True)
+    assert standing.label("gp") == "tier 2" and standing.members(1) == ["empirical_gp", "portfolio", "rgpe"]
+    assert "The leading tier has 3 of 6 methods: empirical_gp, portfolio, rgpe." in publishing.board_pages.finding(view)
+    assert "| tier 3 |" in publishing.board_pages.readme(view)
+
+
+def test_the_script_gets_what_the_page_shows(made, files):
+    text = files["site/index.html"].decode()
+    held = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
+    summary = made[2].summary.set_index(["method", "start", "mark"])
+    for start, found in held["starts"].items():
+        for method, marks in found["mean"].items():
+            for mark, (value, low, high) in zip(held["marks"], marks, strict=True):
+                row = summary.loc[method, start, mark]
+                np.testing.assert_allclose([value, low, high], row[["valid_regret", "valid_low", "valid_high"]].astype(float), atol=6e-5)
+    assert [t[0] for t in held["tasks"]] == sorted(made[2].tasks["task_id"].unique())
+    assert [t[3] for t in held["tasks"]] == [
+        bool(n >= 2000) for n in made[3].tasks.set_index("task_id").loc[[t[0] for t in held["tasks"]], "n_rows"]
+    ]
+
+
+def test_sizes_of_downloads_are_those_of_the_files(files):
+    text = files["site/index.html"].decode()
+    for name in ("summary", "pairs"):
+        kb = len(files[f"site/data/{name}.csv"]) / 1e3
+        assert re.search(rf'data/{name}\.csv">CSV<span class="sr">[^<]*</span></a> <small>{max(kb, 1):.0f} kB', text)
+
+
+def test_a_board_is_cited_as_the_project_is():
+    from pathlib import Path
+
+    from metabench.publishing.boards.words import AUTHORS, YEAR
+
+    citation = (Path(__file__).parents[2] / "CITATION.cff").read_text()
+    assert f"- name: {AUTHORS.strip('{}')}" in citation and f"date-released: {YEAR}-" in citation
 
 
 def test_where_it_wins_ranks_ties_by_their_mean(made):

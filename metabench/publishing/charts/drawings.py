@@ -269,7 +269,7 @@ def matrix(
         for i, row in enumerate(values):
             for j, v in enumerate(row):
                 if math.isfinite(v):
-                    text = f"{v:.2f}".replace("-", "−").replace("0.", ".")
+                    text = f"{v:.2f}".replace("-", "−")
                     x, y = side + cell * (j + 0.5), head + tall * (i + 0.5) + 4
                     out.append(element("text", text, x=x, y=y, class_="cell-value middle"))
     shape = (round(side + cell * m + 30), round(head + tall * n + 12))

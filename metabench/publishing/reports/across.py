@@ -82,22 +82,22 @@ class Across(Report):
     def page(self, found: Findings) -> Page:
         total, each, sources = (found.frames[k] for k in ("overall", "workloads", "sources"))
         text = f"""{found.facts["tasks"]} tasks of {found.facts["workloads"]} workloads; each workload is left out in turn.
-            Interquartile mean over workloads. Solid names learned from all other workloads; “own” is {METHODS[0]} that learned
-            from the other tasks of the workload itself. “− its workload alone” is the difference to the same method that
-            learned from these alone."""
+            Figures are interquartile means over workloads. Methods learned from all other workloads; “own” is {METHODS[0]} that
+            learned from the other tasks of the workload itself. “− its workload alone” is the difference to the same method
+            that learned from these alone."""
         apart = f"""Regret of {NOTHING[0]}, which learns from no other task, minus that of a method that learned from all other
             workloads: blue is a gain. A row is the mean of few tasks."""
         method = f"""At most {HELD} tasks of a workload (at even distances in the table) are searched, with every seed of the
-            table, by looking stored trainings up. From other workloads: at most {SOURCES} tasks of each and {CONFIGS} of its
-            configurations; a data set that a held-out task sees is in none of them, so that the data are new as well. Workloads
+            table, by looking stored trainings up. From other workloads, methods learn from at most {SOURCES} tasks of each and {CONFIGS} of its
+            configurations. The data set of a held-out task is in none of them, so the data are new as well. Workloads
             share the common hyperparameters (learning rate, optimizer, batch size, schedule and theirs); the others of the
             held-out one are searched, but nothing is known of them. From its own workload: all its tasks but those of the
             held-out family, all configurations. From all workloads: both together.
 
             Valid regret: 0 is the best configuration of the task, 1 the median one. Intervals: bootstrap over workloads, paired
-            for differences. Methods have the settings that were chosen for the workload mlp on the board search, where they
-            were never meant to go from one workload to another; {", ".join(_settled(*item) for item in LONG.items())},
-            fitted to the other workloads alone, since it learns long. The best are named after the fact."""
+            for differences. Methods have the settings that were chosen for the workload mlp on the board search, not for transfer between
+            workloads. Exceptions, because they learn long: {", ".join(_settled(*item) for item in LONG.items())},
+            fitted to the other workloads alone. The best methods are named after the results were seen."""
         return Page(
             answer(total),
             [
@@ -212,10 +212,10 @@ def answer(total: pd.DataFrame) -> str:
         )
         own, both = (at[at["learned"] == k]["regret"].min() for k in ("own", "both"))
         parts.append(
-            f"""After {mark} trial{"s" * (mark > 1)} the best that learned from all other kinds of network alone
-            ({best.name}) has regret {num(best["regret"])}, the best that learned nothing ({nothing.name})
-            {num(nothing["regret"])}, the best that learned from the workload's own other tasks {num(own)}, from
-            these and all others {num(both)}."""
+            f"""After {mark} trial{"s" * (mark > 1)} the best method that learned from other kinds of network alone
+            ({best.name}) has regret {num(best["regret"])}. The best one without learning ({nothing.name}) has
+            {num(nothing["regret"])}. Learning from the workload's own other tasks gives {num(own)}, from all tasks
+            {num(both)}."""
         )
     return " ".join(parts)
 
@@ -241,7 +241,7 @@ def _curves(total: pd.DataFrame) -> Figure:
             f"{s.method}: {num(s.mean[0])} after 1 trial, {num(s.mean[-1])} after {MARKS[-1]}" for s in series
         ),
     )
-    return Figure("Regret on a workload that was left out.", "95 % band of the first, over workloads.", svg, legend)
+    return Figure("Regret on a workload that was left out.", "The band is a 95 % interval over workloads, of the method in blue.", svg, legend)
 
 
 def _settled(method: str, settings: dict[str, Any]) -> str:

@@ -77,12 +77,12 @@ class Cost(Report):
         at = methods[methods["threshold"] == HEADLINE].pipe(_by_saving)
         best = at.iloc[0]
         times, low, high = (f"{best[c]:.1f}" for c in ("saving", "saving_low", "saving_high"))
-        answer = f"""To a regret of {HEADLINE:g}, {best["method"]}, the most thrifty one here, spends {times} times less on
-            training and thought than random search does [{low}, {high}]: {duration(best["seconds"])} a task on average against
-            {duration(best["reference_seconds"])}. {pays(best, f)}"""
+        answer = f"""To a regret of {HEADLINE:g}, {best["method"]} spends the least here, {times} times less than random
+            search [{low}, {high}]. Training and computing time of the method count: {duration(best["seconds"])} a task on
+            average against {duration(best["reference_seconds"])}. {pays(best, f)}"""
         saved = f"""Trainings differ in cost: a method that asks for large networks pays for them here. One average training of
-            these tasks takes {duration(f["training_seconds"])} on one core, so that the seconds a method thinks weigh heavily;
-            where training is dear, operations tell more."""
+            these tasks takes {duration(f["training_seconds"])} on one core, so a method's own computing time
+            weighs heavily. Where training is expensive, operations say more."""
         paid = f"""The rows that methods learn from here ({f["source_tasks"]} tasks) took {f["table_seconds"] / 3600:.2f} core
             hours, {f["table_flops"] / 1e12:,.0f} TFLOP. A table pays once the seconds that searches save over random search,
             each to a regret of {HEADLINE:g}, add up to that. The tasks here are as small as those of the table: where a new
@@ -90,9 +90,9 @@ class Cost(Report):
         method = f"""Searches: the published ones of the board, {f["tasks"]} held-out tasks, from each method's own first trials,
             up to {f["budget"]} trials. Valid regret: 0 is the best configuration of the task, 1 the median one.
 
-            A trial costs its configuration's mean training seconds in the table, plus what the method thought before it. A
-            search that never reaches the regret is charged all its trials, which flatters it; the share that reached it stands
-            beside.
+            A trial costs its configuration's mean training seconds in the table, plus the method's computing time before it. A
+            search that never reaches the regret is charged all its trials, which flatters it. The table has the share that
+            reached it.
 
             Times less: the geometric mean over families of a task's cost by random search over its cost by the method, with a
             95 % bootstrap interval over families. All other columns are means over families. Learning, once: processor seconds
@@ -124,12 +124,12 @@ def _over(curves: pd.DataFrame, at: pd.DataFrame) -> Figure:
         Axis("spent, in average trainings of the task (log scale)", log=True),
         Axis("valid regret", low=0.0),
         uid="spent",
-        title="Regret over what was spent on training and thought",
+        title="Regret over the cost of training and computing",
         description="; ".join(f"{s.method}: {num(s.mean[-1])} after {s.x[-1]:g} trainings" for s in series),
     )
-    text = """Training and the method's own thought, in units of the task's average training; 95 % bands of the first and of
-        random search. Before its first training has ended a search has regret 1."""
-    return Figure("Regret over what was spent.", " ".join(text.split()), svg, css)
+    text = """Training and the method's own computing time, in units of the task's average training. Bands are 95 % intervals of
+        the method in blue and of random search. Before its first training has ended a search has regret 1."""
+    return Figure("Regret over cost.", " ".join(text.split()), svg, css)
 
 
 def _saved(at: pd.DataFrame) -> Figure:
@@ -153,7 +153,7 @@ def _grids(methods: pd.DataFrame) -> list[Grid]:
         Column("Reached", "reached", percent, ("reached_low", "reached_high")),
         Column("Trials", "trials", lambda v: f"{v:.1f}"),
         Column("Training", "training", duration),
-        Column("Thought", "thought", duration),
+        Column("Own time", "thought", duration),
         Column("GFLOP", "flops", lambda v: f"{v / 1e9:,.1f}"),
         Column("Times less, seconds", "saving", _times, ("saving_low", "saving_high")),
         Column("Times less, operations", "saving_flops", _times, ("saving_flops_low", "saving_flops_high")),

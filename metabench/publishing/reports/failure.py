@@ -94,15 +94,15 @@ class Failure(Report):
     def page(self, found: Findings) -> Page:
         f, frames = found.facts, found.frames
         first = frames["methods"].iloc[0]
-        answer = f"""Held out in turn, {f["tasks"]} tasks of {f["workload"]}: after {TRIALS} trials {first["method"]} trails its
-            twin {f["twins"][first["method"]]} by more than {MARGIN:g} on {percent(first["share"])} of them, and gains
-            {num(first["gain"])} [{num(first["gain_low"])}, {num(first["gain_high"])}] of regret on average.
+        answer = f"""{f["tasks"]} tasks of {f["workload"]} were held out in turn. After {TRIALS} trials {first["method"]} is worse than
+            its twin {f["twins"][first["method"]]} by more than {MARGIN:g} on {percent(first["share"])} of them. On average it
+            lowers regret by {num(first["gain"])} [{num(first["gain_low"])}, {num(first["gain_high"])}].
             {goes_with(frames["factors"], first["method"])} {what_shifts(frames["shifts"])}"""
         text = f"""Gain: the twin's valid regret after {TRIALS} trials less the method's; above 0 the source tasks helped. Each
             row is a rank correlation of gain with a fact of the task, over tasks, with its 95 % interval over families. With
-            {len(FACTORS)} facts and {len(METHODS)} methods some intervals leave 0 out by chance: one in twenty."""
+            {len(FACTORS)} facts and {len(METHODS)} methods one in twenty intervals excludes 0 by chance."""
         shift = """Kinds and modalities shift when methods learn from tasks of another sort. The same held-out tasks, and as
-            many source tasks in every case: of the task's own kind, or all of the other. What the shift costs is the difference
+            many source tasks in every case: of the task's own kind, or all of the other. The cost of the shift is the difference
             of regret on the same tasks. The board shift ranks all methods on regression, learned from classification."""
         few = """By chance alone a method trails an equal one as often as it leads it: the two shares are to be read together.
 
@@ -115,7 +115,7 @@ class Failure(Report):
             Distance to the nearest source: the smallest Euclidean distance of standardised task features. 1 − ρ: of Spearman's
             correlation over all configurations with the most similar source, which nobody knows beforehand. Noise:
             variance over seeds over variance over configurations. Imbalance concerns classification alone. Trials of random
-            search: on average, to a regret of .2.
+            search: on average, to a regret of 0.2.
 
             Means are over families of tasks; intervals are from a bootstrap over families. Trailing: share of tasks on which the
             twin is ahead by more than {MARGIN:g}; leading: the opposite; worst tenth: the mean gain there."""
@@ -124,7 +124,7 @@ class Failure(Report):
             [
                 Section("How often", few, [], [_methods(frames["methods"], frames["tasks"])]),
                 Section(
-                    "What goes with it", text, [_factors(frames["factors"]), _cloud(frames["tasks"])], _long(frames)
+                    "Properties of tasks with gains", text, [_factors(frames["factors"]), _cloud(frames["tasks"])], _long(frames)
                 ),
                 Section("A shift of kind", shift, [_shift(frames["shifts"])], [_shifts(frames["shifts"])]),
             ],
@@ -136,9 +136,9 @@ def goes_with(factors: pd.DataFrame, method: str) -> str:
     """The facts whose interval leaves 0 out, for one method, in a sentence."""
     mine = factors[(factors["method"] == method) & ((factors["low"] > 0) | (factors["high"] < 0))]
     if mine.empty:
-        return "Its gain goes with none of the facts looked at: no interval leaves 0 out."
+        return "None of the task properties that we checked predicts the gain."
     parts = [f"{FACTORS[r['factor']]} ({signed(r['rho'])})" for r in mine.sort_values("rho").to_dict("records")]
-    return f"Its gain goes with {'; '.join(parts)}, as rank correlations."
+    return f"Properties that predict the gain: {'; '.join(parts)}, as rank correlations."
 
 
 def what_shifts(shifts: pd.DataFrame) -> str:
@@ -233,7 +233,7 @@ def _shift(frame: pd.DataFrame) -> Figure:
         origin=0.0,
         side=232.0,
     )
-    return Figure("What the other kind costs.", "Right of 0: sources of the other kind are worse. 95 % intervals.", svg)
+    return Figure("Cost of the other kind.", "Right of 0: sources of the other kind are worse. 95 % intervals.", svg)
 
 
 def _shifts(frame: pd.DataFrame) -> Grid:

@@ -107,18 +107,18 @@ class Fidelity(Report):
         at = {(r["cut"], r["share"]): r for r in cuts.to_dict("records")}
         eighth, whole = at[DATA, 0.125], at[DATA, 1.0]
         early = min((r for r in at.values() if r["cut"] == EPOCHS), key=lambda r: abs(r["share"] - 0.125))
-        answer = f"""A training on an eighth of the data orders the configurations as a full one does with a Spearman
-            correlation of {num(eighth["rho"])}, one that ends after {percent(early["share"])} of the epochs with
-            {num(early["rho"])}; a second full training has {num(whole["rho"])}. The configuration that looks best on an eighth of
-            the data has a regret of {num(eighth["regret"])} when it is trained in full, after {percent(early["share"])} of the
-            epochs {num(early["regret"])}; the one that looks best in a full training has {num(whole["regret"])} in another."""
+        answer = f"""Trainings on an eighth of the data order the configurations like full ones with a Spearman correlation of
+            {num(eighth["rho"])}. After {percent(early["share"])} of the epochs it is {num(early["rho"])}, and between two full
+            trainings {num(whole["rho"])}. The configuration that is best on an eighth of the data has a regret of
+            {num(eighth["regret"])} in full training. The one that is best after {percent(early["share"])} of the epochs has
+            {num(early["regret"])}. The best one of a full training has {num(whole["regret"])} in another full training."""
         shifts = found.frames["shifts"].query("variant == 'eighth' and (shift_low > 0 or shift_high < 0)")
         less = "; ".join(
             f"{r.hyperparameter.replace('_', ' ')} {signed(r.shift)} [{signed(r.shift_low)}, {signed(r.shift_high)}]"
             for r in cast(Any, shifts).itertuples()
         )
         order = (
-            f"""With an eighth of the data the best configurations are elsewhere, as a share of the range: {less}."""
+            f"""With an eighth of the data the best values shift, as a share of the range: {less}."""
             if less
             else ""
         )
@@ -129,7 +129,7 @@ class Fidelity(Report):
             if r["variant"] != "shifted"
         )
         bad = f"""The order of the configurations on test data, where data are worse against where they are as they were: {kept}.
-            Who keeps the configuration that was best on the data as they were loses, against choosing anew: {lost}. Inputs that
+            Keeping the configuration that was best on the original data costs, against choosing again: {lost}. Inputs that
             drift are seen in the test only, so that nothing could be chosen anew."""
         method = f"""{f["tasks"]} tasks of {f["workload"]} ({f["families"]} families), {f["configs"]:,} configurations,
             {f["seeds"]} seeds; for worse data {f["worse_tasks"]} tasks. Scores are final validation scores, and of trainings that
@@ -142,8 +142,9 @@ class Fidelity(Report):
             even a full training has one. On worse data both are by test scores of the seed that did not choose.
 
             Means over families with 95 % intervals, families drawn anew. Hyperparameters of the best {percent(TOP)} of the
-            configurations: differences of means on a scale from 0 to 1 over the range (logarithmic where the space is), of
-            those that are always active; many are looked at, and intervals are not corrected for that."""
+            configurations are compared by differences of means, on a scale from 0 to 1 over the range. The scale is
+            logarithmic where the space is. Only hyperparameters that are always active count, and intervals are not corrected
+            for their number."""
         sections = [
             Section(
                 "Cost against agreement",

@@ -63,16 +63,16 @@ class Importance(Report):
     def page(self, found: Findings) -> Page:
         frame, about = found.frames["shares"], found.frames["workloads"]
         tops = {w: _single(part).head(3) for w, part in frame.groupby("workload", sort=False)}
-        answer = f"""What explains most of the variance of ranks over a workload's space, alone: {leaders(tops)}.
+        answer = f"""The hyperparameters that explain most of the variance of ranks alone are {leaders(tops)}.
             {doubt(about)}"""
-        method = f"""Functional ANOVA (Hutter, Hoos & Leyton-Brown, ICML 2014): a random forest is fitted to the normal scores of
+        method = f"""The method is functional ANOVA (Hutter, Hoos & Leyton-Brown, ICML 2014). A random forest is fitted to the normal scores of
             the configurations of a task, and its variance over the space is split exactly into what each hyperparameter explains
             alone, what each pair explains beyond, and the rest. Diverged runs rank last.
 
             Shares are means over families of tasks, with 95 % bootstrap intervals over families; at most {TASKS} tasks of a
-            workload, at even distances in the table. They are shares of what the forest explains; how much that is on
-            configurations that it has not seen (R²) stands beside. Importance over a whole space is that of leaving the bad
-            regions: near the optimum others may matter more."""
+            workload, at even distances in the table. They are shares of what the forest explains. R² on configurations
+            that it has not seen says how much that is. Importance over a whole space mostly reflects its bad regions; near the
+            optimum others may matter more."""
         figures = [
             _figure(row, _single(frame[frame["workload"] == row.workload]).head(SHOWN))
             for row in cast(Any, about).itertuples()

@@ -91,7 +91,7 @@ class LearningRate(Report):
         slopes, lines = found.frames["slopes"], found.frames["lines"]
         answer = " ".join(told(slopes[slopes["against"] == a], words) for a, words in AGAINST.items())
         text = """An exponent of 1 says that the best rate grows in proportion, ½ with the root, 0 not at all. Exponents whose
-            interval leaves 0 out are trends; where many are looked at, Holm's p is what counts."""
+            interval excludes 0 are trends. Where many are tested, use Holm's p."""
         method = """Within each task the best rate is the mean (of logarithms) over the best tenth of the configurations of a
             batch size, or of all. Over batch sizes the slope of its logarithm is found within each task and averaged over
             families; over training rows it is a line through the families' means. Intervals: bootstrap over families; p by the
@@ -120,7 +120,7 @@ def told(slopes: pd.DataFrame, words: str) -> str:
     sure = slopes[(slopes["p_holm"] < LEVEL) & ((slopes["low"] > 0) | (slopes["high"] < 0))]
     if sure.empty:
         return (
-            f"With {words} no trend of the best learning rate can be told from chance on {len(slopes)} rows looked at."
+            f"With {words} no trend of the best learning rate is shown in {len(slopes)} rows."
         )
     parts = []
     for row in cast(Any, sure).itertuples():
@@ -128,7 +128,7 @@ def told(slopes: pd.DataFrame, words: str) -> str:
         parts.append(
             f"{row.slope:.2f} [{row.low:.2f}, {row.high:.2f}] on {row.workload} with {group}{_laws(row, words)}"
         )
-    return f"With {words} the best learning rate moves for certain, by an exponent of {'; '.join(parts)}.".replace(
+    return f"With {words} the best learning rate moves significantly, by an exponent of {'; '.join(parts)}.".replace(
         "-", "−"
     )
 

@@ -92,15 +92,15 @@ class Similarity(Report):
         any_, best = value["similarity", "any task"], value["similarity", "most similar task"]
         near, learned = value["similarity", "nearest by features"], value["similarity", "nearest by a learned distance"]
         order = frames["summary"].query("what == 'rank correlation' and knowing == 'nearest by features'").iloc[0]
-        answer = f"""Two tasks of {f["workload"]} agree on what is good with a Spearman correlation of {two(f["mean"])} on
-            average, from {two(f["low"])} (5 % of pairs) to {two(f["high"])} (95 %); two seeds of one task agree with
-            {two(f["seed_rho"])}. {verdict(order)} The nearest task by features is alike to {two(near)}, a task at random to
-            {two(any_)}, the most similar one to {two(best)}: features close {percent((near - any_) / (best - any_))} of that
-            gap, a distance that was learned from other tasks {percent((learned - any_) / (best - any_))}."""
-        agree = f"""Each cell: do the same configurations do well on both tasks? Blue agrees, orange contradicts. Tasks stand in
+        answer = f"""The scores of two tasks of {f["workload"]} have a Spearman correlation of {two(f["mean"])} on average. It
+            ranges from {two(f["low"])} (5 % of pairs) to {two(f["high"])} (95 %); two seeds of one task have
+            {two(f["seed_rho"])}. {verdict(order)} Choosing the source task by features gives a correlation of {two(near)}; at
+            random, {two(any_)}; the best possible is {two(best)}. Features close {percent((near - any_) / (best - any_))} of
+            that gap, a distance learned from other tasks {percent((learned - any_) / (best - any_))}."""
+        agree = f"""Each cell: do the same configurations do well on both tasks? Blue agrees, orange contradicts. Tasks are in
             the order of an average-linkage clustering of 1 − ρ.
 
-            Noise hides likeness: over tasks, the noisier the seeds, the less alike to the others (rank correlation
+            Noise hides similarity: tasks with noisier seeds are less similar to the others (rank correlation
             {num(f["noise_rho"])} [{num(f["noise_low"])}, {num(f["noise_high"])}])."""
         mantel = f"""Mantel test over all pairs of tasks: rank correlation of nearness and similarity {num(f["mantel_rho"])},
             p = {f["mantel_p"]:.3f} ({PERMUTATIONS} permutations)."""
@@ -186,7 +186,7 @@ def _single(features: pd.DataFrame) -> Figure:
 
 def _grids(frames: Mapping[str, pd.DataFrame]) -> list[Grid]:
     chosen = [
-        Column("What is measured", "what"),
+        Column("Measure", "what"),
         Column("Knowing", "knowing"),
         Column("Mean over families", "value", num, ("low", "high")),
     ]
@@ -202,8 +202,8 @@ def _grids(frames: Mapping[str, pd.DataFrame]) -> list[Grid]:
     ]
     single = [Column("Feature", "feature"), Column("Rank correlation", "rho", num, ("rho_low", "rho_high"))]
     return [
-        Grid("What one knows beforehand, and how alike the chosen source task is then", chosen, frames["summary"]),
-        Grid("Every task: how alike are the others, and the nearest by features", tasks, frames["tasks"], folded=True),
+        Grid("Similarity of the chosen source task, by the information used", chosen, frames["summary"]),
+        Grid("Similarity of each task to the others, and to the nearest by features", tasks, frames["tasks"], folded=True),
         Grid("All single features", single, frames["features"], folded=True),
     ]
 

@@ -115,7 +115,7 @@ def _figure(part: pd.DataFrame, mark: int) -> Figure:
         title=f"Valid regret after {mark} trials against the number of source tasks",
         description="; ".join(f"{s.method}: {num(s.mean[0])} without, {num(s.mean[-1])} with all" for s in series),
     )
-    text = "Interquartile mean over families, and over random subsets; 95 % band of the first method."
+    text = "Interquartile mean over families, and over random subsets; the band is a 95 % interval of the method in blue."
     return Figure(f"After {mark} trial{'s' * (mark > 1)}.", text, svg, css)
 
 
@@ -161,8 +161,8 @@ def told(enough: pd.DataFrame, curves: pd.DataFrame, facts: Mapping[str, Any]) -
         for n, words in ((0, "none"), (1, "one"), (facts["sources"], f"all {facts['sources']}"))
         if n in at.index
     ]
-    return f"""{name} beats {mine["twin"].iloc[0]}, its twin that learns from no other task, {", ".join(better)}; it is within
-        {MARGIN:g} of what all {facts["sources"]} give {", ".join(close)}. Regret after {MARKS[-1]} trials is
+    return f"""{name} beats {mine["twin"].iloc[0]}, its twin that learns from no other task, {", ".join(better)}. It is within
+        {MARGIN:g} of the regret with all {facts["sources"]} {", ".join(close)}. Regret after {MARKS[-1]} trials is
         {", ".join(ends)}."""
 
 

@@ -84,23 +84,24 @@ class Surrogate(Report):
         of = {r["what"]: r for r in frames["summary"].to_dict("records")}
         at = frames["agreement"].set_index("mark").loc[MARKS[-1]]
         ceiling = f"two halves of the rows themselves, one for each seed, agree with {num(at['between_seeds'])}"
-        answer = f"""On configurations that it has not seen the surrogate's answers rank like the stored scores with a correlation
-            of {cited(of["spearman"])}, and their valid regret is off by {cited(of["regret"])} on average. The configuration that
+        answer = f"""On unseen configurations, the surrogate's predictions have a rank correlation of {cited(of["spearman"])} with the
+            stored scores. Their valid regret is off by {cited(of["regret"])} on average. The configuration that
             it calls best promises a regret of {num(of["promised"]["value"])} and has {cited(of["true"])}. Methods rank on it as
             on the rows with Kendall's τ = {num(at["tau"])} [{num(at["tau_low"])}, {num(at["tau_high"])}] after {MARKS[-1]}
             trials; {ceiling}. {trust(at)}"""
         text = f"""Every configuration of a task is answered by trees that were fitted on the other folds ({FOLDS} of them), as a
             configuration that nobody has trained would be. The surrogate gives a single answer without a deviation, so its
-            calibration is that of its answers: do configurations of which it says z have z on average?"""
+            calibration is that of its answers: do configurations with the prediction z have z on average?"""
         ranking = f"""{f["methods"]} methods search the rows and, with the same seeds and settings, the surrogate's answers. A
             rehearsal is worth as much as the order that it gives."""
         method = f"""Board and tasks: {f["tasks"]} held-out tasks, {f["configs"]:,} configurations, {f["seeds"]} seeds. Searches
-            of the rows are the published ones, {TRIALS} trials from their own start; methods that think longest are left out.
+            of the rows are the published ones, {TRIALS} trials each. The slowest methods are left out.
 
-            Regret in both worlds: 0 is the best configuration there, 1 the median one; interquartile mean over families. τ is
-            Kendall's over methods (τ-b); its interval is from a bootstrap over families that recomputes both rankings.
+            Regret is 0 for the best configuration and 1 for the median one, both for stored and for predicted scores. Figures are
+            interquartile means over families. τ is Kendall's over methods (τ-b); its interval is from a bootstrap over families
+            that recomputes both rankings.
 
-            Correlation and error are means over families of tasks, with bootstrap intervals; normal scores: Φ⁻¹((rank − .5)/n)
+            Correlation and error are means over families of tasks, with bootstrap intervals; normal scores: Φ⁻¹((rank − 0.5)/n)
             within a task and seed, averaged over seeds."""
         return Page(
             answer,
@@ -108,7 +109,7 @@ class Surrogate(Report):
                 Section(
                     "Does it say what training would say?", text, [_calibration(frames["calibration"])], _errors(frames)
                 ),
-                Section("Do methods rank alike?", ranking, [_worlds(frames["methods"])], _ranking(frames)),
+                Section("Do methods have the same ranking?", ranking, [_worlds(frames["methods"])], _ranking(frames)),
             ],
             method,
         )
@@ -136,11 +137,11 @@ def _calibration(frame: pd.DataFrame) -> Figure:
         Axis("what the surrogate says (normal score)"),
         Axis("stored score (normal score)"),
         uid="calibration",
-        title="Stored scores of configurations against what the surrogate said of them",
+        title="Stored scores of configurations against their predictions",
         description="; ".join(f"said {a:.2f}: {b:.2f}" for a, b in zip(curve.x, curve.mean, strict=True)),
         named=False,
     )
-    text = "Configurations in tenths by what was said of them: mean of the stored scores, and their middle half. Dashed: as said."
+    text = "Configurations in tenths by their predicted score: mean of the stored scores, and their middle half. Dashed: as predicted."
     return Figure("Calibration.", text, svg)
 
 
@@ -233,7 +234,7 @@ def errors_of(model: SurrogateObjective, done: Published, answers: np.ndarray) -
 
 
 def normal_scores(scores: np.ndarray) -> np.ndarray:
-    """Φ⁻¹((rank − .5)/n) along the configurations of [configs, seeds]."""
+    """Φ⁻¹((rank − 0.5)/n) along the configurations of [configs, seeds]."""
     return stats.norm.ppf((stats.rankdata(scores, axis=0) - 0.5) / len(scores))
 
 

@@ -66,7 +66,7 @@ def test_the_way_from_the_front_to_a_task_and_back(offline, built):
     page.click("text=portfolio >> nth=0")
     assert page.locator("h1").inner_text() == "portfolio"
     page.click(".brand")
-    assert page.url.endswith("site/index.html") and "Hyperparameter" in page.locator("h1").inner_text()
+    assert page.url.endswith("site/index.html") and "Hyperparameters" in page.locator("h1").inner_text()
 
 
 def test_the_keyboard_reaches_everything_in_its_order(offline, built):
@@ -106,7 +106,7 @@ def test_methods_are_filtered_by_type_and_words(offline, built):
 
 def test_types_are_chosen_without_a_script(offline, built):
     page = offline(built / "tiny/v1/site/index.html", java_script_enabled=False)
-    page.check("#kind-meta-model", force=True)
+    page.check("#kind-transfer", force=True)
     visible = page.locator(".ranking tbody tr:visible")
     assert visible.count() == 1 and "portfolio" in visible.inner_text()
 
@@ -125,24 +125,16 @@ def test_tasks_are_sorted_and_filtered(offline, built):
     assert 0 < len(shown(page)) < 12 and page.inner_text("#count") == f"{len(shown(page))} of 12 tasks"
 
 
-def test_another_number_of_trials_ranks(offline, built):
-    page = offline(built / "tiny/v1/site/index.html")
-    shows = "rows => rows.filter(r => r.offsetParent).map"
-    frame = f"{shows}(r => [r.dataset.method, r.cells[0].textContent.trim(), r.querySelector('.main b').textContent])"
-    before = page.eval_on_selector_all(".ranking tbody tr", frame)
-    marks = page.eval_on_selector_all("input[name=mark]", "all => all.map(i => i.value)")
-    for mark in marks:
-        page.check(f"input[name=mark][value='{mark}']", force=True)
-        rows = page.eval_on_selector_all(".ranking tbody tr", frame)
-        at = f"{shows}(r => [r.dataset.method, r.querySelector('[data-mark=\"{mark}\"]').textContent.trim()])"
-        cells = dict(page.eval_on_selector_all(".ranking tbody tr", at))
-        assert [value for _, _, value in rows] == [cells[m] for m, _, _ in rows]
-        values = [float(v.replace("−", "-")) for _, _, v in rows]
-        assert values == sorted(values) and [place for _, place, _ in rows] == ["1", "2", "3", "4"]
-        assert f"at {mark}" in page.locator(".ranking thead th >> nth=2").inner_text().replace("\n", " ")
-        assert page.locator(f"td[data-mark='{mark}']").first.is_hidden()
-    page.check(f"input[name=mark][value='{marks[-1]}']", force=True)
-    assert page.eval_on_selector_all(".ranking tbody tr", frame) == before  # eight trials rank the board
+def test_the_front_page_answers_a_practitioner(offline, built):
+    page = offline(built / "site/index.html", 360)
+    assert page.locator("a.button").all_inner_texts() == ["Tune my model", "Benchmark my method"]
+    assert "metabench tune" in page.inner_text("#which") and page.locator("#which tbody tr").count() >= 6
+    assert all(":" in text for text in page.locator("#findings .caveat").all_inner_texts())
+    dashed = page.eval_on_selector_all(
+        "svg.regret .grid, svg.regret .axis, svg.regret text",
+        "all => all.filter(e => getComputedStyle(e).strokeDasharray !== 'none').length",
+    )
+    assert dashed == 0
 
 
 # ---------------------------------------------------------------- what is committed

@@ -67,6 +67,7 @@ const radio = (name, value) => {
   const input = all(`input[name=${name}]`).find((one) => one.value === String(value));
   if (input) input.checked = true;
 };
+const chosen = () => state.draw.split(",").filter(Boolean);
 const show = () => {
   radio("start", state.start);
   radio("mark", state.mark);
@@ -74,7 +75,7 @@ const show = () => {
   radio("scale", state.scale);
   if (byId("task-kind")) byId("task-kind").value = state.kind;
   if (byId("task-size")) byId("task-size").value = state.size;
-  state.draw.split(",").forEach((name, i) => (picks[i].value = name));
+  chosen().forEach((name, i) => (picks[i].value = name));
   byId("a").value = state.a;
   byId("b").value = state.b;
 };
@@ -153,7 +154,7 @@ const table = document.querySelector("table.ranking");
 const retable = ({ source, rows }) => {
   const most = Math.max(...[...rows.values()].map(({ estimate }) => estimate[2] ?? estimate[0])) || 1;
   const x = (value) => 4 + (112 * Math.min(Math.max(value, 0), most)) / most;
-  const colours = new Map([["random", "reference"], ...state.draw.split(",").map((name, i) => [name, `c${i + 1}`])]);
+  const colours = new Map([["random", "reference"], ...chosen().map((name, i) => [name, `c${i + 1}`])]);
   for (const row of table.tBodies[0].rows) {
     const method = row.dataset.method, found = row.dataset.start === state.start ? rows.get(method) : undefined;
     row.toggleAttribute("data-absent", row.dataset.start === state.start && !found);
@@ -205,8 +206,8 @@ const curves = ({ source, tasks, whole, rows }) => {
     const ends = found.map((families) => interval(families, held.cut));
     return [found.map((families) => trimmed(families, held.cut)), ends.map(([low]) => low), ends.map(([, high]) => high)];
   };
-  const drawn = [...new Set([...state.draw.split(","), "random"])].filter((m) => rows.has(m));
-  const css = new Map([...state.draw.split(",").map((m, i) => [m, `c${i + 1}`]), ["random", "reference"]]);
+  const drawn = [...new Set([...chosen(), "random"])].filter((m) => rows.has(m));
+  const css = new Map([...chosen().map((m, i) => [m, `c${i + 1}`]), ["random", "reference"]]);
   const lines = drawn.map((m) => ({ method: m, css: css.get(m), at: series(m) }));
   const leading = [...rows].filter(([, row]) => row.group === 1).map(([m]) => series(m)[0]);
   const band = leading.length > 1 ? [x.map((_, i) => Math.min(...leading.map((s) => s[i]))), x.map((_, i) => Math.max(...leading.map((s) => s[i])))] : null;
