@@ -5,6 +5,7 @@
 >>> board = mb.load_board("search")             # the frozen rules of a leaderboard
 >>> traces = mb.evaluate("portfolio", board)    # resumable cell by cell
 >>> mb.score(traces)                            # beside every method that is published; .summary, .figure()
+>>> problem = mb.problem("mlp-digits")          # .space, .evaluate(config), .lookup(config_id), .best_known
 >>> model = mb.load_metamodel("mlp-v1")         # fitted; model.top_configs(task, k=5)
 """
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # for editors and type checkers; what runs is loaded when it 
     from metabench.metamodels.parts.common import MetaModel as MetaModel
     from metabench.notebook import evaluate as evaluate
     from metabench.notebook import score as score
+    from metabench.objectives import problem as problem
     from metabench.pretrained import load_metamodel as load_metamodel
     from metabench.search.base import History as History
     from metabench.search.base import Problem as Problem
@@ -42,6 +44,7 @@ _PUBLIC = {
     "load_board": "metabench.boards.board",
     "evaluate": "metabench.notebook",
     "score": "metabench.notebook",
+    "problem": "metabench.objectives",
     "load_metamodel": "metabench.pretrained",
     "recommend": "metabench.advise.recommend",
     "tune": "metabench.advise.tune",

@@ -45,6 +45,7 @@ ROWS = [
     "boards",
     "publishing",
     "interop",
+    "objectives",
     "advise",
     "speed",
     "testing",

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from metabench.errors import MetabenchError
 from metabench.search.continuous import Outcome, Trial
+
+if TYPE_CHECKING:
+    from metabench.training.curves import Curves
 
 
 class Live:
@@ -39,6 +43,17 @@ class Live:
 
     def answer(self, trials: Sequence[Trial]) -> list[Outcome]:
         """The outcome of each trial. Those of one task and split are trained together, equal ones once."""
+        outcomes = []
+        for curves, i in self.curves(trials):
+            ok = curves.status[i] == "ok"
+            valid, test = (float(s[i, -1]) if ok else np.nan for s in (curves.valid_score, curves.test_score))
+            outcomes.append(
+                Outcome(valid, test, curves.status[i], float(curves.seconds[i]), curves.engine, curves.device)
+            )
+        return outcomes
+
+    def curves(self, trials: Sequence[Trial]) -> list[tuple[Curves, int]]:
+        """For each trial the curves of the cohort that it was trained in, and its position there; see :meth:`answer`."""
         from metabench import registry, tasks
         from metabench.search.continuous import to_text
         from metabench.training import run_cohort
@@ -46,7 +61,7 @@ class Live:
         workload = registry.create("workloads", self.workload)
         if self.n_seeds is not None:
             trials = [replace(t, seed=t.seed % self.n_seeds) for t in trials]
-        found: dict[tuple, Outcome] = {}
+        found: dict[tuple, tuple[Curves, int]] = {}
         cohorts: dict[tuple[str, int], dict[tuple, Trial]] = {}
         keys = [(t.task_id, t.seed, to_text(workload.space, t.config)) for t in trials]
         for key, trial in zip(keys, trials, strict=True):
@@ -63,9 +78,5 @@ class Live:
                 device=self.device,
                 backend=self.backend,
             )
-            for i, key in enumerate(members):
-                ok = curves.status[i] == "ok"
-                valid, test = (float(s[i, -1]) if ok else np.nan for s in (curves.valid_score, curves.test_score))
-                seconds = float(curves.seconds[i])
-                found[key] = Outcome(valid, test, curves.status[i], seconds, curves.engine, curves.device)
+            found |= {key: (curves, i) for i, key in enumerate(members)}
         return [found[key] for key in keys]

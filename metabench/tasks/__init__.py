@@ -83,16 +83,22 @@ def select(workload: str, pattern: str = "*") -> list[str]:
     return sorted(set(chosen))
 
 
+def check(task_id: str) -> None:
+    """Raise UsageError, with the nearest known id, for one that is no task's; no data is read."""
+    workload, _, name = task_id.partition("-")
+    known = names(workload, is_variant(name)) if workload in registry.names("workloads") else []
+    if task_id not in known:
+        raise _unknown(task_id, known)
+
+
 @cache
 def get(task_id: str) -> Task:
     """The task of that id.
 
     Raises UsageError for an unknown id, MetabenchError when its data cannot be had.
     """
+    check(task_id)
     workload, _, name = task_id.partition("-")
-    known = names(workload, is_variant(name)) if workload in registry.names("workloads") else []
-    if task_id not in known:
-        raise _unknown(task_id, known)
     listing = _listings()[name][1]
     identity = _identity(listing.fingerprint, registry.load("workloads", workload))
     folder = cache_dir() / "tasks" / f"{name}-{identity}"
