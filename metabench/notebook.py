@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metabench.boards.judge import Judged
 from metabench.brief import brief
 from metabench.errors import UsageError
 from metabench.scores import Scores
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from metabench.boards.board import Board
-    from metabench.boards.judge import Judged
 
 
 @brief
@@ -69,6 +69,34 @@ class Outcome(Scores):
 
 @brief
 @dataclass(frozen=True)
+class Verdict(Judged):
+    """The verdict of a board of protocol 3 with a view of it; everything that a Judged holds is here."""
+
+    #: methods that were evaluated by the caller, coloured first
+    mine: tuple[str, ...] = ()
+
+    def figure(self) -> Figure:
+        """Regret over trials with 95 % intervals over families, as SVG; the caller's methods are coloured first."""
+        from metabench.publishing.boards import verdicts
+
+        return Figure(verdicts.picture(self, "Regret over trials", self.mine))
+
+    def _repr_html_(self) -> str:
+        from metabench.publishing.boards import verdicts
+
+        shown = _html(self.ranking()), _html(self.controls.to_dict("records"))
+        return f"{shown[0]}<p>{verdicts.reliability(self)}</p>{shown[1]}{self.figure().svg}"
+
+
+def _html(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as an HTML table."""
+    import pandas as pd
+
+    return pd.DataFrame(rows).to_html(index=False, float_format=lambda x: f"{x:.3f}")
+
+
+@brief
+@dataclass(frozen=True)
 class Figure:
     """An SVG picture, shown by notebooks."""
 
@@ -107,12 +135,12 @@ def evaluate(methods: Any, board: Board | str, table=None, **settings: Any) -> p
 
 def score(
     traces: pa.Table, table=None, board: Board | None = None, *, beside: bool = True, **settings: Any
-) -> Outcome | Judged:
+) -> Outcome | Verdict:
     """Score traces on the board that they were made on, beside the methods published there under the same rules.
 
     ``table`` and ``board`` (narrowed to the traces' profile) may be given instead of being found; then, and with
     ``beside=False``, the traces are scored alone. ``settings`` are those of :func:`metabench.scores.score`. On a board of
-    protocol 3 the result is a :class:`metabench.boards.judge.Judged`, and ``settings`` are those of its function ``judge``.
+    protocol 3 the result is a :class:`Verdict`, and ``settings`` are those of :func:`metabench.boards.judge.judge`.
 
     Raises UsageError when the traces do not say where they come from, and what :func:`metabench.scores.score` raises.
     """
@@ -134,9 +162,9 @@ def score(
             others = workflows.published_beside(whole, board, mine)
             traces = workflows.together(traces, others)
     if board.design is not None:
-        from metabench.boards.judge import judge
-
-        return judge(traces, table, board, **settings)
+        judged = workflows.scored(traces, table, board, **settings)
+        own = {f.name: getattr(judged, f.name) for f in dataclasses.fields(Judged)}
+        return Verdict(**own, mine=tuple(mine))
     found = score_traces(traces, table, board, **settings)
     others = [m for m in dict.fromkeys(traces["method"].to_pylist()) if m not in mine]
     at = found.summary[found.summary["mark"] == max(m for m in board.marks if m <= 10 or m == board.marks[0])]

@@ -17,7 +17,7 @@ from metabench.direction import sign
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluation.about import About
 from metabench.evaluation.store import completed
-from metabench.scores import gain, orders, references
+from metabench.scores import area, gain, orders, references
 from metabench.scores.bootstrap import RESAMPLES, FamilyBootstrap
 from metabench.scores.references import TaskReference
 from metabench.scores.replicates import Replicates
@@ -39,9 +39,8 @@ class Judged:
     seen: pd.DataFrame
     #: method, trial, regret on the tasks that are too noisy to count; no rows where none was searched
     noisy: pd.DataFrame
-    #: tasks that count, and their families
-    tasks: int = 0
-    families: int = 0
+    #: method, task_id, family, area: the headline area on every task that counts, mean over its searches
+    tasks: pd.DataFrame
     #: trials of a search
     budget: int = 1
 
@@ -82,7 +81,9 @@ class Judged:
             told["p_first"] = round(row["p_first"], 3)
             if control is not None:
                 d = apart.loc[row["method"]] if row["method"] in apart.index else None
-                told[f"less_{control}"] = "" if d is None else f"{d['difference']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]"
+                told[f"less_{control}"] = (
+                    "" if d is None else f"{d['difference']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]"
+                )
             rows.append(told | {"overhead_ms": round(1000 * row["overhead_s"] / self.budget, 1)})
         return rows
 
@@ -203,10 +204,25 @@ def judge(
         _gains(cells, sides, table, board, marks, resamples, seed),
         pd.DataFrame(seen, columns=["method", "trial", "seen_regret"]),
         pd.DataFrame(rows, columns=["method", "trial", "regret"]),
-        len(counted),
-        len(set(families)),
+        _by_task(found, regret, counted, families),
         board.budget,
     )
+
+
+def _by_task(found: Verdict, regret: Mapping[str, np.ndarray], tasks: list[str], families: list[str]) -> pd.DataFrame:
+    """The headline area of every method on every task, methods in the order of the ranking."""
+    parts = [
+        pd.DataFrame(
+            {
+                "method": method,
+                "task_id": tasks,
+                "family": families,
+                "area": area.log_area(regret[method], found.headline).mean(axis=1),
+            }
+        )
+        for method in found.methods["method"]
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def objective_of(

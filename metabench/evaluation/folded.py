@@ -98,7 +98,10 @@ def info_of(info) -> list:
 
 
 def keyed(
-    methods: Sequence[Method], bench: FoldBench, held: Mapping[str, Sequence[str]], cells: Mapping[str, Mapping[int, int]]
+    methods: Sequence[Method],
+    bench: FoldBench,
+    held: Mapping[str, Sequence[str]],
+    cells: Mapping[str, Mapping[int, int]],
 ) -> list[Group]:
     """The groups of all methods with the key of every cell.
 

@@ -34,6 +34,10 @@ def publish(name: str, *, profile: str = "full", out: Path | None = None) -> lis
         from metabench.publishing.boards import predictions
 
         return predictions.build(*_predicted(name, out))
+    if load_board(name).design is not None:
+        from metabench.publishing.boards import verdicts
+
+        return verdicts.build(*_judged(name, profile, out))
     from metabench.publishing.boards.build import build
 
     return build(*_published(name, profile, out))
@@ -47,6 +51,10 @@ def stale(name: str, *, profile: str = "full", out: Path | None = None) -> list[
         from metabench.publishing.boards import predictions
 
         return predictions.check(*_predicted(name, out))
+    if load_board(name).design is not None:
+        from metabench.publishing.boards import verdicts
+
+        return verdicts.check(*_judged(name, profile, out))
     from metabench.publishing.boards.build import check
 
     return check(*_published(name, profile, out))
@@ -85,6 +93,11 @@ def _archived(name: str) -> tuple[pd.DataFrame, Path]:
     if load_board(name).track == "predict":
         board, scores, *_ = _predicted(name, None)
         return scores.summary, board.path
+    if load_board(name).design is not None:
+        from metabench.publishing.boards import verdicts
+
+        _, judged, _, folder, *_ = _judged(name, "full", None)
+        return verdicts.summary(judged), folder
     _, _, scores, _, folder, *_ = _published(name, "full", None)
     return scores.summary, folder
 
@@ -109,6 +122,23 @@ def _published(name: str, profile: str, out: Path | None):
     command = f"metabench evaluate --board {name}" + ("" if profile == "full" else f" --profile {profile}")
     scores, accepted = score(traces, table, narrowed), [s for s, _ in submitted]
     return narrowed, traces, scores, table, folder, command, accepted, _home(board, folder, table)
+
+
+def _judged(name: str, profile: str, out: Path | None):
+    """The same of a board of protocol 3, which takes no submissions."""
+    from metabench.table import load_table
+    from metabench.workflows.evaluation import scored
+
+    board = load_board(name)
+    folder = out or board.path
+    if not (folder / TRACES).exists():
+        raise MetabenchError(f"{folder} holds no {TRACES}; run `metabench evaluate --board {name}` first")
+    table = load_table(board.dataset, board.dataset_version)
+    board = board.settled(table)
+    narrowed = board.profile(profile)
+    traces = _own(folder, board, set(), name)
+    command = f"metabench evaluate --board {name}" + ("" if profile == "full" else f" --profile {profile}")
+    return narrowed, scored(traces, table, narrowed), table, folder, command, _home(board, folder, table)
 
 
 def _own(folder: Path, board: Board, submitted: set[str], name: str) -> pa.Table:

@@ -22,6 +22,8 @@ def question(board: Board) -> str:
         return "Which method searches best by HPO-B's own protocol, on its own data?"
     if board.track == "predict":
         return f"How well do surrogates predict all configurations after {listed(board.observed)} observed trials?"
+    if board.design is not None:
+        return f"Which method searches best in {board.budget} trials, when every task is held out in turn?"
     if board.by_epochs:
         return "Which method searches best with a budget of epochs, when trainings may pause and resume?"
     if board.is_live:

@@ -97,6 +97,16 @@ class PublishedBoard:
         return self.board.track == "predict"
 
     @property
+    def judged(self) -> bool:
+        """Is it of protocol 3, with tiers in place of places?"""
+        return self.board.design is not None
+
+    @property
+    def has_pages(self) -> bool:
+        """Have its methods and tasks pages of their own?"""
+        return not (self.predicts or self.judged)
+
+    @property
     def question(self) -> str:
         return question(self.board)
 
@@ -118,6 +128,8 @@ class PublishedBoard:
         """What the ranking is by, in words."""
         if self.predicts:
             return f"CRPS after {self.mark} observed trials"
+        if self.judged:
+            return f"tier, by the area under regret over trials 1–{self.mark}"
         return f"valid regret after {self.mark} {'full trainings' if self.board.by_epochs else 'trials'}"
 
     @cached_property
@@ -126,6 +138,9 @@ class PublishedBoard:
         if self.predicts:
             part = self.summary[self.summary["observed"] == self.mark].sort_values(["crps", "method"])
             order, column, reference = part["method"].tolist(), "crps", PRIOR
+        elif self.judged:
+            part = self.summary
+            order, column, reference = part["method"].tolist(), "area", REFERENCE
         else:
             part = self.summary[(self.summary["start"] == self._start) & (self.summary["mark"] == self.mark)]
             order, column, reference = ordered(self.summary, self._start, self.mark), "valid_regret", REFERENCE
@@ -134,7 +149,8 @@ class PublishedBoard:
         if not self.predicts:
             css = coloured(order)
         rows = part.set_index("method").astype(float, errors="ignore")
-        ends = [f"{column}{end}" if self.predicts else f"valid{end}" for end in ("_low", "_high")]
+        ends = [f"valid{end}" if self.has_pages else f"{column}{end}" for end in ("_low", "_high")]
+        places = part["tier"].astype(int).tolist() if self.judged else range(1, len(order) + 1)
         seconds = self._seconds()
         return [
             Line(
@@ -143,30 +159,33 @@ class PublishedBoard:
                 place,
                 float(rows.at[method, column]),
                 *(float(rows.at[method, end]) for end in ends),
-                float("nan") if self.predicts else float(rows.at[method, "mean_rank"]),
+                float(rows.at[method, "mean_rank"]) if self.has_pages else float("nan"),
                 seconds.get(method, float("nan")),
                 self._transfer.get(method, {}),
             )
-            for place, method in enumerate(order, 1)
+            for place, method in zip(places, order, strict=True)
         ]
 
     def _seconds(self) -> dict[str, float]:
         """Method → its own seconds a trial, over the whole search."""
         if self.predicts:
             return {}
+        if self.judged:
+            rows = zip(self.summary["method"], self.summary["overhead_s"], strict=True)
+            return {m: float(s) / self.board.budget for m, s in rows}
         last = self.summary["mark"].max()
         part = self.summary[(self.summary["start"] == self._start) & (self.summary["mark"] == last)]
         return {m: float(s) / last for m, s in zip(part["method"], part["overhead_s"], strict=True)}
 
     @cached_property
     def _transfer(self) -> dict[str, Mapping[str, Any]]:
-        rows = self.results.get("negative_transfer", [])
+        rows = self.results.get("negative_transfer", []) if self.has_pages else []
         return {r["method"]: r for r in rows if r["start"] == self._start and r["mark"] == self.mark}
 
     @cached_property
     def standing(self) -> Standing | None:
-        """What the data decide; None on boards of predictions, which have no tests."""
-        if self.predicts:
+        """What the data decide; None on boards of predictions, which have no tests, and on those of protocol 3, which have tiers."""
+        if not self.has_pages:
             return None
         order = ordered(self.summary, self._start, self.mark)
         frames = (pd.DataFrame(self.results[name]) for name in ("controls", "pairs"))
@@ -187,6 +206,8 @@ class PublishedBoard:
     def by_task(self) -> pd.DataFrame:
         """Score at the ranking's amount, [tasks, methods]; smaller is better."""
         frame = pd.DataFrame(self.results["tasks"])
+        if self.judged:
+            return frame.pivot(index="task_id", columns="method", values="area")
         if self.predicts:
             frame = frame[(frame["observed"] == self.mark) & (frame["method"] != PRIOR)]
         else:
@@ -198,6 +219,8 @@ class PublishedBoard:
         if self.predicts:
             return None
         frame = pd.read_csv(self.folder / "site/data/curves.csv")
+        if self.judged:
+            return frame.rename(columns={"regret": "valid_regret", "low": "valid_low", "high": "valid_high"})
         return frame[frame["start"] == self._start]
 
 

@@ -186,7 +186,7 @@ def method(c: Collection, name: str) -> str:
     for b in c.standing(name):
         line = next(found for found in b.lines if found.method == name)
         drawn = {s["line"].method: s["strip"] for s in forest(b, b.lines)}
-        page = None if b.predicts else b.below(f"methods/{page_name(name, 'method')}.html")
+        page = b.below(f"methods/{page_name(name, 'method')}.html") if b.has_pages else None
         boards.append({"b": b, "line": line, "strip": drawn[name], "page": page, "n": len(b.lines)} | _edges(b, name))
     return _page(
         "method_everywhere.html.j2",
@@ -320,7 +320,7 @@ def task(c: Collection, task_id: str) -> str:
         if task_id in b.by_task.index:
             values = b.by_task.loc[task_id].dropna()
             best = min(values.index, key=lambda m: (values[m], m))
-            page = None if b.predicts else b.below(f"tasks/{page_name(task_id, 'task')}.html")
+            page = b.below(f"tasks/{page_name(task_id, 'task')}.html") if b.has_pages else None
             boards.append(
                 {
                     "b": b,
