@@ -83,7 +83,8 @@ def planned(
 ) -> Planned:
     """The plan of an evaluation; methods that lack a package are left out. Nothing is run and nothing is written.
 
-    ``cells`` is the folder of stored cells; ``pilots`` are searches that were made to learn what others will take. Raises UsageError for unknown methods and for a board of the prediction track.
+    ``cells`` is the folder of stored cells; ``pilots`` are searches that were made to learn what others will take. Raises
+    UsageError for unknown methods and for a board of the prediction track.
     """
     if board.track == "predict":
         raise UsageError(f"board {board.name} is of the prediction track: what it costs is not planned")

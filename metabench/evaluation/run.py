@@ -93,10 +93,8 @@ def evaluate(
     todo = [group for group in todo if group.keys]
     failures = {m.name: f"method {m.name!r} {m.lacks}" for m in resolved if m.lacks}
     work = kind.work(resolved, table)
-    if executor == "ray":
-        outcomes = work.on_ray(todo, failures, work.bench)
-    else:
-        outcomes = work.here(todo, failures, work.bench, workers)
+    on_ray = executor == "ray"
+    outcomes = work.on_ray(todo, failures, work.bench) if on_ray else work.here(todo, failures, work.bench, workers)
     rows: list[dict] = []
     unsaved: list[dict] = []
     with Progress(groups, have, enabled=progress) as shown:

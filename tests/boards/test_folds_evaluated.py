@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -67,7 +68,7 @@ class Notes(Searcher):
     """Writes down what it is fitted on, and with which seed, and searches at random."""
 
     name = "notes"
-    fits: list = []
+    fits: ClassVar[list] = []
 
     def __init__(self, random_state: int = 0):
         self.random_state = random_state
@@ -117,7 +118,7 @@ def test_every_task_is_held_out_once_in_each_partition_and_seeds_take_turns(boar
 def test_a_search_sees_the_mean_of_its_replicate_and_only_the_pool_of_the_task(board, table):
     class Keeps(First):
         name = "keeps"
-        told: dict = {}
+        told: ClassVar[dict] = {}
 
         def ask(self, history):
             Keeps.told[self.problem.task.task_id, self.seed] = list(history.scores)
