@@ -149,10 +149,10 @@ def score(
     mine = list(dict.fromkeys(traces["method"].to_pylist()))
     if table is None or board is None:
         from metabench.boards.board import load_board
-        from metabench.evaluation.about import About
+        from metabench.evaluation.traces import Traces
         from metabench.table import load_table
 
-        about = About.of(traces)
+        about = Traces.of(traces).about
         if about.board is None and board is None:
             raise UsageError("these traces do not say which board they were made on; give the table and the board")
         whole = load_board(about.board) if board is None else board
@@ -160,7 +160,7 @@ def score(
         board = whole.profile(about.profile) if board is None else whole
         if beside:
             others = workflows.published_beside(whole, board, mine)
-            traces = workflows.together(traces, others)
+            traces = Traces.of(traces).beside(Traces.of(others)).arrow()
     if board.design is not None:
         judged = workflows.scored(traces, table, board, **settings)
         own = {f.name: getattr(judged, f.name) for f in dataclasses.fields(Judged)}

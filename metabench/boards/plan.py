@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from metabench.boards.board import Board, board_names, load_board
 from metabench.errors import UsageError
 from metabench.evaluation import CellStore, plan, resolve
-from metabench.evaluation.about import read_published
 from metabench.evaluation.cost import Cost, costs
+from metabench.evaluation.traces import Traces
 
 if TYPE_CHECKING:
     import os
@@ -105,7 +105,7 @@ def published_traces(board: Board) -> pa.Table:
     path = board.path and board.path / TRACES
     if not path or not path.exists():
         return board.traces_schema.empty_table()
-    return read_published(path, board.traces_schema)
+    return Traces.read(path, board.traces_schema).arrow()
 
 
 def _elsewhere(board: Board) -> Sequence[pa.Table]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from metabench import schema
 from metabench.errors import MetabenchError
-from metabench.evaluation.about import About
+from metabench.evaluation.traces import Traces
 from metabench.search.continuous import Trial, from_text
 from metabench.search.live import Live
 
@@ -52,7 +52,7 @@ def retrain(traces: pa.Table, board: Board, table: Table) -> pa.Table:
                     _same(row, name, trial, row[name][trial], values[trial])
         row |= again | {"seconds": [o.seconds for o in found]}
         row |= {"engine": found[0].engine, "device": found[0].device}
-    return About.of(traces).put_on(pa.Table.from_pylist(rows, schema.LIVE))
+    return Traces(pa.Table.from_pylist(rows, schema.LIVE), Traces.of(traces).about).arrow()
 
 
 def retrain_some(traces: pa.Table, board: Board, table: Table, n: int = SAMPLE) -> None:

@@ -214,9 +214,7 @@ def settings(methods: tuple[str, ...], board: str, trials: int, workers: int, ou
     shell_complete=completes(board_names),
 )
 @click.option("--check", "only_check", is_flag=True, help="Check and score it, without keeping it.")
-@click.option(
-    "--replace", "replaces", is_flag=True, help="Replace a submission of that name by other authors."
-)
+@click.option("--replace", "replaces", is_flag=True, help="Replace a submission of that name by other authors.")
 @click.option("--reproduce", is_flag=True, help="Run its code, which must be installed, and compare every proposal.")
 @click.option(
     "--workers", default=1, show_default=True, type=click.IntRange(1), help="Worker processes of --reproduce."
@@ -256,7 +254,7 @@ def leaderboard() -> None:
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--table", required=True, metavar="NAME", help="Table that the board is made on.")
 @click.option("--table-version", type=click.IntRange(1), help="Its version.  [default: the newest]")
-@click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="What is searched.")
+@click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="Workload that is searched.")
 @click.option("--title", default="", metavar="TEXT", help="Title of the board.")
 @click.option("--budget", default=50, show_default=True, type=click.IntRange(5), help="Trials of a search.")
 @click.option(

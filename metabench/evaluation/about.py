@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from metabench import schema
 from metabench.errors import MetabenchError
-from metabench.evaluation.store import read_traces
 
 _TWINS, _BOARD, _SURROGATE = b"metabench.twins", b"metabench.board", b"metabench.surrogate"
 
@@ -53,17 +49,3 @@ class About:
         if self.surrogate is not None:
             held[_SURROGATE] = json.dumps(list(self.surrogate)).encode()
         return traces.replace_schema_metadata(held)
-
-
-def together(traces: pa.Table, published: pa.Table) -> pa.Table:
-    """Both, with what both say of the methods' twins, and what the first says of a surrogate."""
-    mine, theirs = About.of(traces), About.of(published)
-    kind = next(k for k in (schema.LIVE, schema.FOLDED, schema.TRACES) if set(k.names) <= set(traces.schema.names))
-    both = pa.concat_tables([traces.cast(kind), published.cast(kind)]).replace_schema_metadata(kind.metadata)
-    return replace(mine, twins={**theirs.twins, **mine.twins}, board=None).put_on(both)
-
-
-def read_published(path: str | os.PathLike, kind: pa.Schema) -> pa.Table:
-    """A file of traces, checked (:func:`~metabench.evaluation.store.read_traces`), with what it says of them."""
-    traces = read_traces(path, kind)
-    return About.of(pq.read_schema(path)).put_on(traces)

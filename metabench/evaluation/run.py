@@ -21,6 +21,7 @@ from metabench.evaluation.about import About
 from metabench.evaluation.methods import Method, resolve
 from metabench.evaluation.progress import Progress
 from metabench.evaluation.store import CellStore
+from metabench.evaluation.traces import Traces
 from metabench.evaluation.worker import Bench, Group, one_thread, serve
 from metabench.registry import suggest
 from metabench.search.base import Searcher
@@ -116,7 +117,7 @@ def evaluate(
     about = About({m.name: m.searcher.twin for m in resolved if m.searcher.twin}, surrogate=work.surrogate)
     if board.path is not None:
         about = replace(about, board=str(board.path), profile=board.narrowed)
-    traces = about.put_on(traces)
+    traces = Traces(traces, about).arrow()
     if failures:
         raise MethodsFailed(failures, traces, len(resolved))
     return traces
@@ -134,7 +135,8 @@ def _each(resolved: list[Method], boards: list[Board], table, **how) -> pa.Table
     together = pa.concat_tables(parts)
     names = together["method"].to_pylist()
     order = [i for m in resolved if m.name not in failures for i, name in enumerate(names) if name == m.name]
-    traces = About.of(parts[0]).put_on(together.take(pa.array(order, pa.int64())).combine_chunks())
+    rows = together.take(pa.array(order, pa.int64())).combine_chunks()
+    traces = Traces(rows, Traces.of(parts[0]).about).arrow()
     if failures:
         raise MethodsFailed(failures, traces, len(resolved))
     return traces

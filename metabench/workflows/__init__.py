@@ -1,6 +1,5 @@
 """The whole way: train, join with what is stored, let every method search held-out tasks, publish the board."""
 
-from metabench.evaluation.about import together
 from metabench.workflows.evaluation import (
     Evaluated,
     choose_settings,
@@ -41,5 +40,4 @@ __all__ = [
     "scored",
     "stale",
     "submit",
-    "together",
 ]

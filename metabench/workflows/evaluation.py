@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from metabench import registry
 from metabench.boards.board import Board, load_board
 from metabench.boards.plan import TRACES, Planned, planned, published_traces
 from metabench.errors import IncompleteError, MetabenchError
 from metabench.evaluation import CellStore, MethodsFailed, evaluate, plan, resolve
-from metabench.evaluation.about import together
+from metabench.evaluation.traces import Traces
 from metabench.evaluation.worker import one_thread
-from metabench.files import replacing, sweep
 from metabench.search.fidelity import FidelitySearcher
 
 if TYPE_CHECKING:
@@ -151,9 +149,9 @@ def evaluate_on(
         if not error.traces.num_rows:
             raise
         traces, failed = error.traces, error.failures
-    traces = together(traces, published)
-    path = out / TRACES
-    write_traces(traces, path)
+    both = Traces.of(traces).beside(Traces.of(published))
+    path, traces = out / TRACES, both.arrow()
+    both.write(path)
     return Evaluated(scored(traces, table, narrowed), traces, path, failed)
 
 
@@ -185,16 +183,6 @@ def _pilots(names: Sequence[str], asked: Sequence[Any], board: Board, table: Tab
             store.write(rows)
             out.append(pa.Table.from_pylist(rows, store.kind))
     return out
-
-
-def write_traces(traces: pa.Table, path: Path) -> None:
-    """Write a file of traces whole or not at all. Raises MetabenchError when it cannot be written."""
-    try:
-        sweep(path.parent)
-        with replacing(path) as part:
-            pq.write_table(traces, part, compression="zstd")
-    except OSError as error:
-        raise MetabenchError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def _adopt(published: pa.Table, store: CellStore) -> None:

@@ -12,7 +12,8 @@ from metabench import registry
 from metabench.boards.board import Board, board_folders, find_board, load_board
 from metabench.boards.plan import TRACES
 from metabench.errors import MetabenchError, UsageError
-from metabench.evaluation.about import About, read_published, together
+from metabench.evaluation.about import About
+from metabench.evaluation.traces import Traces
 from metabench.publishing.boards import archive
 from metabench.untrusted import printable
 
@@ -118,7 +119,7 @@ def _published(name: str, profile: str, out: Path | None):
     traces = _own(folder, board, {s.method for s, _ in submitted}, name)
     for submission, rows in submitted:
         about = About({submission.method: submission.twin} if submission.twin else {})
-        traces = together(about.put_on(rows), traces)
+        traces = Traces(rows, about).beside(Traces.of(traces)).arrow()
     command = f"metabench evaluate --board {name}" + ("" if profile == "full" else f" --profile {profile}")
     scores, accepted = score(traces, table, narrowed), [s for s, _ in submitted]
     return narrowed, traces, scores, table, folder, command, accepted, _home(board, folder, table)
@@ -145,7 +146,7 @@ def _own(folder: Path, board: Board, submitted: set[str], name: str) -> pa.Table
     """The suite's own traces in a folder. Raises MetabenchError when the board's own hold any other method's."""
     if not (folder / TRACES).exists():
         return board.traces_schema.empty_table()
-    traces = read_published(folder / TRACES, board.traces_schema)
+    traces = Traces.read(folder / TRACES, board.traces_schema).arrow()
     if not board.path or folder.resolve() != board.path.resolve():  # somebody's trial: what was submitted since counts
         return traces.filter(pc.invert(pc.is_in(traces["method"], pa.array(sorted(submitted), pa.string()))))
     found = set(pc.unique(traces["method"]).to_pylist())

@@ -24,10 +24,11 @@ from metabench.evaluation.live import LiveBench
 from metabench.evaluation.methods import Method
 from metabench.evaluation.predict import PredictBench
 from metabench.evaluation.run import bench_of
+from metabench.evaluation.traces import Traces
 from metabench.evaluation.worker import Group, one_thread
 from metabench.registry import suggest
 from metabench.search.continuous import Outcome, Trial, to_text
-from metabench.workflows.evaluation import say, write_traces
+from metabench.workflows.evaluation import say
 from metabench.workflows.prediction import write_predictions
 from metabench.workflows.publishing import evaluated_boards
 
@@ -117,7 +118,7 @@ def rekey(
     if changed:
         at = stored.schema.get_field_index("cell")
         out = stored.set_column(at, stored.schema.field(at), pa.array(new, pa.string()))
-        (write_predictions if predicts else write_traces)(out, path)
+        write_predictions(out, path) if predicts else Traces.of(out).write(path)
     return Rekeyed(path, len(rows), changed, verified, exact)
 
 

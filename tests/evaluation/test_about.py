@@ -9,7 +9,8 @@ from fakes import FakeTable, board_for
 from metabench import schema
 from metabench.errors import MetabenchError
 from metabench.evaluation import evaluate
-from metabench.evaluation.about import About, read_published, together
+from metabench.evaluation.about import About
+from metabench.evaluation.traces import Traces
 
 FACTS = About({"b": "a"}, "boards/x", "lite", ({"task_id": "t", "regret": 0.5},))
 
@@ -23,7 +24,7 @@ def test_facts_are_read_as_they_were_put_on_and_other_metadata_stays(tmp_path):
     assert told.schema.metadata.items() >= plain.schema.metadata.items()
     assert About.of(About().put_on(told)) == About()
     pq.write_table(told, tmp_path / "traces.parquet")
-    assert About.of(read_published(tmp_path / "traces.parquet", schema.TRACES)) == found
+    assert Traces.read(tmp_path / "traces.parquet", schema.TRACES).about == found
 
 
 def test_a_union_knows_the_twins_of_both_and_the_surrogate_of_the_first():
@@ -31,9 +32,22 @@ def test_a_union_knows_the_twins_of_both_and_the_surrogate_of_the_first():
         FACTS.put_on(schema.TRACES.empty_table()),
         About({"b": "c", "d": "e"}).put_on(schema.TRACES.empty_table()),
     )
-    both = About.of(together(mine, others))
+    mine, others = Traces.of(mine), Traces.of(others)
+    both = mine.beside(others).about
     assert (both.twins, both.board, len(both.surrogate)) == ({"b": "a", "d": "e"}, None, 1)
-    assert About.of(together(others, mine)).surrogate is None
+    assert others.beside(mine).about.surrogate is None
+
+
+@pytest.mark.parametrize("kind", [schema.TRACES, schema.LIVE, schema.FOLDED])
+def test_traces_of_every_kind_survive_a_file_a_union_and_a_choice(kind, tmp_path):
+    values = {"method": "a", "start": "own", "task_id": "t", "fold": "1.1", "engine": "e", "device": "d", "cell": "c"}
+    rows = pa.Table.from_pylist([{n: values.get(n) for n in kind.names} | {"method": m} for m in "ab"], kind)
+    made = Traces(rows, FACTS)
+    made.write(tmp_path / "traces.parquet")
+    read = Traces.read(tmp_path / "traces.parquet", kind)
+    assert read.kind is kind and read.methods == ["a", "b"] and read.about == Traces.of(made.arrow()).about
+    assert read.without("a").methods == ["b"] and read.beside(Traces.none(kind)).rows.num_rows == 2
+    assert read.beside(read.without("a")).rows["method"].to_pylist() == ["a", "b", "b"]
 
 
 @pytest.mark.parametrize("key", ["metabench.twins", "metabench.board", "metabench.surrogate"])
