@@ -209,6 +209,11 @@ class Board:
         board.check(table)
         return replace(board, settled_on=table)
 
+    def require_split(self, what: str) -> None:
+        """Raise UsageError where folds are dealt, so that there is no split, which ``what`` needs."""
+        if self.design is not None and not self.split:
+            raise UsageError(f"board {self.name} v{self.version} is of protocol 3 and deals folds; {what} need a split")
+
     def digest_on(self, table) -> str:
         """The digest of what a table says of the board's workloads; a shift of workloads is about all of them."""
         across = self.shift is not None and self.shift.column == "workload"

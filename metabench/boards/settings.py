@@ -84,6 +84,7 @@ def choose_settings(
     grid: dict[str, Sequence[Any]] = getattr(cls, "grid", {})
     if not grid:
         raise UsageError(f"method {method!r} declares no grid of settings")
+    board.require_split("settings")
     if not board.split["valid"]:
         raise UsageError(f"board {board.name}: split.valid is empty; settings are chosen there")
     inner = validation_board(board, trials)

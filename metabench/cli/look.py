@@ -349,6 +349,10 @@ def _methods_speed(names: str, repeats: int, as_json: bool) -> None:
     if find_spec("optuna") is None:
         advisers = [a for a in advisers if a != "MetaSampler"]
     table = load_table(board.dataset, board.dataset_version)
+    if board.design is not None:  # the sources and tasks of one fold
+        from metabench.boards.judge import dealt
+
+        board = dealt(board, table)[0][1]
 
     def say(text: str) -> None:
         click.echo(text, err=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -188,19 +189,26 @@ class _Searches:
         columns = [stored[name].to_pylist() for name in ("method", "start", "task_id", "seed")]
         self.named: list[Cell] = list(zip(*columns, strict=True))
         self._rows = {cell: i for i, cell in enumerate(self.named)}
-        self._part = {t: part for part in board.parts(table) for t in part.tasks(table, "test")}
+        parts = board.parts(table) if board.design is None else []
+        self._part = {t: part for part in parts for t in part.tasks(table, "test")}
         self._bench: tuple[str, Any] | None = None
+
+    @cached_property
+    def groups(self) -> dict[Cell, Group]:
+        """Cell → the group that it is of."""
+        groups = plan(self.methods, self.board, self.table)
+        return {(g.method, g.start, g.task_id, seed): g for g in groups for seed in g.keys}
 
     def keys(self) -> dict[Cell, str]:
         """Cell → its present key."""
-        groups = plan(self.methods, self.board, self.table)
-        return {(g.method, g.start, g.task_id, seed): key for g in groups for seed, key in g.keys.items()}
+        return {cell: group.keys[cell[3]] for cell, group in self.groups.items()}
 
     def both(self, cell: Cell) -> tuple[list[list], list[list]]:
         """The trials of a search as they are stored and as the method makes them now. A live search is answered by what its
         trials gave then."""
         method, start, task_id, seed = cell
-        group = Group(method, start, task_id, {seed: ""})
+        known = self.groups.get(cell, Group(method, start, task_id, {}))
+        group = replace(known, keys={seed: ""})
         row = {name: self.stored[name][self._rows[cell]].as_py() for name in self.stored.schema.names}
         bench = self._bench_for(task_id)
         if self.board.is_live:
@@ -219,7 +227,7 @@ class _Searches:
         return first[0] == first[1]
 
     def _bench_for(self, task_id: str) -> Any:
-        board = self._part[task_id]
+        board = self._part.get(task_id, self.board)
         if self._bench is None or self._bench[0] != board.workload:
             made: Any
             if board.is_live:

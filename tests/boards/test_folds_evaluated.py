@@ -394,3 +394,33 @@ def test_progress_tells_of_tasks_and_time_left_off_a_terminal(board, table, caps
     assert "first, fold 1." in line and " left" in line and f"of {len(groups) // 2} tasks" in line
     with Progress(groups, {k for g in groups for k in g.keys.values()}) as idle:
         assert idle._thread is None
+
+
+# ---------------------------------------------------------------- elsewhere
+def test_cells_are_carried_over_after_a_sample_was_computed_again(published):
+    from metabench.workflows import rekey
+
+    path = published.path / "traces.parquet"
+    before = pq.read_table(path)
+    old = before.set_column(before.schema.get_field_index("cell"), "cell", [["old"] * len(before)])
+    pq.write_table(old.replace_schema_metadata(before.schema.metadata), path)
+    done = rekey(str(published.path), 5)
+    assert (done.cells, done.changed, done.verified) == (len(before), len(before), 5)
+    assert pq.read_table(path)["cell"].equals(before["cell"])
+
+
+def test_what_needs_a_split_says_so_in_a_line(published, table, tmp_path):
+    from metabench.boards import submissions
+    from metabench.boards.settings import choose_settings
+    from metabench.publishing.reports.parts.searches import one_workload
+
+    for call in (
+        lambda: submissions.draft(
+            tmp_path / "mine", pq.read_table(published.path / "traces.parquet"), First(), published, table
+        ),
+        lambda: choose_settings("gp_weighted", published, table),
+        lambda: one_workload(published, table),
+        lambda: published.tasks(table, "test"),
+    ):
+        with pytest.raises(UsageError, match="deals folds"):
+            call()

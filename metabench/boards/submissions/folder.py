@@ -103,6 +103,7 @@ def draft(folder: str | os.PathLike, traces: pa.Table, searcher: Searcher, board
 
     Raises UsageError when the folder holds something, MetabenchError when it cannot be written.
     """
+    board.require_split("submissions")
     folder = Path(folder)
     learned = [t for part in ("train", "valid") for t in board.tasks(table, part)]
     spec = f"{type(searcher).__module__}:{type(searcher).__qualname__}"

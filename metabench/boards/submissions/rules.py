@@ -70,7 +70,9 @@ def check_packet(packet: Packet, board: Board, table: Table, *, is_kept: bool = 
     Raises:
         Refused: A rule is broken.
         MetabenchError: The table is not the board's.
+        UsageError: The board is of protocol 3, which takes no submissions.
     """
+    board.require_split("submissions")
     from metabench.scores import score
 
     board.check(table)

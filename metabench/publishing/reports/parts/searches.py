@@ -105,6 +105,7 @@ class Ground:
 
 def one_workload(board: Board, table: Table) -> str:
     """The board's workload. Raises UsageError where it has several, or is not about full trainings looked up in a table."""
+    board.require_split("reports")
     if board.workload not in table.workloads or board.by_epochs or board.is_live or board.track != "search":
         raise UsageError(f"board {board.name}: this report needs searches of one workload by stored full trainings")
     return board.workload
