@@ -1,7 +1,10 @@
 """Boards of protocol 3 from a table to a page: folds without leakage, resumption, streams, plans and the verdict."""
 
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 from dataclasses import replace
 from typing import ClassVar
 
@@ -156,7 +159,9 @@ def test_a_ragged_table_gives_every_task_the_pool_of_its_seeds(tmp_path):
 
 
 # ---------------------------------------------------------------- keys and storage
-def test_finished_cells_survive_a_kill_and_only_the_rest_is_computed(board, table, tmp_path, monkeypatch):
+def stopped(board, table, folder, how):
+    """Evaluate in a process of its own, which ends at the 25th search."""
+
     class Stops(Notes):
         name = "stops"
         left = 25
@@ -164,15 +169,30 @@ def test_finished_cells_survive_a_kill_and_only_the_rest_is_computed(board, tabl
         def begin(self):
             Stops.left -= 1
             if Stops.left == 0:
-                raise KeyboardInterrupt
+                os.kill(os.getpid(), how)
             super().begin()
 
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(Stops, board, table, store=tmp_path / "cells")
+    if how is None:
+        return Stops
+    child = multiprocessing.get_context("fork").Process(
+        target=evaluate, args=(Stops, board, table), kwargs={"store": folder}
+    )
+    child.start()
+    child.join()
+    assert child.exitcode
+    return None
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_finished_cells_survive_a_kill_and_only_the_rest_is_computed(board, table, tmp_path, monkeypatch, how):
+    monkeypatch.setattr("metabench.evaluation.run.FLUSH", 0.0)
+    stopped(board, table, tmp_path / "cells", how)
+    Stops = stopped(board, table, tmp_path / "cells", None)
+    Stops.left = 10**6
     kept = CellStore(tmp_path / "cells", board.traces_schema)
     keys = [k for g in groups_of(resolve(Stops), board, table) for k in g.keys.values()]
     done = len(kept.read(keys))
-    assert 0 < done < 25
+    assert 10 < done < 25
     Notes.fits.clear()
     again = evaluate(Stops, board, table, store=tmp_path / "cells")
     assert len([t for _, t in Notes.fits if isinstance(t, str)]) == len(again) - done
