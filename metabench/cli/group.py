@@ -8,7 +8,7 @@ import warnings
 
 import click
 
-from metabench.cli.termination import Terminated, graceful, ignore
+from metabench.cli.termination import Terminated, graceful
 from metabench.errors import MetabenchError
 from metabench.extras import explained
 from metabench.untrusted import one_line
@@ -52,7 +52,7 @@ class Commands(click.Group):
             return super().main(*args, standalone_mode=False, **kwargs)
         warnings.showwarning = _one_line
         try:
-            with graceful():
+            with graceful(last):
                 try:
                     status = super().main(*args, standalone_mode=False, **kwargs)
                 except BaseException as error:  # a plug-in may raise anything
@@ -64,8 +64,6 @@ class Commands(click.Group):
                     click.echo(message, err=True)
         except KeyboardInterrupt as error:  # once more, while that was said
             status = Interrupted(error).exit_status
-        if last and status in (130, 143):
-            ignore()
         sys.exit(status if isinstance(status, int) else 0)
 
 

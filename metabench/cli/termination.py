@@ -20,26 +20,29 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def graceful() -> Iterator[None]:
+def graceful(last: bool = False) -> Iterator[None]:
     """Within it the first SIGTERM raises :class:`Terminated`; later ones are ignored, so that nothing stops the work of
     keeping what is finished. Ctrl-C raises KeyboardInterrupt, once for all that come within SAME seconds. Outside the main
-    thread, where signals cannot be handled, and where a caller handles them, it does nothing."""
+    thread, where signals cannot be handled, and where a caller handles them, it does nothing.
+
+    Afterwards both are handled as before, unless the process ends with this (``last``) because it was told to: then nothing
+    that still comes may end it with a traceback."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
-    last = -SAME
+    told = -SAME
 
     def end(number: int, frame: object) -> None:
-        nonlocal last
+        nonlocal told
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        last = time.monotonic()
+        told = time.monotonic()
         raise Terminated
 
     def interrupt(number: int, frame: object) -> None:
-        nonlocal last
+        nonlocal told
         now = time.monotonic()
-        if now - last >= SAME:
-            last = now
+        if now - told >= SAME:
+            told = now
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, end)
@@ -49,13 +52,7 @@ def graceful() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        over = last and told > -SAME
         if before is signal.default_int_handler:
-            signal.signal(signal.SIGINT, before)
-
-
-def ignore() -> None:
-    """On the way out: nothing that still comes may end the process with a traceback."""
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(signal.SIGINT, signal.SIG_IGN if over else before)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if over else signal.SIG_DFL)
