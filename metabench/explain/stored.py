@@ -48,7 +48,14 @@ def stored_survey(
     path = folder / f"{_key(table, workload, tasks, target, seed)}.json"
     try:
         return _read(path)
-    except (OSError, MetabenchError, ValueError, KeyError, TypeError, AttributeError):  # absent, or not whole: made anew
+    except (
+        OSError,
+        MetabenchError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ):  # absent, or not whole: made anew
         made = survey(table, workload, tasks, target, seed, progress)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,11 @@ from scipy.linalg import solve_triangular
 
 from metabench.errors import UsageError
 from metabench.metamodels.parts.ensemble import Discordance, Ensemble, room
+from metabench.metamodels.parts.neural import milestone
 from metabench.search.base import History
+
+#: trials that weights are computed from at most; published searches have fewer
+MOST_WEIGHED = 128
 
 
 class RGPE(Ensemble):
@@ -41,6 +45,8 @@ class RGPE(Ensemble):
     def begin(self) -> None:
         super().begin()
         self._counted: list[int] = []
+        #: of a long search: the trials up to the last milestone, and the weights that they gave
+        self._weighed: tuple[list[int], np.ndarray] = [], np.empty(0)
 
     def _reset(self) -> None:
         self._counted = []
@@ -83,7 +89,22 @@ class RGPE(Ensemble):
         return (np.maximum(over, 0) + np.maximum(under, 0)).sum(1)
 
     def weights(self, history: History) -> np.ndarray:
-        """Weight of every source's process and, last, of the target's, float64 [sources + 1]."""
+        """Weight of every source's process and, last, of the target's, float64 [sources + 1].
+
+        Of more than MOST_WEIGHED trials as many of those up to the last milestone are weighed by, evenly spaced.
+        """
+        if len(history) <= MOST_WEIGHED:
+            return self._weights(history)
+        first = history.candidates[: milestone(len(history))]
+        if self._weighed[0] != first:
+            chosen = np.unique(np.linspace(0, len(first) - 1, MOST_WEIGHED).astype(int))
+            some = History([first[i] for i in chosen], [history.scores[i] for i in chosen])
+            whole, self._gp = self._gp, self.process()
+            self._weighed = list(first), self._weights(some)
+            self._gp = whole
+        return self._weighed[1]
+
+    def _weights(self, history: History) -> np.ndarray:
         if not self._counted or history.candidates[: len(self._counted)] != self._counted:
             self._reset()
         for i in range(len(self._counted), len(history)):

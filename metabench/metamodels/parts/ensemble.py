@@ -51,8 +51,13 @@ class Ensemble(MetaModel):
         own = self._carried[a.rows, pool] if a.weights is None else (a.weights.T * self._carried).sum(0)
         # what the interpolation to other configurations leaves open is uncertain, too
         self._variance = np.maximum(own, 0.0) + a.gap  # [pool]
-        x = self.source_.pool_coordinates(self.problem)
-        self._gp = PoolGP(lambda i: matern(distances(x[i : i + 1], x)[0]), np.ones(len(x)), self.noise)
+        self._x = self.source_.pool_coordinates(self.problem)
+        self._gp = self.process()
+
+    def process(self) -> PoolGP:
+        """The target's process before any trial."""
+        x = self._x
+        return PoolGP(lambda i: matern(distances(x[i : i + 1], x)[0]), np.ones(len(x)), self.noise)
 
     def source_covariance(self, i: int) -> np.ndarray:
         """Posterior covariance of a source's process between pool position ``i`` and the pool, float64 [pool]."""
