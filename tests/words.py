@@ -1,7 +1,8 @@
 """Lists sentences that are hard to read: `python tests/words.py [README.md docs help errors api pages ...]`.
 
 A finding is a sentence of over 30 words, a number such as .107 without its zero, a hyphen as minus sign, or a word that
-the project does not use in that sense. Code, commands and their output are left out. Exit status 1 if anything is found.
+the project does not use in that sense. Code, commands and their output are left out, and so are the docstrings of
+methods and workloads that pages quote (the class ``docstring``). Exit status 1 if anything is found.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def markdown(text: str) -> Iterator[str]:
 
 
 class _Page(HTMLParser):
-    """The blocks of text of a page, without code, drawings, styles and scripts."""
+    """The blocks of text of a page, without code, drawings, styles, scripts and what it takes from docstrings of modules."""
 
     SILENT = ("script", "style", "svg", "pre", "samp")
     INLINE = (
@@ -120,25 +121,31 @@ class _Page(HTMLParser):
     def __init__(self, text: str):
         super().__init__()
         self.blocks: list[str] = [""]
-        self.depth, self.code = 0, 0
+        self.described = 'docstring">' in text  # its description is a docstring's, too
+        self.depth, self.code, self.quoted = 0, 0, ""
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
+        if not self.quoted and "docstring" in (dict(attrs).get("class") or "").split():
+            self.quoted = tag
+            self.blocks.append("")
         if tag in self.SILENT:
             self.depth += 1
         elif tag == "code":
             self.code += 1
-            self.blocks[-1] += "code"
+            self.blocks[-1] += "Code"
         elif tag not in self.INLINE:
             self.blocks.append("")
         found = dict(attrs)
-        if tag == "meta" and found.get("name") == "description":
+        if tag == "meta" and found.get("name") == "description" and not self.described:
             self.blocks.append(found.get("content") or "")
             self.blocks.append("")
         if found.get("title") and not self.depth:
             self.blocks.insert(-1, found["title"] or "")
 
     def handle_endtag(self, tag):
+        if tag == self.quoted:
+            self.quoted = ""
         if tag in self.SILENT:
             self.depth = max(0, self.depth - 1)
         elif tag == "code":
@@ -147,7 +154,7 @@ class _Page(HTMLParser):
             self.blocks.append("")
 
     def handle_data(self, data):
-        if not self.depth and not self.code:
+        if not self.depth and not self.code and not self.quoted:
             self.blocks[-1] += data
 
 

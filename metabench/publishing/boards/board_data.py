@@ -14,8 +14,8 @@ from metabench.scores.aggregate import expanded_tail
 
 #: rows of a data set from which on it counts as large
 LARGE = 2000
-#: decimals that are kept of a regret
-DIGITS = 4
+#: decimals that are kept of a regret, and of what the page writes with three
+DIGITS, EXACT = 4, 6
 
 
 def data(view: View) -> Markup:
@@ -55,7 +55,7 @@ def _start(view: View, start: str) -> dict[str, Any]:
             for m in rows
         },
         "mean": {
-            m: [[_short(r.valid[k].value), _short(r.valid[k].low), _short(r.valid[k].high)] for k in view.marks]
+            m: [[_short(x, EXACT) for x in (r.valid[k].value, r.valid[k].low, r.valid[k].high)] for k in view.marks]
             for m, r in rows.items()
         },
         "group": {m: [s.groups[m] for s in standings] for m in rows},
@@ -70,8 +70,8 @@ def _curves(view: View, start: str) -> dict[str, Any]:
     return {"x": series[0].x, "y": {s.method: [_shorts(s.mean), _shorts(s.low), _shorts(s.high)] for s in series}}
 
 
-def _short(value: float) -> float | None:
-    return round(float(value), DIGITS) if math.isfinite(value) else None
+def _short(value: float, digits: int = DIGITS) -> float | None:
+    return round(float(value), digits) if math.isfinite(value) else None
 
 
 def _shorts(values: list[float]) -> list[float | None]:

@@ -32,7 +32,7 @@ def _setting(s: Setting, most: float) -> dict[str, Any]:
     elif isinstance(s.parameter, Choice | Ordinal):
         usual = f"{s.low} ({wording.percent(s.share)})"
     else:
-        usual = f"{wording.value(float(s.low))} … {wording.value(float(s.high))}"
+        usual = f"{wording.value(float(s.low))} … {wording.value(float(s.high))}".replace("-", "−")
     best = "–" if s.best is None else wording.value(float(s.best) if isinstance(s.best, np.floating) else s.best)
     return {
         "name": s.name,
