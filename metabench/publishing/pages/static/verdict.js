@@ -187,6 +187,8 @@ const columns = ({ whole }) => all(".heat.wide", table).forEach((cell) => (cell.
 
 // ---- the chart
 const SVG = "http://www.w3.org/2000/svg";
+const narrow = matchMedia("(max-width: 640px)");
+narrow.addEventListener("change", () => apply());
 const make = (tag, attributes, ...inside) => {
   const node = document.createElementNS(SVG, tag);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
@@ -214,14 +216,14 @@ const curves = ({ source, tasks, whole, rows }) => {
   const shown = [...lines.flatMap((l) => l.at[0]), ...(band ? band.flat() : [])].filter(Number.isFinite);
   const log = state.scale === "log", high = Math.max(...shown, 0.001) * 1.05;
   const low = log ? Math.max(0.001, Math.min(...shown.filter((v) => v > 0), high / 2)) : Math.min(0, ...shown);
-  const [left, right, top, bottom] = [52, 432, 10, 298];
+  const [left, right, top, bottom] = [52, narrow.matches ? 310 : 432, 10, 298];
   const across = (v) => left + ((Math.log(v) - Math.log(x[0])) / (Math.log(x.at(-1)) - Math.log(x[0]) || 1)) * (right - left);
   const up = (v) => {
     const t = log ? (Math.log(Math.max(v, low)) - Math.log(low)) / (Math.log(high) - Math.log(low)) : (v - low) / (high - low);
     return bottom - Math.min(Math.max(t, 0), 1) * (bottom - top);
   };
   const ends = lines.map((l) => `${l.method} ${written3(l.at[0].at(-1))}`).join("; ");
-  const svg = canvas("live-chart", 560, 340, `Valid regret over ${held.units}`, `At the end: ${ends}.`, "chart regret");
+  const svg = canvas("live-chart", narrow.matches ? 470 : 560, 340, `Valid regret over ${held.units}`, `At the end: ${ends}.`, "chart regret");
   const ticks = log ? [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1].filter((t) => t >= low * 0.999 && t <= high) : [0, 0.2, 0.4, 0.6, 0.8, 1].filter((t) => t <= high);
   for (const tick of ticks) {
     svg.append(make("line", { x1: left, x2: right, y1: up(tick), y2: up(tick), class: "grid" }));
@@ -270,7 +272,7 @@ const compare = ({ source, tasks, at, rows }) => {
   out.textContent =
     `After ${amount()}, ${state.a} has the lower regret on ${won} of ${tasks.length} tasks, ${state.b} on ${lost}, and ${tasks.length - won - lost} are ties. ` +
     `The mean difference ${state.a} − ${state.b} is ${written3(mean(families))}${ends}. ${clear}`;
-  const most = Math.max(...gaps.map(Math.abs)) || 1, width = 560, x = (g) => 20 + ((g / most + 1) / 2) * (width - 40);
+  const most = Math.max(...gaps.map(Math.abs)) || 1, width = narrow.matches ? 440 : 560, x = (g) => 20 + ((g / most + 1) / 2) * (width - 40);
   const svg = canvas("dots-chart", width, 74, `Difference of regret on each task, ${state.a} − ${state.b}`, out.textContent, "chart");
   svg.append(make("line", { x1: x(0), x2: x(0), y1: 8, y2: 48, class: "zero" }));
   tasks.map((t, i) => [gaps[i], t]).sort((p, q) => p[0] - q[0]).forEach(([gap, t], i) => {
