@@ -232,13 +232,20 @@ def optimum(
 @click.option("--data", type=click.Path(path_type=Path), metavar="PATH", help="Your data, as for `recommend`.")
 @click.option("--target", metavar="COLUMN", help="Column of the table to predict.")
 @click.option(
-    "--table", metavar="NAME|FOLDER|URI", help="Table that has the task, instead of --data.", shell_complete=completes(table_names)
+    "--table",
+    metavar="NAME|FOLDER|URI",
+    help="Table that has the task, instead of --data.",
+    shell_complete=completes(table_names),
 )
 @click.option("--task", metavar="TASK", help="Task of --table.")
 @click.option("--workload", default="mlp", show_default=True, metavar="NAME", help="Kind of network.")
 @click.option("--model", metavar="NAME|FOLDER", help="Fitted meta-model.  [default: the newest that ships]")
 @click.option(
-    "--rank", default=1, show_default=True, type=click.IntRange(1, 64), help="Rank of the recommended configuration to explain."
+    "--rank",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Rank of the recommended configuration to explain.",
 )
 @click.option(
     "--config", metavar="JSON", help="Another configuration, as a JSON object; missing values are the defaults."

@@ -353,9 +353,7 @@ def _families(path: Path, names: tuple[str, ...]) -> Mapping[str, Sequence[str]]
             for family in families:
                 other, where = part_of.setdefault(family, (name, part))
                 if where != part:
-                    raise UsageError(
-                        f"family {family} is in {where} of board {other} and in {part} of board {name}"
-                    )
+                    raise UsageError(f"family {family} is in {where} of board {other} and in {part} of board {name}")
     return {part: [f for f, (_, where) in part_of.items() if where == part] for part in ("train", "valid", "test")}
 
 

@@ -179,7 +179,9 @@ def _surrogate(traces: pa.Table, board: Board) -> pd.DataFrame | None:
         return None
     found = About.of(traces).surrogate
     if found is None or board.objective != "surrogate":
-        raise MetabenchError("traces: a surrogate answered; its scores are never on a board, nor given without its error")
+        raise MetabenchError(
+            "traces: a surrogate answered; its scores are never on a board, nor given without its error"
+        )
     return pd.DataFrame(found)
 
 

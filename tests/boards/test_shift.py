@@ -158,7 +158,11 @@ def test_rules_of_a_shift(tmp_path):
         ('"modality"', '"family"', "unknown shift.column 'family'"),
         ('["image"]', '["text"]', "modality 'text' is listed in shift.train and in shift.test"),
         ('["image"]', "[]", "shift.test is not a list of values of modality"),
-        ('["image"]', '["image"]\nvalid = ["audio"]', "modality 'audio' is listed in shift.valid but not in shift.train"),
+        (
+            '["image"]',
+            '["image"]\nvalid = ["audio"]',
+            "modality 'audio' is listed in shift.valid but not in shift.train",
+        ),
         ('"modality"', '"workload"', r"shift.test is \['image'\]; the board's workload is 'planted'"),
     ],
 )

@@ -332,7 +332,9 @@ def test_the_script_gets_what_the_page_shows(made, files):
         for method, marks in found["mean"].items():
             for mark, (value, low, high) in zip(held["marks"], marks, strict=True):
                 row = summary.loc[method, start, mark]
-                np.testing.assert_allclose([value, low, high], row[["valid_regret", "valid_low", "valid_high"]].astype(float), atol=6e-5)
+                np.testing.assert_allclose(
+                    [value, low, high], row[["valid_regret", "valid_low", "valid_high"]].astype(float), atol=6e-5
+                )
     assert [t[0] for t in held["tasks"]] == sorted(made[2].tasks["task_id"].unique())
     assert [t[3] for t in held["tasks"]] == [
         bool(n >= 2000) for n in made[3].tasks.set_index("task_id").loc[[t[0] for t in held["tasks"]], "n_rows"]

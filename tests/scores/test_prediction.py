@@ -176,7 +176,7 @@ def test_a_board_is_published_and_its_staleness_noticed(table, board, scores, tm
     assert {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()} == before
     text = (tmp_path / "README.md").read_text()
     row = scores.summary[(scores.summary["method"] == "oracle") & (scores.summary["observed"] == 5)].iloc[0]
-    assert f"| 1 | oracle | {row['spearman']:.3f} [{row['spearman_low']:.3f}, {row['spearman_high']:.3f}]" in text
+    assert f"| oracle | {row['spearman']:.3f} [{row['spearman_low']:.3f}, {row['spearman_high']:.3f}]" in text
     assert text.count("| oracle |") == len(OBSERVED) and command in text
     assert publishing.check(board, scores, table, tmp_path, command) == []
     (tmp_path / "README.md").write_text("old")

@@ -68,9 +68,7 @@ class Hpob(Format):
                     raise MetabenchError(f"{file}: space {space!r} holds no data sets")
                 for dataset, table in datasets.items():
                     if dataset in found.setdefault(space, {}):
-                        raise MetabenchError(
-                            f"{file}: data set {dataset!r} of space {space!r} is in another file too"
-                        )
+                        raise MetabenchError(f"{file}: data set {dataset!r} of space {space!r} is in another file too")
                     found[space][dataset] = {"file": file, "table": table, "part": part_of.get(file.name)}
         folder = path if path.is_dir() else path.parent
         names = _names(folder / DESCRIPTORS) if (folder / DESCRIPTORS).exists() else {}

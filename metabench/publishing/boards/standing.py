@@ -60,7 +60,9 @@ def tested(methods: list[str], controls: pd.DataFrame, pairs: pd.DataFrame) -> S
         if row.method in groups and row.p_holm < LEVEL:
             groups[row.method] = 1 if row.difference < 0 else 3
     clear = pairs[pairs["p_holm"] < LEVEL]
-    wins = [a if d < 0 else b for a, b, d in zip(clear["method_a"], clear["method_b"], clear["difference"], strict=True)]
+    wins = [
+        a if d < 0 else b for a, b, d in zip(clear["method_a"], clear["method_b"], clear["difference"], strict=True)
+    ]
     winner = next((m for m in methods if len(methods) > 1 and wins.count(m) == len(methods) - 1), None)
     return Standing(groups, len(clear), len(pairs), winner)
 

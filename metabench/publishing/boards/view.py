@@ -289,7 +289,10 @@ class View:
             return judged(self.verdict)
         mark = self.mark if mark is None else mark
         methods = ordered(self.scores.summary, start, mark)
-        return tested(methods, *(f[(f["start"] == start) & (f["mark"] == mark)] for f in (self.scores.controls, self.scores.pairs)))
+        return tested(
+            methods,
+            *(f[(f["start"] == start) & (f["mark"] == mark)] for f in (self.scores.controls, self.scores.pairs)),
+        )
 
     def transfer(self, start: str, method: str) -> Mapping[str, Any] | None:
         """A method against its twin that does not transfer, at the headline mark."""

@@ -241,7 +241,12 @@ def _curves(total: pd.DataFrame) -> Figure:
             f"{s.method}: {num(s.mean[0])} after 1 trial, {num(s.mean[-1])} after {MARKS[-1]}" for s in series
         ),
     )
-    return Figure("Regret on a workload that was left out.", "The band is a 95 % interval over workloads, of the method in blue.", svg, legend)
+    return Figure(
+        "Regret on a workload that was left out.",
+        "The band is a 95 % interval over workloads, of the method in blue.",
+        svg,
+        legend,
+    )
 
 
 def _settled(method: str, settings: dict[str, Any]) -> str:

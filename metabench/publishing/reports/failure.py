@@ -124,7 +124,10 @@ class Failure(Report):
             [
                 Section("How often", few, [], [_methods(frames["methods"], frames["tasks"])]),
                 Section(
-                    "Properties of tasks with gains", text, [_factors(frames["factors"]), _cloud(frames["tasks"])], _long(frames)
+                    "Properties of tasks with gains",
+                    text,
+                    [_factors(frames["factors"]), _cloud(frames["tasks"])],
+                    _long(frames),
                 ),
                 Section("A shift of kind", shift, [_shift(frames["shifts"])], [_shifts(frames["shifts"])]),
             ],

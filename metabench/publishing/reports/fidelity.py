@@ -118,9 +118,7 @@ class Fidelity(Report):
             for r in cast(Any, shifts).itertuples()
         )
         order = (
-            f"""With an eighth of the data the best values shift, as a share of the range: {less}."""
-            if less
-            else ""
+            f"""With an eighth of the data the best values shift, as a share of the range: {less}.""" if less else ""
         )
         kept = "; ".join(f"{WORDS[r['variant']]} {num(r['rho'])}" for r in worse.to_dict("records"))
         lost = "; ".join(

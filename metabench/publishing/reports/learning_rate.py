@@ -119,9 +119,7 @@ def told(slopes: pd.DataFrame, words: str) -> str:
     """What is certain of one scale, after Holm's correction, in a sentence."""
     sure = slopes[(slopes["p_holm"] < LEVEL) & ((slopes["low"] > 0) | (slopes["high"] < 0))]
     if sure.empty:
-        return (
-            f"With {words} no trend of the best learning rate is shown in {len(slopes)} rows."
-        )
+        return f"With {words} no trend of the best learning rate is shown in {len(slopes)} rows."
     parts = []
     for row in cast(Any, sure).itertuples():
         group = "all optimizers" if row.optimizers == "all" else row.optimizers

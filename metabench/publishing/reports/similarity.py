@@ -203,7 +203,9 @@ def _grids(frames: Mapping[str, pd.DataFrame]) -> list[Grid]:
     single = [Column("Feature", "feature"), Column("Rank correlation", "rho", num, ("rho_low", "rho_high"))]
     return [
         Grid("Similarity of the chosen source task, by the information used", chosen, frames["summary"]),
-        Grid("Similarity of each task to the others, and to the nearest by features", tasks, frames["tasks"], folded=True),
+        Grid(
+            "Similarity of each task to the others, and to the nearest by features", tasks, frames["tasks"], folded=True
+        ),
         Grid("All single features", single, frames["features"], folded=True),
     ]
 

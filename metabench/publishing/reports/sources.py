@@ -115,7 +115,9 @@ def _figure(part: pd.DataFrame, mark: int) -> Figure:
         title=f"Valid regret after {mark} trials against the number of source tasks",
         description="; ".join(f"{s.method}: {num(s.mean[0])} without, {num(s.mean[-1])} with all" for s in series),
     )
-    text = "Interquartile mean over families, and over random subsets; the band is a 95 % interval of the method in blue."
+    text = (
+        "Interquartile mean over families, and over random subsets; the band is a 95 % interval of the method in blue."
+    )
     return Figure(f"After {mark} trial{'s' * (mark > 1)}.", text, svg, css)
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from metabench import registry, untrusted
-from metabench.boards.board import Board, load_board
+from metabench.boards.board import load_board
 from metabench.errors import MetabenchError
 from metabench.publishing.boards.cards import Card, card
-from metabench.publishing.boards.trained import Trained
 from metabench.publishing.boards.standing import Standing, tested
+from metabench.publishing.boards.trained import Trained
 from metabench.publishing.boards.view import HIGHLIGHTED, coloured, page_name
 from metabench.publishing.boards.words import question
 from metabench.scores.prediction import PRIOR

@@ -248,3 +248,30 @@ def test_tables_are_shown_in_the_version_that_boards_are_made_on(built, tmp_path
         shutil.copytree(tmp_path / "datasets/tiny/v1", tmp_path / f"datasets/other/v{version}")
     shown = {(f.table.path.parent.name, f.table.path.name) for f in Collection(tmp_path / "leaderboards").facts}
     assert {("tiny", "v1"), ("other", "v3")} <= shown and len(shown) == 3
+
+
+# ---------------------------------------------------------------- the front page
+def test_the_recommended_method_is_that_of_the_shipped_metamodel():
+    from metabench.pretrained import load_metamodel
+    from metabench.publishing.boards.view import RECOMMENDED
+
+    record = json.loads((Path(__file__).parents[3] / "metabench/pretrained/mlp-v1/record.json").read_text())
+    assert record["method"] == RECOMMENDED and load_metamodel("mlp-v1")
+
+
+def test_findings_carry_the_published_numbers_and_a_caveat():
+    from metabench.publishing.site.front import findings
+
+    c = Collection(Path(__file__).parents[3] / "leaderboards")
+    found = {f["b"].board.name: f for f in findings(c)}
+    assert set(found) == {"search", "predict", "multi-fidelity"} and all(f["caveat"] for f in found.values())
+    search = found["search"]["b"]
+    led = [line.value for line in search.lines if search.standing.groups[line.method] == 1]
+    assert f"{len(led)} of {len(search.lines) - 1} methods" in found["search"]["text"]
+    assert f"{min(led):.3f}–{max(led):.3f}" in found["search"]["text"]
+    decided = sum(
+        r["p_holm"] < 0.05 for r in search.results["pairs"] if r["start"] == "own" and r["mark"] == search.mark
+    )
+    assert f"{decided} of {search.standing.pairs} pairs" in found["search"]["caveat"]
+    asha = found["multi-fidelity"]["b"].line("asha")
+    assert f"{asha.value:.3f}" in found["multi-fidelity"]["text"]

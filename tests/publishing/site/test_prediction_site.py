@@ -27,7 +27,7 @@ def test_it_reads_offline_and_nothing_is_wider_than_the_page(offline, address, w
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     rows = page.eval_on_selector_all(".ranking tbody tr", "rows => rows.map(r => r.dataset.method)")
     assert len(rows) == 4 and "(standard normal)" in rows
-    page.locator("#filter").fill("meta-model")
+    page.locator("#filter").fill("transfer")
     shown = page.eval_on_selector_all(".ranking tbody tr", "rows => rows.filter(r => !r.hidden).length")
     assert shown == 2
     ends = page.eval_on_selector_all(

@@ -184,7 +184,11 @@ def test_the_budget_changes_verdict_table_chart_comparison_and_heat_map(visit):
         assert ordered == sorted(ordered) and len(ordered) == 12
         heat = page.eval_on_selector("table.heatmap tbody", "b => b.textContent")
         seen[mark] = (page.inner_text("#duel"), heat, page.inner_text("#verdict"))
-    assert len(set(seen.values())) == 3 and len({s[0] for s in seen.values()}) == 3 and len({s[1] for s in seen.values()}) == 3
+    assert (
+        len(set(seen.values())) == 3
+        and len({s[0] for s in seen.values()}) == 3
+        and len({s[1] for s in seen.values()}) == 3
+    )
 
 
 def test_sizes_of_tasks_are_filtered_everywhere(visit):
