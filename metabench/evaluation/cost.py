@@ -61,11 +61,14 @@ def costs(
     out = []
     for method in methods:
         missing = [(g, sum(k not in known for k in g.keys.values())) for g in groups if g.method == method.name]
-        thought = [(n, thinking(records, method.name, g.start, board.budget)) for g, n in missing if n]
+        once = {
+            start: thinking(records, method.name, start, board.budget) for start in {g.start for g, n in missing if n}
+        }
+        thought = [(n, once[g.start]) for g, n in missing if n]
         total = sum(n for _, n in missing)
         seconds = None if any(t is None for _, t in thought) else float(sum(n * (t or 0.0) for n, t in thought))
         fits = {g.fit for g, n in missing if n and g.fold}
-        once = learning(records, method.name) if fits else 0.0
+        fit = learning(records, method.name) if fits else 0.0
         out.append(
             Cost(
                 method=method.name,
@@ -75,7 +78,7 @@ def costs(
                 training=float(sum(n * train.get(g.task_id, 0.0) for g, n in missing)),
                 bytes=round(total * (head + trial * board.budget)),
                 fits=len(fits),
-                learned=None if once is None else len(fits) * once,
+                learned=None if fit is None else len(fits) * fit,
             )
         )
     return out
