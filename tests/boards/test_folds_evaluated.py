@@ -303,8 +303,14 @@ def published(board, stored, table, monkeypatch, tmp_path):
     return board
 
 
+def judged(board, table):
+    return judge(pq.read_table(board.path / "traces.parquet"), table, board, resamples=50)
+
+
 def test_a_build_writes_tiers_differences_and_reliability_and_is_current(published, table):
     from metabench import workflows
+    from metabench.publishing.boards import verdicts
+    from metabench.publishing.boards.view import Home
 
     name = str(published.path)
     paths = workflows.publish(name)
@@ -325,6 +331,8 @@ def test_a_build_writes_tiers_differences_and_reliability_and_is_current(publish
     assert {r["method"] for r in told["summary"]} == {"default", "portfolio", "rush", "random"}
     pairs = pd.read_csv(published.path / "site/data/pairs.csv")
     assert {"joint_low", "joint_high"} <= set(pairs) and len(pairs) == 6
+    beside = verdicts.contents(published, judged(published, table), table, "x", Home("../../../site/", True, docs=True))
+    assert b'href="../../../site/methods/index.html"' in beside["site/index.html"]
     (published.path / "README.md").write_text("other")
     assert len(workflows.stale(name)) == 1
 

@@ -152,8 +152,9 @@ class _View:
 
     starts: tuple[str, ...] = ()
 
-    def __init__(self, board: Board):
+    def __init__(self, board: Board, home: Home | None):
         self.board, self.title = board, board.title or board.name
+        self.docs, self.earlier = (False, ()) if home is None else (home.docs, home.earlier)
 
 
 def context_of(board: Board, judged: Judged, table: Table, command: str, home: Home | None) -> dict[str, Any]:
@@ -172,7 +173,7 @@ def context_of(board: Board, judged: Judged, table: Table, command: str, home: H
         row |= {"card": c, "at": [at[row["method"], m] for m in marks]}
         rows.append(row)
     return {
-        "v": _View(board),
+        "v": _View(board, home),
         "board": board,
         "rows": rows,
         "marks": marks,
