@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from metabench import checkout, downloads, schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.registry import suggest
 from metabench.space import Space
-from metabench.table import files, integrity, manifest, splits
+from metabench.table import files, integrity, manifest, splits, tidy
 from metabench.table import starts as prescribed
 from metabench.table.place import Place, place
 from metabench.training.curves import SERIES
@@ -253,6 +254,68 @@ class Table:
         np.add.at(total, (at[0][trained], at[1][trained]), part["seconds"].to_numpy()[trained])
         np.add.at(count, (at[0][trained], at[1][trained]), 1)
         return np.divide(total, count, out=np.full(shape[:2], np.nan), where=count > 0)
+
+    # ---------------------------------------------------------------- for analysis
+    def frame(
+        self,
+        workload: str,
+        tasks: str | Sequence[str] | None = None,
+        *,
+        features: bool = True,
+        format: str = "pandas",
+    ) -> Any:
+        """A tidy row for each run: its final scores and cost, its hyperparameters, its task and split, the task features.
+
+        Args:
+            workload: such as ``mlp``.
+            tasks: one task or several; None: all.
+            features: whether to add the columns ``feature_*``.
+            format: ``pandas``, ``polars`` or ``arrow``.
+
+        Returns:
+            The frame. :meth:`columns` says what each column means; Arrow's field metadata and pandas' ``attrs`` say it too.
+
+        Raises:
+            UsageError: an unknown workload, task or format.
+        """
+        return tidy.frame(self, workload, tasks, features, format)
+
+    def columns(self, workload: str) -> pd.DataFrame:
+        """Type, unit and description of every column of :meth:`frame`, indexed by column."""
+        return tidy.columns(self, workload)
+
+    def curve(self, task_id: str, config_id: int, seed: int = 0, *, format: str = "pandas") -> Any:
+        """The learning curves of one run: a row for each epoch at which it was scored, losses and scores as columns.
+
+        Raises UsageError for a run that the table does not hold.
+        """
+        return tidy.curve(self, task_id, config_id, seed, format)
+
+    def regret(
+        self,
+        method: str = "random",
+        workload: str = "mlp",
+        tasks: str | Sequence[str] | None = None,
+        *,
+        trials: int = 50,
+        format: str = "pandas",
+    ) -> Any:
+        """The exact expected validation regret of random search on the stored configurations, for each task and trial.
+
+        Args:
+            method: ``random``; :func:`metabench.evaluate` runs any other method.
+            workload: such as ``mlp``.
+            tasks: one task or several; None: all of the workload.
+            trials: how many trials.
+            format: ``pandas``, ``polars`` or ``arrow``.
+
+        Returns:
+            Columns ``task_id``, ``trial`` and ``regret`` (0: the best stored configuration, 1: the median one).
+
+        Raises:
+            UsageError: another method, an unknown task, or more trials than configurations.
+        """
+        return tidy.regret(self, method, workload, tasks, trials, format)
 
     # ---------------------------------------------------------------- what meta-models are given
     @cached_property
