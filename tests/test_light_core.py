@@ -13,7 +13,7 @@ from metabench import extras
 from metabench.checkout import REPOSITORY
 
 ROOT = Path(metabench.__file__).parents[1]
-WITHOUT = '''
+WITHOUT = """
 import sys
 from importlib.abc import MetaPathFinder
 
@@ -23,7 +23,7 @@ class Without(MetaPathFinder):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Without())
-'''
+"""
 
 
 def run(code: str, *argv: str) -> subprocess.CompletedProcess:
@@ -71,9 +71,12 @@ assert not loaded & {"torch", "xgboost"}
 
 @pytest.mark.parametrize("code", ["mb.problem('mlp-iris', table='starter').evaluate({})", "mb.interop.optuna"])
 def test_what_needs_an_extra_names_it(code):
-    done = run(f"import metabench as mb\ntry:\n    {code}\nexcept mb_error as error:\n    print(error)".replace(
-        "import metabench as mb\n", "import metabench as mb\nfrom metabench.errors import MetabenchError as mb_error\n"
-    ))
+    done = run(
+        f"import metabench as mb\ntry:\n    {code}\nexcept mb_error as error:\n    print(error)".replace(
+            "import metabench as mb\n",
+            "import metabench as mb\nfrom metabench.errors import MetabenchError as mb_error\n",
+        )
+    )
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"[^\n]*metabench\[(train|optuna)\][^\n]*\n", done.stdout)
 
@@ -88,8 +91,10 @@ def test_a_command_that_needs_an_extra_ends_with_status_1_and_one_line(csv, tmp_
 def test_the_extras_are_those_of_the_metadata():
     """The longest way round: what the map says of a module stands under that extra in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    named = {k: {re.split(r"[\[<>=!~; ]", line)[0].lower().replace("-", "_") for line in v}
-             for k, v in project["optional-dependencies"].items()}
+    named = {
+        k: {re.split(r"[\[<>=!~; ]", line)[0].lower().replace("-", "_") for line in v}
+        for k, v in project["optional-dependencies"].items()
+    }
     for module, extra in extras.EXTRAS.items():
         assert module == "gpytorch" or module.lower() in named[extra], module
     core = {re.split(r"[<>=]", line)[0] for line in project["dependencies"]}

@@ -102,7 +102,9 @@ class _Resuming:
                 break
         if short:
             got = _size(part) or 0
-            raise MetabenchError(f"{url} was cut off after {got:,} of {self.size:,} bytes; the same command goes on there")
+            raise MetabenchError(
+                f"{url} was cut off after {got:,} of {self.size:,} bytes; the same command goes on there"
+            )
         part.unlink(missing_ok=True)
         raise MetabenchError(f"{url} is not the listed file: its sha256 is not {self.sha256[:16]}…")
 
@@ -138,7 +140,10 @@ def _readable_errors() -> Iterator[None]:
         yield
     except MetabenchError:
         raise
-    except (OSError, ValueError) as error:  # pooch names a folder that it cannot write in a ValueError or PermissionError
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # pooch names a folder that it cannot write in a ValueError or PermissionError
         code = getattr(error, "errno", None)
         if code == errno.ENOSPC:
             raise MetabenchError(

@@ -36,7 +36,9 @@ def address(base: str, path: str) -> str:
     if base.startswith("hf://"):
         match = HUB.fullmatch(base)
         if match is None:
-            raise UsageError(f"METABENCH_MIRROR={base}: write hf://datasets/<owner>/<name>, with @<revision> if need be")
+            raise UsageError(
+                f"METABENCH_MIRROR={base}: write hf://datasets/<owner>/<name>, with @<revision> if need be"
+            )
         inside = f"{(match[4] or '').strip('/')}/{path}".strip("/")
         return f"{hub()}/datasets/{match[2]}/resolve/{match[3] or 'main'}/{inside}"
     if re.match(r"https?://|s3://", base):

@@ -261,7 +261,9 @@ def _value(value: Any) -> Any:
     return None if pd.isna(value) else value.item() if hasattr(value, "item") else value
 
 
-def problem(task_id: str, table: str | Table = "core", *, device: str = "cpu", backend: str = "auto") -> TrainingProblem:
+def problem(
+    task_id: str, table: str | Table = "core", *, device: str = "cpu", backend: str = "auto"
+) -> TrainingProblem:
     """A task as an objective for any optimiser.
 
     Args:

@@ -170,4 +170,3 @@ def _upload(root: Path, to: str, todo: list[Upload]) -> None:
         api.create_commit(repository, operations, commit_message="Publish tables and boards", repo_type="dataset")
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise MetabenchError(f"{to} cannot be written: {str(error).splitlines()[0][:300]}") from None
-

@@ -32,7 +32,9 @@ class Server(BaseHTTPRequestHandler):
         super().__init__(*args, **kwargs)
 
     def do_GET(self):
-        self.how.setdefault("asked", []).append((self.path, self.headers.get("Range"), self.headers.get("Authorization")))
+        self.how.setdefault("asked", []).append(
+            (self.path, self.headers.get("Range"), self.headers.get("Authorization"))
+        )
         path = self.root / self.path.lstrip("/").partition("?")[0]
         if self.how.get("html"):
             return self._send(200, b"<!DOCTYPE html><p>sign in", self.how["html"])
@@ -214,7 +216,11 @@ def test_no_network_is_one_line_that_says_what_to_do(monkeypatch):
 
 @pytest.mark.parametrize(
     ("where", "line"),
-    [("/nowhere", "has no file"), ("ftp://host/x", "a mirror is a folder"), ("hf://datasets/x", "hf://datasets/<owner>")],
+    [
+        ("/nowhere", "has no file"),
+        ("ftp://host/x", "a mirror is a folder"),
+        ("hf://datasets/x", "hf://datasets/<owner>"),
+    ],
 )
 def test_a_mirror_that_is_none_is_one_line(monkeypatch, where, line):
     monkeypatch.setenv("METABENCH_MIRROR", where)
@@ -235,7 +241,7 @@ def test_a_full_disk_is_one_line(monkeypatch):
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "file"))
-    with pytest.raises(MetabenchError, match="cannot be written .* point METABENCH_CACHE"):
+    with pytest.raises(MetabenchError, match=r"cannot be written .* point METABENCH_CACHE"):
         downloads.fetch(entry())
 
 
@@ -283,7 +289,7 @@ def test_a_package_called_datasets_changes_nothing(tmp_path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() [:2] == [str(PACKAGED / "starter/v0"), "0"]
+    assert done.stdout.split()[:2] == [str(PACKAGED / "starter/v0"), "0"]
 
 
 def test_publishing_to_the_hub_asks_what_is_there_and_a_dry_run_uploads_nothing(served, mirror, monkeypatch):
@@ -299,9 +305,11 @@ def test_publishing_to_the_hub_asks_what_is_there_and_a_dry_run_uploads_nothing(
     served["api"] = (200, json.dumps(there).encode())
     said = []
     done = releasing.publish(mirror, "hf://datasets/owner/name", ["tiny"], True, said.append)
-    assert {u.path: u.state for u in done} == {p: "new" for p in files} | {same: "there", other: "changed"}
-    assert said == [f"3 of 4 files to upload, {sum(s for p, (_, s) in files.items() if p != same) / 1e6:.1f} MB, "
-                    "to hf://datasets/owner/name"]
+    assert {u.path: u.state for u in done} == dict.fromkeys(files, "new") | {same: "there", other: "changed"}
+    assert said == [
+        f"3 of 4 files to upload, {sum(s for p, (_, s) in files.items() if p != same) / 1e6:.1f} MB, "
+        "to hf://datasets/owner/name"
+    ]
     assert [path for path, *_ in served["asked"]] == ["/api/datasets/owner/name/tree/main?recursive=true"]
     served["api"] = (500, b"")
     with pytest.raises(MetabenchError, match="answers 500"):
