@@ -28,14 +28,20 @@ class Outcome(Scores):
 
     #: methods that were scored, those of the caller first
     methods: tuple[str, ...] = ()
+    #: those of the caller
+    own: tuple[str, ...] = ()
 
     def ranking(self, start: str = "own", marks: Sequence[int] = (1, 5, 10, 25, 50)) -> pd.DataFrame:
-        """Methods from one start, best first by valid regret at ten trials (or the last mark before it)."""
+        """Methods from one start, best first by valid regret at ten trials (or the last mark before it).
+
+        The column ``own`` marks the rows of the caller's methods among the published ones.
+        """
         import pandas as pd
 
         from metabench.workflows import ranking
 
-        return pd.DataFrame(ranking(self, start, marks)).set_index("method")
+        rows = pd.DataFrame(ranking(self, start, marks)).set_index("method")
+        return rows.assign(own=[name in self.own for name in rows.index])
 
     def figure(self, start: str = "own") -> Figure:
         """Valid and test regret over trials (epochs) with 95 % intervals, as SVG; the caller's methods are coloured first."""
@@ -171,4 +177,4 @@ def score(
     order = at.groupby("method")["valid_regret"].min()
     others.sort(key=lambda m: order[m])
     fields = {f.name: getattr(found, f.name) for f in dataclasses.fields(Scores)}
-    return Outcome(**fields, methods=(*mine, *others))
+    return Outcome(**fields, methods=(*mine, *others), own=tuple(mine))

@@ -28,6 +28,7 @@ def test_a_class_of_ones_own_beside_what_is_published(board):
     assert outcome.methods == ("last", "first", "random")
     ranking = outcome.ranking()
     assert set(ranking.index) == {"last", "first", "random"} and ranking["regret@5"].is_monotonic_increasing
+    assert set(ranking.index[ranking["own"]]) == {"last", "first"}
     svg = outcome.figure()._repr_svg_()
     ET.fromstring(svg)
     assert all(f">{name}<" in svg for name in outcome.methods) and "nan" not in svg.lower()

@@ -149,7 +149,7 @@ def evaluate(
     if told and not as_json:
         click.echo(f"a rehearsal: {done.scores.caveat}", err=True)
     show(
-        workflows.ranking(done.scores),
+        _marked(workflows.ranking(done.scores), methods),
         as_json,
         board=board,
         profile=profile,
@@ -158,6 +158,14 @@ def evaluate(
         **told,
     )
     done.complain()
+
+
+def _marked(rows: list[dict[str, Any]], methods: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Rows of a ranking, those of the methods that were asked for by name marked as one's own."""
+    from metabench.evaluation import resolve
+
+    own = {method.name for method in resolve(methods)} if methods else set()
+    return [row | {"own": row["method"] in own} for row in rows] if own else rows
 
 
 @click.command()
@@ -243,6 +251,7 @@ def submit(
         kept = f"kept in {place}; `metabench leaderboard build` shows it" if place else "nothing was kept"
         click.echo(f"checked against board {done.board} and table {done.table}", err=True)
         click.echo(f"{checked.submission.method}: {done.status}; {kept}", err=True)
+        click.echo(f"to put it on the public board: {workflows.last_step(done)}", err=True)
 
 
 @click.group(cls=Commands)

@@ -14,7 +14,7 @@ from metabench.workflows.making import Made, make_board
 from metabench.workflows.prediction import Predicted, predict_board
 from metabench.workflows.publishing import all_stale, publish, publish_all, stale
 from metabench.workflows.rekeying import Rekeyed, rekey, rekey_all
-from metabench.workflows.submitting import draft_submission, submit
+from metabench.workflows.submitting import draft_submission, last_step, submit
 from metabench.workflows.whole import run
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "choose_settings",
     "draft_submission",
     "evaluate_board",
+    "last_step",
     "make_board",
     "methods",
     "plan_board",

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from metabench.boards.board import Board, load_board
+from metabench.checkout import REPOSITORY
 from metabench.errors import UsageError
 from metabench.evaluation import resolve
 
@@ -48,6 +49,9 @@ class Submitted:
     #: where the board's rules and the table's rows were read from, with the reason in brackets where it is not the usual one
     board: str
     table: str
+    #: version of the board, and the folder that was checked
+    version: int = 0
+    folder: Path = Path()
 
 
 def submit(
@@ -87,7 +91,23 @@ def submit(
     status = submissions.reproduce(checked, board, table, workers) if reproduce else submissions.STATUSES[0]
     place = submissions.accept(checked, board, table, status, replaces=replaces) if keep else None
     return Submitted(
-        checked, status, place, _from(board.path, "METABENCH_LEADERBOARDS"), _from(table.path, "METABENCH_DATASETS")
+        checked,
+        status,
+        place,
+        _from(board.path, "METABENCH_LEADERBOARDS"),
+        _from(table.path, "METABENCH_DATASETS"),
+        board.version,
+        folder,
+    )
+
+
+def last_step(done: Submitted) -> str:
+    """What the author does with a checked submission so that the public board takes it."""
+    submission = done.checked.submission
+    folder = f"leaderboards/{submission.board}/v{done.version}/submissions/{submission.method}"
+    return (
+        f"fork {REPOSITORY}, run `metabench submit {done.folder}` there, commit {folder} and open a pull request; "
+        "Actions checks it again"
     )
 
 
