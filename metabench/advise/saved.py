@@ -17,6 +17,7 @@ from metabench.advise.stored import FACTS, WEIGHTS, describe, read_model
 from metabench.advise.tables import Read
 from metabench.brief import brief
 from metabench.errors import MetabenchError, UsageError
+from metabench.extras import need
 from metabench.files import replace_file
 from metabench.plain import plain
 from metabench.tasks import Arrays, Task
@@ -326,6 +327,7 @@ def load_model(folder: str | Path) -> Network:
 
     Raises MetabenchError when there is none, or it is unfinished, damaged or of another format.
     """
+    need("torch", "a tuned network")
     folder = Path(folder)
     folder = folder / "model" if (folder / "model" / FACTS).exists() else folder
     description, arrays = read_model(folder)

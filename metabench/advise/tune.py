@@ -24,6 +24,7 @@ from metabench.advise.stored import check_trials
 from metabench.advise.trainer import Trainer, Trial
 from metabench.brief import brief
 from metabench.errors import MetabenchError, UsageError
+from metabench.extras import need
 from metabench.files import replace_file
 from metabench.plain import whole
 from metabench.pretrained import Pretrained
@@ -200,6 +201,7 @@ def tune(
         raise UsageError(f"{trials} trials are none; at least 1 is needed")
     if refit and (out is None or isinstance(data, Task)):
         raise UsageError("to refit, give a person's own data and a folder (out) for the network")
+    need("torch", "tuning")
     say, clock = say or (lambda line: None), _Clock()
     fitted, task, found = understood(data, target, workload, model, kind, encoding, decimal, missing)
     notes = all_notes(task, found)

@@ -63,7 +63,7 @@ def choose(workload, device: str, backend: str = "auto") -> str:
     """
     if backend not in ("auto", *BACKENDS):
         raise suggest(backend, ["auto", *BACKENDS], "backend")
-    extras.need("torch", "training networks")
+    extras.need("torch", "training")
     if backend in ("sequential", "batched"):
         return backend
     resident = _resident(device)
@@ -120,7 +120,7 @@ def run_cohort(
         raise UsageError(f"{len(configs)} configurations but {len(seeds)} seeds")
     if list(checkpoints) != sorted(set(checkpoints)) or min(checkpoints) < 1:
         raise UsageError(f"checkpoints must be ascending epochs from 1 on, got {tuple(checkpoints)}")
-    extras.need("torch", "training networks")
+    extras.need("torch", "training")
     absent = _absent(device)
     if absent:
         raise UsageError(f"device {device}: {absent}; use cpu")
