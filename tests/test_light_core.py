@@ -56,11 +56,11 @@ import metabench as mb
 from metabench.scores import score
 from metabench.workflows.evaluation import published_traces
 table = mb.load_table("starter")
-assert len(table.runs("mlp", tasks=["mlp-iris"])) and len(table.tasks)
+assert len(table.runs("mlp", tasks=["mlp-digits"])) and len(table.tasks)
 board = mb.load_board("few-shot", 1)
 scores = score(published_traces(board), table, board)
 print(len(scores.summary))
-problem = mb.problem("mlp-iris", table="starter")
+problem = mb.problem("mlp-digits", table="starter")
 assert problem.features and problem.best_known.score > 0 and problem.lookup(3).curve and len(problem.space)
 loaded = {name.partition(".")[0] for name in sys.modules}
 assert not loaded & {"torch", "xgboost"}
@@ -69,7 +69,7 @@ assert not loaded & {"torch", "xgboost"}
     assert int(done.stdout) > 0
 
 
-@pytest.mark.parametrize("code", ["mb.problem('mlp-iris', table='starter').evaluate({})", "mb.interop.optuna"])
+@pytest.mark.parametrize("code", ["mb.problem('mlp-digits', table='starter').evaluate({})", "mb.interop.optuna"])
 def test_what_needs_an_extra_names_it(code):
     done = run(
         f"import metabench as mb\ntry:\n    {code}\nexcept mb_error as error:\n    print(error)".replace(

@@ -48,7 +48,7 @@ def frame(table: Table, workload: str, tasks: str | Sequence[str] | None, featur
     runs = table.runs(workload, list(_RUN), tasks)
     ids = runs["task_id"].combine_chunks()
     at = pc.index_in(ids.cast(pa.string()), pa.array(table.tasks["task_id"].to_list(), pa.string())).to_numpy()
-    known, columns = table.tasks, {name: runs[name] for name in runs.column_names}
+    known, columns = table.tasks, {name: _used(runs[name]) for name in runs.column_names}
     for name in _TASK:
         columns[name] = pa.array(known[name].to_numpy()[at])
     parts = split_of(table)
@@ -59,6 +59,11 @@ def frame(table: Table, workload: str, tasks: str | Sequence[str] | None, featur
     for name in (n for n in known if features and n.startswith("feature_")):
         columns[name] = pa.array(known[name].to_numpy()[at])
     return _as(_described(pa.table(columns), table, workload), format)
+
+
+def _used(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of names with those alone that occur, so that groups of other tasks do not show up empty."""
+    return column.cast(pa.string()).dictionary_encode() if pa.types.is_dictionary(column.type) else column
 
 
 def split_of(table: Table) -> dict[str, str]:

@@ -36,7 +36,7 @@ def test_the_commands_run_and_print_what_is_shown(tmp_path, monkeypatch):
     """Words and the numbers that no training makes are the same; scores may differ on another processor."""
     monkeypatch.chdir(tmp_path)
     shown = re.split(r"^\$ ", CONSOLE, flags=re.M)[1:]
-    assert len(shown) == 5 and shown[0].startswith("pip install metabench\n")
+    assert len(shown) == 5 and shown[0].startswith("pip install 'metabench[train]'\n")
     for command, _, output in (text.partition("\n") for text in shown[1:]):
         words = shlex.split(command)
         if words[0] == "python":

@@ -15,7 +15,7 @@ from metabench.table.tidy import best_of_random
 from metabench.tasks.features import FEATURES
 from metabench.tasks.meanings import MEANINGS
 
-TASKS = ["mlp-iris", "mlp-wine"]
+TASKS = ["mlp-digits", "mlp-titanic"]
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +35,17 @@ def test_a_frame_has_a_row_for_each_run_with_its_configuration_task_and_split(ta
     scores = table.final("mlp", [row["task_id"]])
     assert row["final_valid_score"] == np.float32(scores[0, row["config_id"], row["seed"]])
     part = {f: name for name, families in table.split.items() for f in families}
-    assert row["split"] == part[task["family"]]
+    assert row["split"] == part[task["family"]] and set(frame["task_id"].cat.categories) == set(TASKS)
 
 
 def test_frames_come_as_pandas_polars_and_arrow_with_the_same_content(table):
-    arrow = table.frame("mlp", "mlp-iris", format="arrow", features=False)
+    arrow = table.frame("mlp", "mlp-digits", format="arrow", features=False)
     assert isinstance(arrow, pa.Table) and not any(n.startswith("feature_") for n in arrow.column_names)
-    polars = table.frame("mlp", "mlp-iris", format="polars", features=False)
+    polars = table.frame("mlp", "mlp-digits", format="polars", features=False)
     assert isinstance(polars, pl.DataFrame) and polars.columns == arrow.column_names
     assert polars["final_valid_score"].to_list() == arrow["final_valid_score"].to_pylist()
     with pytest.raises(UsageError, match="unknown format 'panda'; did you mean 'pandas'"):
-        table.frame("mlp", "mlp-iris", format="panda")
+        table.frame("mlp", "mlp-digits", format="panda")
 
 
 @pytest.mark.parametrize("workload", ["mlp", "policy", "transfer"])
@@ -57,12 +57,12 @@ def test_every_column_has_a_meaning_and_a_unit(table, workload):
 
 
 def test_a_curve_is_the_stored_one(table):
-    curve = table.curve("mlp-iris", 5, 1)
-    stored = table.curves("mlp", ["mlp-iris"])[0, 5, 1]
+    curve = table.curve("mlp-digits", 5, 1)
+    stored = table.curves("mlp", ["mlp-digits"])[0, 5, 1]
     assert curve["valid_score"].tolist() == stored[: len(curve)].tolist()
     assert curve["epoch"].is_monotonic_increasing
     with pytest.raises(UsageError, match="no run of configuration 9999"):
-        table.curve("mlp-iris", 9999)
+        table.curve("mlp-digits", 9999)
 
 
 @pytest.mark.parametrize("call", ["frame", "runs", "regret", "curve"])
@@ -74,7 +74,7 @@ def test_an_unknown_task_is_an_error_everywhere(table, call):
         "curve": lambda t: table.curve(t, 0),
     }[call]
     with pytest.raises(UsageError, match="unknown task"):
-        asked("mlp-irys")
+        asked("mlp-digitz")
 
 
 def test_the_regret_of_random_search_is_the_mean_over_all_orders():
