@@ -9,13 +9,14 @@ from typing import Any
 
 from metabench.errors import MetabenchError
 
-PACKAGES = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "torch", "xgboost")
-OPTIONAL = ("botorch", "optuna", "cmaes", "jax", "duckdb", "polars", "playwright", "ray", "triton")
+PACKAGES = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy")
+OPTIONAL = ("torch", "xgboost", "botorch", "optuna", "cmaes", "jax", "duckdb", "polars", "playwright", "ray", "triton")
 SETTINGS = (
     "METABENCH_CACHE",
     "METABENCH_DATA",
     "METABENCH_DATASETS",
     "METABENCH_LEADERBOARDS",
+    "METABENCH_MIRROR",
     "METABENCH_DEBUG",
     "CXX",
 )
@@ -23,7 +24,7 @@ SETTINGS = (
 
 def diagnosis() -> list[dict[str, Any]]:
     """Rows of {"item", "found"}. Loads torch only where there is a driver, to see whether it finds a GPU."""
-    from metabench import __version__, tasks
+    from metabench import __version__, extras, tasks
     from metabench.training import backends, resident
     from metabench.training.machine import pick_device, processor
 
@@ -41,9 +42,15 @@ def diagnosis() -> list[dict[str, Any]]:
     found |= {name: _version(name) or "absent: reinstall metabench" for name in PACKAGES}
     found |= {f"{name} (optional)": _version(name) or "absent" for name in OPTIONAL}
     found |= {f"backend {name}": reason or "usable" for name, reason in backends().items()}
+    if not extras.has("torch"):
+        return _rows(found)
     if resident.available() is None:
         found["backend resident"] = f"usable, {resident.load().isa().decode()}"
     found["backend resident on a GPU"] = backends("cuda")["resident"] or f"usable, Triton {_version('triton')}"
+    return _rows(found)
+
+
+def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     found |= {name: os.environ.get(name, "not set") for name in SETTINGS}
     return [{"item": name, "found": str(value)} for name, value in found.items()]
 

@@ -88,6 +88,12 @@ def test_a_command_that_needs_an_extra_ends_with_status_1_and_one_line(csv, tmp_
     assert "Traceback" not in done.stderr
 
 
+def test_the_doctor_says_what_is_absent():
+    done = command("doctor")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"backend resident +training needs torch", done.stdout) and "metabench[train]" in done.stdout
+
+
 def test_the_extras_are_those_of_the_metadata():
     """The longest way round: what the map says of a module stands under that extra in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
