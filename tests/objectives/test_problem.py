@@ -10,7 +10,6 @@ from metabench.search.continuous import Trial, row
 from metabench.search.live import Live
 from metabench.search.replay import CurveReplay
 
-
 _digits = ("autoencoder", ["autoencoder-digits"])
 
 
