@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -69,7 +68,7 @@ def fetch(entry: Entry, say: Callable[[str], None] | None = None) -> Path:
     size = sum(size for _, size in missing.values())
     shown = base.partition("?")[0]
     (say or _to_stderr)(f"loading {entry.what}, {_megabytes(size)}, from {shown} into {root}")
-    logging.getLogger("pooch").setLevel(logging.WARNING)
+    pooch.get_logger().setLevel("WARNING")
     with _readable_errors(), _locked(FileLock):
         store = pooch.create(
             path=root,

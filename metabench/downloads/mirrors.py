@@ -15,7 +15,7 @@ from metabench.errors import MetabenchError, UsageError
 TIMEOUT = 30
 _CHUNK = 1 << 18
 #: a data set on the Hugging Face Hub: kind, repository, revision, folder
-HUB = re.compile(r"hf://(datasets/)?([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(/.*)?")
+HUB = re.compile(r"hf://(datasets)/([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(/.*)?")
 
 
 class Broken(MetabenchError):

@@ -137,7 +137,8 @@ def test_the_table_in_the_wheel_opens_without_a_network(monkeypatch):
 
 def test_a_table_is_fetched_once_and_says_how_large_it_is(capsys, monkeypatch):
     table = load_table("tiny")
-    assert capsys.readouterr().err.startswith("metabench: loading table tiny v1, 2.8 MB, from ")
+    said = capsys.readouterr().err
+    assert said.startswith("metabench: loading table tiny v1, 2.8 MB, from ") and said.count("\n") == 1
     assert table.workloads == ["mlp"] and verify(table.path).sound
     monkeypatch.setenv("METABENCH_MIRROR", "/nowhere")
     assert load_table("tiny", 1).path == table.path
