@@ -109,8 +109,8 @@ class Prediction:
 class Searcher:
     """Base of everything that proposes. Subclass it in one file, give it a ``name``, and implement :meth:`ask`.
 
-    The constructor takes settings. The method :meth:`fit` learns from source tasks and stores fitted state in attributes ending in
-    ``_``; baselines keep the default. :meth:`start` returns an independent searcher for one problem and seed.
+    The constructor takes settings. The method :meth:`fit` learns from source tasks and stores fitted state in attributes
+    ending in ``_``; baselines keep the default. :meth:`start` returns an independent searcher for one problem and seed.
     """
 
     name: ClassVar[str]

@@ -508,8 +508,8 @@ def load_table(name_or_path: str | Place, version: int | None = None) -> Table:
     """The table of this name, in this folder or under this URI, opened lazily.
 
     Args:
-        name_or_path: a name is looked for in METABENCH_DATASETS, ./datasets, a clone's datasets, the wheel and the cache;
-            a published table that is in none of them is fetched, and one line on stderr says how large it is.
+        name_or_path: a name is looked for in METABENCH_DATASETS, ./datasets, a clone's datasets, the wheel and the cache.
+            A published table that is in none of them is fetched, and one line on stderr gives its size.
         version: N of ``v<N>``; None: the newest.
 
     Returns:

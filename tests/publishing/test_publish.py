@@ -310,18 +310,15 @@ def test_a_method_that_beats_every_other_one_is_named(made):
     assert "gp is shown to be better than every other method." in publishing.board_pages.finding(view)
 
 
-def test_tiers_of_a_verdict_replace_the_groups(made):
-    from types import SimpleNamespace
+def test_tiers_are_groups_and_joint_intervals_decide():
+    from metabench.publishing.boards.standing import judged
 
-    board, traces, scores, table = made
     methods = pd.DataFrame({"method": list(METHODS), "tier": [1, 1, 1, 2, 2, 3]})
     pairs = pd.DataFrame({"joint_low": [0.1, -0.1, -0.3], "joint_high": [0.2, 0.1, -0.1]})
-    view = View(board, traces, scores, table, COMMAND, verdict=SimpleNamespace(methods=methods, pairs=pairs))
-    standing = view.standing("own")
+    standing = judged(methods, pairs)
     assert (standing.decided, standing.pairs, standing.winner, standing.tiers) == (2, 3, None, True)
     assert standing.label("gp") == "tier 2" and standing.members(1) == ["empirical_gp", "portfolio", "rgpe"]
-    assert "The leading tier has 3 of 6 methods: empirical_gp, portfolio, rgpe." in publishing.board_pages.finding(view)
-    assert "| tier 3 |" in publishing.board_pages.readme(view)
+    assert judged(methods.assign(tier=[1, 2, 2, 2, 2, 3]), pairs).winner == "empirical_gp"
 
 
 def test_the_script_gets_what_the_page_shows(made, files):

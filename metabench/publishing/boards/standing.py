@@ -15,8 +15,6 @@ from metabench.scores.score import REFERENCE
 if TYPE_CHECKING:
     import pandas as pd
 
-    from metabench.scores.verdict import Verdict
-
 #: level of significance
 LEVEL = 0.05
 #: group of a board without tiers → its label
@@ -67,9 +65,14 @@ def tested(methods: list[str], controls: pd.DataFrame, pairs: pd.DataFrame) -> S
     return Standing(groups, len(clear), len(pairs), winner)
 
 
-def judged(found: Verdict) -> Standing:
-    """The standing by the tiers of a board of protocol 3; a pair is decided if its joint interval excludes 0."""
-    groups = dict(zip(found.methods["method"], found.methods["tier"].astype(int), strict=True))
-    decided = int(((found.pairs["joint_low"] > 0) | (found.pairs["joint_high"] < 0)).sum())
+def judged(methods: pd.DataFrame, pairs: pd.DataFrame) -> Standing:
+    """The standing by the tiers of a board of protocol 3; a pair is decided if its joint interval excludes 0.
+
+    Args:
+        methods: method, tier; best first.
+        pairs: joint_low, joint_high.
+    """
+    groups = dict(zip(methods["method"], methods["tier"].astype(int), strict=True))
+    decided = int(((pairs["joint_low"] > 0) | (pairs["joint_high"] < 0)).sum())
     first = [m for m, tier in groups.items() if tier == 1]
-    return Standing(groups, decided, len(found.pairs), first[0] if len(first) == 1 < len(groups) else None, tiers=True)
+    return Standing(groups, decided, len(pairs), first[0] if len(first) == 1 < len(groups) else None, tiers=True)

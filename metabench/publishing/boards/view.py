@@ -13,7 +13,7 @@ import pandas as pd
 
 from metabench.errors import UsageError
 from metabench.publishing.boards.cards import Card, card
-from metabench.publishing.boards.standing import Standing, judged, tested
+from metabench.publishing.boards.standing import Standing, tested
 from metabench.publishing.charts.plots import EPOCHS, TRIALS, Axis, Series
 from metabench.scores.score import REFERENCE, ordered
 from metabench.search.continuous import POOL
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from metabench.boards.board import Board
     from metabench.boards.submissions import Submission
     from metabench.scores import Scores
-    from metabench.scores.verdict import Verdict
     from metabench.table import Table
 
 #: the method that `metabench tune` uses, and the configuration that people use without a search
@@ -131,9 +130,8 @@ class View:
         command: str,
         submissions: Iterable[Submission] = (),
         home: Home | None = None,
-        verdict: Verdict | None = None,
     ):
-        self._home, self.verdict = home, verdict
+        self._home = home
         self.board, self.traces, self.scores, self.table, self.command = board, traces, scores, table, command
         self.submissions = {s.method: s for s in submissions}
         self.methods_found = check_names(scores.summary["method"].unique().tolist(), "method")
@@ -285,8 +283,6 @@ class View:
 
     def standing(self, start: str, mark: int | None = None) -> Standing:
         """What the data decide from one start, at the headline mark if none is given."""
-        if self.verdict is not None:
-            return judged(self.verdict)
         mark = self.mark if mark is None else mark
         methods = ordered(self.scores.summary, start, mark)
         return tested(

@@ -32,7 +32,8 @@ def question(board: Board) -> str:
         return f"Does learning from {listed(board.shift.train)} help to search {listed(board.shift.test)}?"
     trials = f"{'one to ' if board.budget < 10 else ''}{board.budget} trials"
     several = board.workload not in registry.names("workloads")
-    return f"Which method searches best in {trials} on data sets that it never saw{', on several kinds of networks' if several else ''}?"
+    where = ", on several kinds of networks" if several else ""
+    return f"Which method searches best in {trials} on data sets that it never saw{where}?"
 
 
 def listed(values: Sequence) -> str:

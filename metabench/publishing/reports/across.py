@@ -88,16 +88,17 @@ class Across(Report):
         apart = f"""Regret of {NOTHING[0]}, which learns from no other task, minus that of a method that learned from all other
             workloads: blue is a gain. A row is the mean of few tasks."""
         method = f"""At most {HELD} tasks of a workload (at even distances in the table) are searched, with every seed of the
-            table, by looking stored trainings up. From other workloads, methods learn from at most {SOURCES} tasks of each and {CONFIGS} of its
-            configurations. The data set of a held-out task is in none of them, so the data are new as well. Workloads
-            share the common hyperparameters (learning rate, optimizer, batch size, schedule and theirs); the others of the
-            held-out one are searched, but nothing is known of them. From its own workload: all its tasks but those of the
+            table, by looking stored trainings up. From other workloads, methods learn from at most {SOURCES} tasks of each and
+            {CONFIGS} of its configurations. The data set of a held-out task is in none of them, so the data are new as well.
+            Workloads share the common hyperparameters (learning rate, optimizer, batch size, schedule and theirs). The others of
+            the held-out one are searched, but nothing is known of them. From its own workload: all its tasks but those of the
             held-out family, all configurations. From all workloads: both together.
 
             Valid regret: 0 is the best configuration of the task, 1 the median one. Intervals: bootstrap over workloads, paired
-            for differences. Methods have the settings that were chosen for the workload mlp on the board search, not for transfer between
-            workloads. Exceptions, because they learn long: {", ".join(_settled(*item) for item in LONG.items())},
-            fitted to the other workloads alone. The best methods are named after the results were seen."""
+            for differences. Methods have the settings that were chosen for the workload mlp on the board search, not for
+            transfer between workloads. Exceptions, because they learn long:
+            {", ".join(_settled(*item) for item in LONG.items())}, fitted to the other workloads alone.
+            The best methods are named after the results were seen."""
         return Page(
             answer(total),
             [

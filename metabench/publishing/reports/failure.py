@@ -94,9 +94,9 @@ class Failure(Report):
     def page(self, found: Findings) -> Page:
         f, frames = found.facts, found.frames
         first = frames["methods"].iloc[0]
-        answer = f"""{f["tasks"]} tasks of {f["workload"]} were held out in turn. After {TRIALS} trials {first["method"]} is worse than
-            its twin {f["twins"][first["method"]]} by more than {MARGIN:g} on {percent(first["share"])} of them. On average it
-            lowers regret by {num(first["gain"])} [{num(first["gain_low"])}, {num(first["gain_high"])}].
+        answer = f"""{f["tasks"]} tasks of {f["workload"]} were held out in turn. After {TRIALS} trials {first["method"]} is
+            worse than its twin {f["twins"][first["method"]]} by more than {MARGIN:g} on {percent(first["share"])} of them.
+            On average it lowers regret by {num(first["gain"])} [{num(first["gain_low"])}, {num(first["gain_high"])}].
             {goes_with(frames["factors"], first["method"])} {what_shifts(frames["shifts"])}"""
         text = f"""Gain: the twin's valid regret after {TRIALS} trials less the method's; above 0 the source tasks helped. Each
             row is a rank correlation of gain with a fact of the task, over tasks, with its 95 % interval over families. With

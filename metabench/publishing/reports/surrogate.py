@@ -84,8 +84,8 @@ class Surrogate(Report):
         of = {r["what"]: r for r in frames["summary"].to_dict("records")}
         at = frames["agreement"].set_index("mark").loc[MARKS[-1]]
         ceiling = f"two halves of the rows themselves, one for each seed, agree with {num(at['between_seeds'])}"
-        answer = f"""On unseen configurations, the surrogate's predictions have a rank correlation of {cited(of["spearman"])} with the
-            stored scores. Their valid regret is off by {cited(of["regret"])} on average. The configuration that
+        answer = f"""On unseen configurations, the surrogate's predictions have a rank correlation of {cited(of["spearman"])} with
+            the stored scores. Their valid regret is off by {cited(of["regret"])} on average. The configuration that
             it calls best promises a regret of {num(of["promised"]["value"])} and has {cited(of["true"])}. Methods rank on it as
             on the rows with Kendall's τ = {num(at["tau"])} [{num(at["tau_low"])}, {num(at["tau_high"])}] after {MARKS[-1]}
             trials; {ceiling}. {trust(at)}"""
@@ -141,8 +141,9 @@ def _calibration(frame: pd.DataFrame) -> Figure:
         description="; ".join(f"said {a:.2f}: {b:.2f}" for a, b in zip(curve.x, curve.mean, strict=True)),
         named=False,
     )
-    text = "Configurations in tenths by their predicted score: mean of the stored scores, and their middle half. Dashed: as predicted."
-    return Figure("Calibration.", text, svg)
+    text = """Configurations in tenths by their predicted score: mean of the stored scores, and their middle half.
+        Dashed: as predicted."""
+    return Figure("Calibration.", " ".join(text.split()), svg)
 
 
 def _worlds(frame: pd.DataFrame) -> Figure:

@@ -16,7 +16,7 @@ from metabench import registry, untrusted
 from metabench.boards.board import load_board
 from metabench.errors import MetabenchError
 from metabench.publishing.boards.cards import Card, card
-from metabench.publishing.boards.standing import Standing, tested
+from metabench.publishing.boards.standing import Standing, judged, tested
 from metabench.publishing.boards.trained import Trained
 from metabench.publishing.boards.view import HIGHLIGHTED, coloured, page_name
 from metabench.publishing.boards.words import question
@@ -184,9 +184,12 @@ class PublishedBoard:
 
     @cached_property
     def standing(self) -> Standing | None:
-        """What the data decide; None on boards of predictions, which have no tests, and on those of protocol 3, which have tiers."""
-        if not self.has_pages:
+        """What the data decide; None on boards of predictions, which have no tests."""
+        if self.predicts:
             return None
+        if self.judged:
+            found = pd.DataFrame(self.results.get("pairs", []), columns=["joint_low", "joint_high"])
+            return judged(self.summary, found)
         order = ordered(self.summary, self._start, self.mark)
         frames = (pd.DataFrame(self.results[name]) for name in ("controls", "pairs"))
         empty = pd.DataFrame(columns=["control", "method", "method_a", "method_b", "difference", "p_holm"])

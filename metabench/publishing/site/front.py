@@ -123,7 +123,8 @@ def _prediction(b: PublishedBoard | None) -> dict[str, Any] | None:
         return None
     text = (
         f"Before any trial, {RECOMMENDED} predicts the order of the configurations with a rank correlation of "
-        f"{wording.share(known['spearman'])}. After {many} trials a Gaussian process without other tasks reaches {wording.share(alone['spearman'])}."
+        f"{wording.share(known['spearman'])}. After {many} trials a Gaussian process without other tasks reaches "
+        f"{wording.share(alone['spearman'])}."
     )
     caveat = "A good correlation over all configurations says little about the order of the few best ones."
     return {"title": "Scores can be predicted before training", "text": text, "caveat": caveat, "b": b}
@@ -135,8 +136,9 @@ def _stopping(b: PublishedBoard | None) -> dict[str, Any] | None:
         return None
     asha, random, known = lines
     text = (
-        f"With the epochs of {b.mark} trainings, early stopping (asha) has a regret of {wording.num(asha.value)} and random search "
-        f"{wording.num(random.value)}. {RECOMMENDED}, which trains every proposal to the end, has {wording.num(known.value)}."
+        f"With the epochs of {b.mark} trainings, early stopping (asha) has a regret of {wording.num(asha.value)} and random "
+        f"search {wording.num(random.value)}. {RECOMMENDED}, which trains every proposal to the end, has "
+        f"{wording.num(known.value)}."
     )
     caveat = f"The intervals are wide: asha {_band(asha)}, {RECOMMENDED} {_band(known)}."
     return {"title": "Early stopping helps, knowledge helps more", "text": text, "caveat": caveat, "b": b}
