@@ -94,7 +94,7 @@ class Verdict(Judged):
         return f"{shown[0]}<p>{verdicts.reliability(self)}</p>{shown[1]}{self.figure().svg}"
 
 
-def _html(rows: Sequence[dict[str, Any]]) -> str:
+def _html(rows: Sequence[Any]) -> str:
     """Rows as an HTML table."""
     import pandas as pd
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 
 from metabench import schema
@@ -127,7 +128,11 @@ class Live(Replayed):
         board, rehearsal = self.board, None
         if board.objective == "surrogate":
             rehearsal = SurrogateObjective.from_table(table, board.workload, board.tasks(table, "test"))
-        errors = None if rehearsal is None else rehearsal.errors.to_dict("records")
+        errors = (
+            None
+            if rehearsal is None
+            else [{str(k): v for k, v in row.items()} for row in rehearsal.errors.to_dict("records")]
+        )
         made = partial(live.LiveBench.of, _searchers(methods), board, table, rehearsal)
         return Work(made, live.compute, live_on_ray, errors)
 
@@ -179,9 +184,9 @@ class Folded(Replayed):
         sides, _ = objective_of(table, board.workload, ids, known, board.design.sees)
         configs, space = table.configs(board.workload), table.space(board.workload)
         signs = [sign(table.task_info(t).direction) for t in ids]
-        everything = range(len(configs))
-        pools = [list(everything) if sides.pool is None else sides.pool[t].nonzero()[0] for t in range(len(ids))]
-        objective = PooledReplay(ids, sides.seen * _column(signs), pools, {})
+        everything = np.ones((len(ids), len(configs)), dtype=bool)
+        pools = [np.flatnonzero(there) for there in (everything if sides.pool is None else sides.pool)]
+        objective = PooledReplay(ids, sides.seen * np.array(signs)[:, None, None], pools, {})
         problems = {
             task_id: Problem(
                 space,
@@ -228,9 +233,3 @@ def kind_of(board: Board) -> Replayed:
 
 def _searchers(methods: Sequence[Method]) -> dict[str, Any]:
     return {m.name: m.searcher for m in methods}
-
-
-def _column(values: Sequence[float]):
-    import numpy as np
-
-    return np.asarray(values)[:, None, None]

@@ -82,8 +82,8 @@ def reference_rows(
             left[t] = f"no pool of more than {budget} configurations with two seeds"
             continue
         direction = frame.loc[frame["task_id"] == t, "direction"].iloc[0]
-        both = (replace(figure[t], seeds=max(fit)) for figure in (figures, on_test))
-        found = _row(t, sizes[max(fit)], valid[i], test[i], *both, direction)
+        seen, scored = (replace(figure[t], seeds=max(fit)) for figure in (figures, on_test))
+        found = _row(t, sizes[max(fit)], valid[i], test[i], seen, scored, direction)
         if found is None:
             left[t] = "no configuration is shown to be better than the median one"
         else:

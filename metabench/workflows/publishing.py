@@ -109,7 +109,7 @@ def _published(name: str, profile: str, out: Path | None):
     from metabench.table import load_table
 
     board = load_board(name)
-    folder = out or board.path
+    folder = _place(board, out)
     table = load_table(board.dataset, board.dataset_version)
     board = board.on(table)
     narrowed = board.profile(profile)
@@ -127,11 +127,11 @@ def _published(name: str, profile: str, out: Path | None):
 
 def _judged(name: str, profile: str, out: Path | None):
     """The same of a board of protocol 3, which takes no submissions."""
+    from metabench.boards.judge import judge
     from metabench.table import load_table
-    from metabench.workflows.evaluation import scored
 
     board = load_board(name)
-    folder = out or board.path
+    folder = _place(board, out)
     if not (folder / TRACES).exists():
         raise MetabenchError(f"{folder} holds no {TRACES}; run `metabench evaluate --board {name}` first")
     table = load_table(board.dataset, board.dataset_version)
@@ -139,7 +139,7 @@ def _judged(name: str, profile: str, out: Path | None):
     narrowed = board.profile(profile)
     traces = _own(folder, board, set(), name)
     command = f"metabench evaluate --board {name}" + ("" if profile == "full" else f" --profile {profile}")
-    return narrowed, scored(traces, table, narrowed), table, folder, command, _home(board, folder, table)
+    return narrowed, judge(traces, table, narrowed), table, folder, command, _home(board, folder, table)
 
 
 def _own(folder: Path, board: Board, submitted: set[str], name: str) -> pa.Table:
@@ -163,6 +163,14 @@ def _anew(name: str) -> str:
     return f"run `metabench evaluate --board {name}` to write the suite's own traces anew"
 
 
+def _place(board: Board, out: Path | None) -> Path:
+    """The folder of a board's published files: ``out``, or its own."""
+    place = out or board.path
+    if place is None:
+        raise UsageError(f"board {board.name} has no folder; give one")
+    return place
+
+
 def _predicted(name: str, out: Path | None):
     from metabench.evaluation.predict import read_predictions
     from metabench.publishing.boards.predictions import PREDICTIONS
@@ -170,7 +178,7 @@ def _predicted(name: str, out: Path | None):
     from metabench.table import load_table
 
     board = load_board(name)
-    folder = out or board.path
+    folder = _place(board, out)
     if not (folder / PREDICTIONS).exists():
         raise MetabenchError(f"{folder} holds no {PREDICTIONS}; run `metabench evaluate --board {name}` first")
     table = load_table(board.dataset, board.dataset_version)

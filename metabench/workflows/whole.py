@@ -49,6 +49,9 @@ def run(out: Path, workers: int) -> None:
     able = [name for name in methods()[0] if set(resolve(name)[0].searcher.requires) <= set(QUICK)]
     done = evaluate_on(board, table, able, "lite", workers, out / "leaderboard")
     say("4/4 writing the leaderboard")
+    from metabench.scores import Scores
+
+    assert isinstance(done.scores, Scores)  # version 1 of the board is of an earlier protocol
     build(board.profile("lite"), done.traces, done.scores, table, out / "leaderboard", "metabench benchmark")
     _print(ranking(done.scores))
     print(f"\nleaderboard: {(out / 'leaderboard/site/index.html').resolve()}")

@@ -148,22 +148,25 @@ class PublishedBoard:
         css = {m: f"c{i + 1}" for i, m in enumerate(leaders)} | {reference: "reference"}
         if not self.predicts:
             css = coloured(order)
-        rows = part.set_index("method").astype(float, errors="ignore")
+        rows = part.set_index("method")
         ends = [f"valid{end}" if self.has_pages else f"{column}{end}" for end in ("_low", "_high")]
         places = part["tier"].astype(int).tolist() if self.judged else range(1, len(order) + 1)
+        values = (rows.loc[order, name].astype(float).tolist() for name in (column, *ends))
+        ranks = rows.loc[order, "mean_rank"].astype(float).tolist() if self.has_pages else [float("nan")] * len(order)
         seconds = self._seconds()
         return [
             Line(
                 method,
                 css.get(method, "other"),
                 place,
-                float(rows.at[method, column]),
-                *(float(rows.at[method, end]) for end in ends),
-                float(rows.at[method, "mean_rank"]) if self.has_pages else float("nan"),
+                value,
+                low,
+                high,
+                rank,
                 seconds.get(method, float("nan")),
                 self._transfer.get(method, {}),
             )
-            for place, method in zip(places, order, strict=True)
+            for place, method, value, low, high, rank in zip(places, order, *values, ranks, strict=True)
         ]
 
     def _seconds(self) -> dict[str, float]:
