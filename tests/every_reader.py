@@ -28,6 +28,7 @@ from metabench.advise.data import read as read_data
 from metabench.advise.stored import check_trials
 from metabench.boards.board import load_board
 from metabench.boards.submissions import parse as parse_submission
+from metabench.errors import MetabenchError
 from metabench.generate.cost import _stored as cost_model
 from metabench.interop import hpob_results
 from metabench.interop.formats.configspace import read_space, to_configspace
@@ -212,7 +213,7 @@ def _documents() -> dict[str, Reader]:
         "rules": ("board.toml", RULES, lambda f: load_board(f / "board.toml")),
         "submission": ("s.toml", SUBMISSION, lambda f: parse_submission(untrusted.read_toml(f / "s.toml"))),
         "costs": ("c.json", cost, lambda f: _cost(f / "c.json")),
-        "trials": ("t.json", json.dumps([trial]).encode(), lambda f: check_trials(untrusted.read_json(f / "t.json"))),
+        "trials": ("t.json", json.dumps([trial]).encode(), lambda f: _trials(f / "t.json")),
         "references": (references.FILE, references.encode([one]), references.read),
         "reserved": ("r.txt", b"[proof]\nmlp-a\n[confirmatory]\nmlp-b\n", lambda f: reserved.read(f / "r.txt")),
         "donors": ("d.txt", b"# tasks\nmlp-a\nmlp-b\n", lambda f: read_donors(f / "d.txt")),
@@ -236,6 +237,14 @@ def _cost(path: Path) -> object:
         return cost_model(untrusted.read_json(path))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
+
+
+def _trials(path: Path) -> object:
+    """As `tune` reads them: a ValueError is a line of its own there."""
+    try:
+        return check_trials(untrusted.read_json(path))
+    except ValueError as error:
+        raise MetabenchError(str(error)) from None
 
 
 def _metamodel(folder: Path) -> object:
@@ -271,8 +280,6 @@ def _raw() -> dict[str, Reader]:
 
 def _entry(read: Callable[[bytes], object], path: Path) -> object:
     """As the catalogue calls it: what a file's bytes make a reader raise is one line."""
-    from metabench.errors import MetabenchError
-
     try:
         return read(path.read_bytes())
     except (ValueError, KeyError, IndexError, UnicodeError) as error:

@@ -9,6 +9,7 @@ import io
 import lzma
 import re
 import warnings
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,12 @@ class _Bounded(io.RawIOBase):
         return True
 
     def readinto(self, into) -> int:
-        data = self.source.read(len(into))
+        try:
+            data = self.source.read(len(into))
+        except (zlib.error, lzma.LZMAError, EOFError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # the disk's, not the archive's
+                raise
+            raise UsageError(f"{self.path} cannot be unpacked: {_short(error)}") from None
         last = data.rfind(b"\n")
         # a line may end with a carriage return alone
         last = data.rfind(b"\r") if last < 0 else last

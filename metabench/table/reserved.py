@@ -33,12 +33,14 @@ def read(path: str | Path) -> dict[str, list[str]]:
         if line.startswith("["):
             section = line.strip("[]")
             if section not in SECTIONS:
-                raise MetabenchError(f"{path}: section {line} is unknown; it must be proof or confirmatory")
+                raise MetabenchError(
+                    f"{path}: section {untrusted.printable(line)} is unknown; it must be proof or confirmatory"
+                )
             continue
         if section is None:
-            raise MetabenchError(f"{path}: task {line} is in no section")
+            raise MetabenchError(f"{path}: task {untrusted.printable(line)} is in no section")
         if line in seen:
-            raise MetabenchError(f"{path}: task {line} is listed twice")
+            raise MetabenchError(f"{path}: task {untrusted.printable(line)} is listed twice")
         seen.add(line)
         found[section].append(line)
     return found
