@@ -1,7 +1,7 @@
-"""setuptools' build backend, with source distributions that are the same to the last byte whenever they are built.
+"""setuptools' build backend, with releases that are the same to the last byte whenever and wherever they are built.
 
-setuptools' wheels already take their times from SOURCE_DATE_EPOCH; its source distributions keep the times of the files and
-of the build. Here they are packed once more: sorted, without owners, with one time for all.
+setuptools' wheels keep the permissions that files happen to have, and its source distributions the times of the files and of
+the build besides. Here both are packed once more: sorted, without owners, with one time and the usual permissions for all.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import stat
 import tarfile
+import zipfile
 from pathlib import Path
 
 from setuptools import build_meta
@@ -20,9 +22,11 @@ EPOCH = "1767225600"
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
-    """A wheel. See :mod:`setuptools.build_meta`."""
+    """A wheel, packed once more with fixed permissions."""
     os.environ.setdefault("SOURCE_DATE_EPOCH", EPOCH)
-    return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
+    name = build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
+    repack_wheel(Path(wheel_directory) / name)
+    return name
 
 
 def build_sdist(sdist_directory, config_settings=None):
@@ -43,5 +47,20 @@ def repack(path: Path, time: int) -> None:
             member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
             member.pax_headers = {}
             new.addfile(member, content)
-    with path.open("wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=time) as zipped:
-        zipped.write(packed.getvalue())
+    zipped = io.BytesIO()
+    with gzip.GzipFile("", "wb", 6, zipped, mtime=time) as file:
+        file.write(packed.getvalue())
+    path.write_bytes(zipped.getvalue())
+
+
+def repack_wheel(path: Path) -> None:
+    """Write a wheel again with its order and times, and rw-r--r-- for every file; RECORD does not list permissions."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for member in old.infolist():
+            content = zipfile.ZipInfo(member.filename, member.date_time)
+            content.external_attr = (stat.S_IFREG | 0o644) << 16
+            content.compress_type = zipfile.ZIP_DEFLATED
+            content.create_system = 3  # as on Unix, wherever it is built
+            new.writestr(content, old.read(member))
+    path.write_bytes(packed.getvalue())

@@ -106,7 +106,7 @@ def test_the_extras_are_those_of_the_metadata():
     core = {re.split(r"[<>=]", line)[0] for line in project["dependencies"]}
     assert not core & {"torch", "xgboost", "optuna", "ray"}
     every = re.search(r"metabench\[(.*)\]", project["optional-dependencies"]["all"][0])[1].split(",")
-    assert set(every) == set(named) - {"all", "test", "jax"}
+    assert set(every) == set(named) - {"all", "test", "docs", "jax"}
     assert all(url.startswith(REPOSITORY) for key, url in project["urls"].items() if key != "Pages")
 
 
