@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from metabench.cli.output import as_json, completes, show
-from metabench.errors import UsageError
+from metabench.errors import MetabenchError, UsageError
 
 
 def _names() -> list[str]:
@@ -24,7 +24,7 @@ def _names() -> list[str]:
 def fetch(names: tuple[str, ...], version: int | None, as_json: bool) -> None:
     """Load published tables and boards into the cache; without NAMES, list what there is.
 
-    Files are checked against the sha256 in the package. A download that was cut off goes on where it stopped.
+    A board brings the table that it was made on. Files are checked against the sha256 in the package. A download that was cut off goes on where it stopped.
     METABENCH_MIRROR names another place to load from: a folder, https://, hf://datasets/OWNER/NAME or s3://.
     """
     from metabench import downloads
@@ -41,9 +41,21 @@ def fetch(names: tuple[str, ...], version: int | None, as_json: bool) -> None:
         if not found:
             raise suggest(name, _names(), "table or board")
         chosen += found
-    for entry in chosen:
-        downloads.fetch(entry, lambda line: click.echo(line, err=True))
+    for entry in chosen:  # which grows by the tables of boards
+        folder = downloads.fetch(entry, lambda line: click.echo(line, err=True))
+        table = _table_of(folder) if entry.kind == "leaderboards" else None
+        if table is not None and table not in chosen:
+            chosen.append(table)
     show([_row(e) for e in chosen or downloads.entries()], as_json)
+
+
+def _table_of(board: Path):
+    """The entry of the table that a board was made on; None where everyone imports it for themselves."""
+    from metabench import downloads
+    from metabench.untrusted import read_toml
+
+    rules = read_toml(board / "board.toml", error=MetabenchError)
+    return downloads.find("datasets", str(rules.get("dataset")), rules.get("dataset_version"))
 
 
 def _row(entry) -> dict[str, object]:
