@@ -24,7 +24,8 @@ def _names() -> list[str]:
 def fetch(names: tuple[str, ...], version: int | None, as_json: bool) -> None:
     """Load published tables and boards into the cache; without NAMES, list what there is.
 
-    A board brings the table that it was made on. Files are checked against the sha256 in the package. A download that was cut off goes on where it stopped.
+    A board brings the table that it was made on. Files are checked against the sha256 in the package. A download that was
+    cut off goes on where it stopped.
     METABENCH_MIRROR names another place to load from: a folder, https://, hf://datasets/OWNER/NAME or s3://.
     """
     from metabench import downloads
