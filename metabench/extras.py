@@ -6,7 +6,7 @@ import importlib.util
 
 from metabench.errors import MetabenchError
 
-#: module → the extra that brings it; :mod:`tests.test_extras` compares this with the metadata
+#: module → the extra that brings it; tests/test_light_core.py compares this with the metadata
 EXTRAS = {
     "torch": "train",
     "xgboost": "methods",

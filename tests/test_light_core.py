@@ -95,7 +95,7 @@ def test_the_doctor_says_what_is_absent():
 
 
 def test_the_extras_are_those_of_the_metadata():
-    """The longest way round: what the map says of a module stands under that extra in pyproject.toml."""
+    """What the map says of a module stands under that extra in pyproject.toml, and `all` names every one."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = {
         k: {re.split(r"[\[<>=!~; ]", line)[0].lower().replace("-", "_") for line in v}
