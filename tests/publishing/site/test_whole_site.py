@@ -1,8 +1,8 @@
 """The pages over all boards in a browser: offline, from files, at a phone's and a desk's width, light and dark."""
 
+import posixpath
 import re
 import subprocess
-import urllib.parse
 from pathlib import Path
 
 import pytest
@@ -150,7 +150,8 @@ def test_every_link_of_the_committed_pages_leads_somewhere(committed):
     for name, page in pages.items():
         for link in page.links:
             path, _, fragment = link.partition("#")
-            target = urllib.parse.urljoin(name, path) if path else name
+            # documents lie outside the folder of boards
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(name), path)) if path else name
             if link.startswith(("https://", "data:")):
                 continue
             if not (root / target).is_file() or (fragment and target in pages and fragment not in pages[target].ids):
