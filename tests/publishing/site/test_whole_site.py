@@ -180,7 +180,7 @@ def test_committed_pages_fit(offline, name, width):
 
 def test_what_is_served_holds_together(tmp_path):
     subprocess.run([REPOSITORY / ".ci/pages", tmp_path / "served"], check=True)
-    for name in ("index.html", "site/index.html", "search/v2/site/index.html"):
+    for name in ("index.html", "site/index.html", "search/v2/site/index.html", "few-shot/v2/site/index.html"):
         for link in Page((tmp_path / "served" / name).read_text()).links:
             if not link.startswith(("https://", "data:", "#")):
                 target = (tmp_path / "served" / name).parent / link.partition("#")[0]
