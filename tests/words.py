@@ -59,14 +59,15 @@ def findings(text: str) -> Iterator[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a paragraph; an abbreviation ends none."""
+    """The sentences of a paragraph; an abbreviation ends none. The items of a list after a colon count one by one."""
     out: list[str] = []
     for part in END.split(" ".join(text.split())):
         if out and ABBREVIATION.search(out[-1]):
             out[-1] += " " + part
         else:
             out.append(part)
-    return [s for s in out if s]
+    items = (s.split(";") if s.count(";") > 1 and ":" in s.partition(";")[0] else [s] for s in out)
+    return [s.strip() for parts in items for s in parts if s.strip()]
 
 
 # ---------------------------------------------------------------- sources of text

@@ -82,7 +82,7 @@ class Across(Report):
     def page(self, found: Findings) -> Page:
         total, each, sources = (found.frames[k] for k in ("overall", "workloads", "sources"))
         text = f"""{found.facts["tasks"]} tasks of {found.facts["workloads"]} workloads; each workload is left out in turn.
-            Figures are interquartile means over workloads. Methods learned from all other workloads; “own” is {METHODS[0]} that
+            Figures are interquartile means over workloads. Methods learned from all other workloads. The line “own” is {METHODS[0]} that
             learned from the other tasks of the workload itself. “− its workload alone” is the difference to the same method
             that learned from these alone."""
         apart = f"""Regret of {NOTHING[0]}, which learns from no other task, minus that of a method that learned from all other

@@ -63,10 +63,10 @@ class Importance(Report):
     def page(self, found: Findings) -> Page:
         frame, about = found.frames["shares"], found.frames["workloads"]
         tops = {w: _single(part).head(3) for w, part in frame.groupby("workload", sort=False)}
-        answer = f"""The hyperparameters that explain most of the variance of ranks alone are {leaders(tops)}.
+        answer = f"""Hyperparameters that explain most of the variance of ranks alone: {leaders(tops)}.
             {doubt(about)}"""
         method = f"""The method is functional ANOVA (Hutter, Hoos & Leyton-Brown, ICML 2014). A random forest is fitted to the
-            normal scores of the configurations of a task, and its variance over the space
+            normal scores of the configurations of a task. Its variance over the space
             is split exactly into what each hyperparameter explains
             alone, what each pair explains beyond, and the rest. Diverged runs rank last.
 

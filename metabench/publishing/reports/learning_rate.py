@@ -126,9 +126,7 @@ def told(slopes: pd.DataFrame, words: str) -> str:
         parts.append(
             f"{row.slope:.2f} [{row.low:.2f}, {row.high:.2f}] on {row.workload} with {group}{_laws(row, words)}"
         )
-    return f"With {words} the best learning rate moves significantly, by an exponent of {'; '.join(parts)}.".replace(
-        "-", "−"
-    )
+    return f"With {words} the best learning rate moves significantly. Exponents: {'; '.join(parts)}.".replace("-", "−")
 
 
 def _laws(row: Any, words: str) -> str:

@@ -163,8 +163,8 @@ def told(enough: pd.DataFrame, curves: pd.DataFrame, facts: Mapping[str, Any]) -
         for n, words in ((0, "none"), (1, "one"), (facts["sources"], f"all {facts['sources']}"))
         if n in at.index
     ]
-    return f"""{name} beats {mine["twin"].iloc[0]}, its twin that learns from no other task, {", ".join(better)}. It is within
-        {MARGIN:g} of the regret with all {facts["sources"]} {", ".join(close)}. Regret after {MARKS[-1]} trials is
+    return f"""{name} beats {mine["twin"].iloc[0]}, its twin without transfer: {"; ".join(better)}. It is within
+        {MARGIN:g} of the regret with all {facts["sources"]}: {"; ".join(close)}. Regret after {MARKS[-1]} trials is
         {", ".join(ends)}."""
 
 
