@@ -82,8 +82,9 @@ class Across(Report):
     def page(self, found: Findings) -> Page:
         total, each, sources = (found.frames[k] for k in ("overall", "workloads", "sources"))
         text = f"""{found.facts["tasks"]} tasks of {found.facts["workloads"]} workloads; each workload is left out in turn.
-            Figures are interquartile means over workloads. Methods learned from all other workloads. The line “own” is {METHODS[0]} that
-            learned from the other tasks of the workload itself. “− its workload alone” is the difference to the same method
+            Figures are interquartile means over workloads. Methods learned from all other workloads. The line “own” is
+            {METHODS[0]} that learned from the other tasks of the workload itself. “− its workload
+            alone” is the difference to the same method
             that learned from these alone."""
         apart = f"""Regret of {NOTHING[0]}, which learns from no other task, minus that of a method that learned from all other
             workloads: blue is a gain. A row is the mean of few tasks."""

@@ -191,7 +191,7 @@ def test_an_axis_shows_all_values_and_survives_equal_ones(axis):
 
 def test_a_matrix_is_drawn_by_level_and_small_ones_show_figures():
     small = drawings.matrix(["a", "b"], [[1.0, -0.5], [np.nan, 0.0]], uid="m", title="t", description="d")
-    assert "−.50" in small and 'class="cell down"' in small and "nan" not in small
+    assert "−0.50" in small and 'class="cell down"' in small and "nan" not in small
     large = drawings.matrix([f"t{i}" for i in range(20)], np.eye(20), uid="m", title="t", description="d")
     assert large.count("<path") == 1 and "cell-value" not in large  # the diagonal alone, one level
 
