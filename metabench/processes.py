@@ -12,15 +12,41 @@ from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+#: a forked process would inherit locks that threads of numerical libraries hold
+_SPAWN = multiprocessing.get_context("spawn")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 #: where there is none (Windows), a worker that is interrupted before it calls `ignore_interrupts` says so at length
 _MASK = getattr(signal, "pthread_sigmask", None)
 
 
-def start(process: BaseProcess) -> None:
-    """Start a worker, whose first act is to be :func:`ignore_interrupts`."""
-    with one_thread(), shielded():
-        process.start()
+class Worker:
+    """A worker process, and this process's end of the pipe to it.
+
+    Args:
+        serve: what the process does, ``serve(pipe, *args)``. Its first act is :func:`ignore_interrupts`.
+        args: passed on; they are pickled.
+
+    Raises:
+        Exception: what pickling ``args`` raises.
+    """
+
+    def __init__(self, serve: Callable[..., None], *args: Any):
+        self.pipe, far_end = _SPAWN.Pipe()
+        self.process: BaseProcess = _SPAWN.Process(target=serve, args=(far_end, *args), daemon=True)
+        try:
+            with one_thread(), shielded():
+                self.process.start()
+        except BaseException:
+            self.pipe.close()
+            raise
+        finally:
+            far_end.close()
+
+    def end(self) -> None:
+        """Terminate the process, whatever it does, and wait for its end."""
+        self.pipe.close()
+        self.process.terminate()
+        self.process.join()
 
 
 def results(
@@ -30,8 +56,7 @@ def results(
 
     Raises what a job raised, and BrokenProcessPool when a worker ends by itself.
     """
-    spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, spawn, initializer=_initialize, initargs=(initializer, initargs))
+    pool = ProcessPoolExecutor(workers, _SPAWN, initializer=_initialize, initargs=(initializer, initargs))
     try:
         with one_thread(), shielded():
             running = [pool.submit(work, *job) for job in jobs]

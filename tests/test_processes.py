@@ -1,9 +1,13 @@
 """Worker processes and Ctrl-C: it is for the parent alone, even while a worker is only starting."""
 
 import os
+import pickle
+import signal
 import subprocess
 import sys
 import textwrap
+import time
+from pathlib import Path
 
 import pytest
 
@@ -31,19 +35,16 @@ OWN = """
         pipe.send("still")
 
     if __name__ == "__main__":
-        import multiprocessing
         from metabench import processes
-        mine, theirs = multiprocessing.get_context("spawn").Pipe()
-        process = multiprocessing.get_context("spawn").Process(target=work, args=(theirs,))
-        processes.start(process)
+        worker = processes.Worker(work)
         try:
             wait_for("importing-*")
             os.killpg(0, signal.SIGINT)
             time.sleep(10)
         except KeyboardInterrupt:
-            print(mine.recv(), mine.recv())
-        process.join()
-        print(process.exitcode)
+            print(worker.pipe.recv(), worker.pipe.recv())
+        worker.process.join()
+        print(worker.process.exitcode)
 """
 POOL = """
     def work(seconds):
@@ -94,3 +95,35 @@ def test_results_come_from_workers_with_one_thread(monkeypatch):
     assert found == {"1"} and os.environ["OMP_NUM_THREADS"] == "7"
     with pytest.raises(ZeroDivisionError):
         list(processes.results(1, divmod, [(1, 1), (1, 0)]))
+
+
+def test_a_worker_that_cannot_be_sent_its_arguments_leaves_no_open_pipe(monkeypatch):
+    made = []
+    pipe = processes._SPAWN.Pipe
+    monkeypatch.setattr(processes._SPAWN, "Pipe", lambda: made.append(pipe()) or made[-1])
+    with pytest.raises((AttributeError, TypeError, pickle.PicklingError)):
+        processes.Worker(print, lambda: None)
+    assert [end.closed for end in made[0]] == [True, True]
+
+
+def test_a_worker_ends_whatever_it_does():
+    worker = processes.Worker(_sleep)
+    worker.end()
+    assert worker.pipe.closed and worker.process.exitcode == -signal.SIGTERM
+
+
+def test_one_module_makes_processes():
+    package = Path(processes.__file__).parent
+    makers = (
+        "multiprocessing.get_context",
+        "ProcessPoolExecutor(",
+        "multiprocessing.Process(",
+        "multiprocessing.Pool(",
+    )
+    files = [p for p in package.rglob("*.py") if any(maker in p.read_text() for maker in makers)]
+    assert files == [package / "processes.py"]
+
+
+def _sleep(pipe):
+    processes.ignore_interrupts()
+    time.sleep(60)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from metabench import processes
 from metabench.cluster import EXECUTORS
 from metabench.errors import IncompleteError, MetabenchError, UsageError
 from metabench.evaluation.about import About
@@ -23,6 +21,7 @@ from metabench.evaluation.progress import Progress
 from metabench.evaluation.store import CellStore
 from metabench.evaluation.traces import Traces
 from metabench.evaluation.worker import Bench, Group, one_thread, serve
+from metabench.processes import Worker
 from metabench.registry import suggest
 from metabench.search.base import Searcher
 
@@ -188,26 +187,21 @@ def _outcome(bench: Bench, group: Group) -> Outcome:
         return group, None, str(error)
 
 
-class _Worker:
-    """A process with the end of the pipe to it."""
+class _Worker(Worker):
+    """A process that searches, and the group that it works on."""
 
     def __init__(self, bench: Bench):
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, bench), daemon=True)
         self.group: Group | None = None
         self.fit: Fit | None = None
         try:
-            processes.start(self.process)
+            super().__init__(serve, bench)
         except Exception as error:  # a class of a function or a notebook cannot be sent to another process
             raise MetabenchError(f"methods cannot be sent to worker processes: {error}; use 1 worker") from error
-        finally:
-            theirs.close()
 
     def await_ready(self) -> None:
         """Wait until the process serves. Raises MetabenchError when it ends before."""
         try:
-            self.connection.recv()
+            self.pipe.recv()
         except (EOFError, OSError):
             raise MetabenchError(
                 "worker processes cannot start: a script needs `if __name__ == '__main__':` around its work, "
@@ -217,12 +211,12 @@ class _Worker:
     def give(self, group: Group) -> None:
         self.group, self.fit = group, group.fit
         with contextlib.suppress(BrokenPipeError):  # a dead process is noticed when its answer is read
-            self.connection.send(group)
+            self.pipe.send(group)
 
     def answer(self) -> Outcome:
         group, self.group = self.group, None
         try:
-            return (group, *self.connection.recv())
+            return (group, *self.pipe.recv())
         except (EOFError, OSError):
             self.process.join()
             code = self.process.exitcode
@@ -231,11 +225,11 @@ class _Worker:
     def stop(self) -> None:
         if self.group is None and self.process.is_alive():
             with contextlib.suppress(BrokenPipeError):
-                self.connection.send(None)
+                self.pipe.send(None)
         else:
             self.process.terminate()
         self.process.join()
-        self.connection.close()
+        self.pipe.close()
 
 
 def _share(todo: list[Group], failed: dict[str, str], bench: Bench, workers: int) -> Iterator[Outcome]:
@@ -267,11 +261,11 @@ def _share(todo: list[Group], failed: dict[str, str], bench: Bench, workers: int
                         team[i] = worker = _Worker(bench)
                         worker.await_ready()
                     worker.give(group)
-            busy = {worker.connection: worker for worker in team if worker.group is not None}
+            busy: dict[Any, _Worker] = {worker.pipe: worker for worker in team if worker.group is not None}
             if not busy:
                 return
-            for connection in wait(list(busy)):
-                yield busy[connection].answer()
+            for pipe in wait(list(busy)):
+                yield busy[pipe].answer()
     finally:
         for worker in team:
             worker.stop()

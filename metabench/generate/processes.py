@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import time
 from multiprocessing.connection import wait
@@ -14,7 +13,7 @@ from metabench.errors import MetabenchError
 from metabench.generate import worker
 from metabench.generate.executor import Answer
 from metabench.generate.plan import Chunk
-from metabench.processes import start
+from metabench.processes import Worker
 
 #: so many workers in a row may die before they are ready for work
 STILLBORN = 2
@@ -58,10 +57,11 @@ class Processes:
 
     def close(self) -> None:
         for member in self._team:
-            member.stop()
+            member.end()
 
     def _receive(self, member: _Worker) -> Answer | None:
         chunk = member.chunk
+        assert chunk is not None  # only those with work are waited for
         try:
             answer = member.pipe.recv_bytes()
         except (EOFError, ConnectionResetError):
@@ -78,9 +78,11 @@ class Processes:
 
     def _replace(self, member: _Worker) -> Answer | None:
         """Another process in the place of a dead one; one that was not ready yet passes its chunk on."""
+        chunk = member.chunk
+        assert chunk is not None
         member.process.join()
         reason = f"the worker process died (exit code {member.process.exitcode})"
-        member.stop()
+        member.end()
         if member.ready is None:
             self._stillborn += 1
             if self._stillborn >= STILLBORN:
@@ -90,18 +92,14 @@ class Processes:
                 )
         fresh = self._team[self._team.index(member)] = _Worker(*self._settings)
         if member.ready is None:
-            fresh.give(member.chunk)
+            fresh.give(chunk)
             return None
-        return Answer(member.chunk, reason=reason, died=True)
+        return Answer(chunk, reason=reason, died=True)
 
 
-class _Worker:
+class _Worker(Worker):
     def __init__(self, *settings):
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=worker.main, args=(theirs, os.getpid(), *settings), daemon=True)
-        start(self.process)
-        theirs.close()
+        super().__init__(worker.main, os.getpid(), *settings)
         self.chunk: Chunk | None = None
         #: when it was ready for work, and seconds of work since
         self.ready: float | None = None
@@ -111,8 +109,3 @@ class _Worker:
         self.chunk, self.given = chunk, time.monotonic()
         with contextlib.suppress(BrokenPipeError):  # a dead worker is noticed by its closed pipe
             self.pipe.send_bytes(worker.request(chunk.task_id, chunk.config_ids, chunk.seeds))
-
-    def stop(self) -> None:
-        self.pipe.close()
-        self.process.terminate()
-        self.process.join()

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
 from metabench.errors import MetabenchError
-from metabench.processes import ignore_interrupts, start
+from metabench.processes import Worker, ignore_interrupts
 
 
-class Member:
-    """A worker process and the pipe to it."""
+class Member(Worker):
+    """A worker process that measures (:func:`_serve`)."""
 
     def __init__(self, kind: str, core: int):
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, kind, core), daemon=True)
-        start(self.process)
-        theirs.close()
+        super().__init__(_serve, kind, core)
 
     def send(self, message: tuple) -> None:
         self.pipe.send(message)
@@ -49,8 +44,7 @@ def team(n: int, kind: str) -> Iterator[list[Member]]:
         yield members
     finally:
         for member in members:
-            member.process.terminate()
-            member.process.join()
+            member.end()
 
 
 def _serve(pipe: Connection, kind: str, core: int) -> None:
