@@ -23,7 +23,7 @@ from metabench.evaluation.run import evaluate
 from metabench.evaluation.store import completed
 from metabench.publishing.reports.parts.intervals import mean_over_families
 from metabench.publishing.reports.parts.searches import reference, traces_of
-from metabench.scores.score import gather
+from metabench.scores.paths import gather
 
 OPPONENT, START, TWIN, MARGIN, SPANS, MARKS = "empirical_gp", "portfolio3", "gp", 0.01, (10, 5), (5, 10, 25)
 

@@ -63,7 +63,29 @@ _PUBLIC = {
 #: packages that are public as they are
 _PACKAGES = ("explain", "interop")
 
-__all__ = ["__version__", *_PACKAGES, *_PUBLIC]
+__all__ = [
+    "History",
+    "MetaModel",
+    "Problem",
+    "Searcher",
+    "Space",
+    "Surrogate",
+    "Trials",
+    "Workload",
+    "__version__",
+    "evaluate",
+    "explain",
+    "interop",
+    "load_board",
+    "load_metamodel",
+    "load_model",
+    "load_table",
+    "problem",
+    "recommend",
+    "score",
+    "task_from_csv",
+    "tune",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,7 @@ def brief(cls: T) -> T:
     Returns:
         The same class.
     """
-    cls.__repr__ = _repr
+    setattr(cls, "__repr__", _repr)  # noqa: B010 - a type's own __repr__ takes no instance, say type checkers
     return cls
 
 

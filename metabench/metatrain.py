@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,7 +77,7 @@ class MetaTrain:
     @cached_property
     def seen(self) -> np.ndarray:
         """Was the configuration run on the task with any seed? bool [tasks, configs]."""
-        return self.ran.any(axis=2)
+        return np.asarray(self.ran.any(axis=2))
 
     @cached_property
     def encoded(self) -> np.ndarray:
@@ -159,7 +160,7 @@ class MetaTrain:
         configs = stacked.iloc[[offsets[first[k][0]] + first[k][1] for k in place]].reset_index(drop=True)
         where = [np.array([place[key] for key in some], dtype=int) for some in keys]
         held = [(s.valid, at) for s, at in zip(sources, where, strict=True) if s.valid is not None]
-        valid = _spread(space, configs, *zip(*held, strict=True), None) if held else None
+        valid = _spread(space, configs, [s for s, _ in held], [at for _, at in held], None) if held else None
         return _spread(space, configs, sources, where, valid)
 
 
@@ -169,19 +170,21 @@ def unite(a: Space, b: Space) -> Space:
     A condition is kept where both agree on the parent; otherwise the table alone tells where the hyperparameter is
     active. Raises UsageError when one is a choice in one space and a number in the other.
     """
-    return Space({n: _hull(n, a[n], b[n]) if n in a and n in b else a.get(n, b.get(n)) for n in {**a, **b}})
+    return Space({n: _hull(n, a[n], b[n]) if n in a and n in b else p for n, p in {**a, **b}.items()})
 
 
 def _hull(name: str, a: Parameter, b: Parameter) -> Parameter:
     if isinstance(a, Choice) != isinstance(b, Choice):
         raise UsageError(f"hyperparameter {name} is a choice in one source and a number in another; rename one of them")
-    same = (
-        a.when is not None and b.when is not None and (a.when.parent, a.when.on_task) == (b.when.parent, b.when.on_task)
-    )
-    values = tuple(dict.fromkeys([*a.when.values, *b.when.values])) if same else ()
-    kept = {"default": a.default, "when": When(a.when.parent, values, a.when.on_task) if same else None}
-    if isinstance(a, Choice):
+    when, other = a.when, b.when
+    if when is None or other is None or (when.parent, when.on_task) != (other.parent, other.on_task):
+        when = None
+    else:
+        when = When(when.parent, tuple(dict.fromkeys([*when.values, *other.values])), when.on_task)
+    kept: dict[str, Any] = {"default": a.default, "when": when}
+    if isinstance(a, Choice) and isinstance(b, Choice):
         return Choice(*dict.fromkeys([*a.options, *b.options]), **kept)
+    assert not isinstance(a, Choice) and not isinstance(b, Choice)
     if isinstance(a, Ordinal) and isinstance(b, Ordinal):
         return Ordinal(*sorted({*a.options, *b.options}), **kept)
     (low, high), (other_low, other_high) = (

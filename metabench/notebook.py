@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from metabench.boards.judge import Judged
 from metabench.brief import brief
 from metabench.errors import UsageError
+from metabench.plain import row_dicts
 from metabench.scores import Scores
 from metabench.scores import score as score_traces
 
@@ -90,7 +91,7 @@ class Verdict(Judged):
     def _repr_html_(self) -> str:
         from metabench.publishing.boards import verdicts
 
-        shown = _html(self.ranking()), _html(self.controls.to_dict("records"))
+        shown = _html(self.ranking()), _html(row_dicts(self.controls))
         return f"{shown[0]}<p>{verdicts.reliability(self)}</p>{shown[1]}{self.figure().svg}"
 
 
@@ -144,11 +145,20 @@ def score(
 ) -> Outcome | Verdict:
     """Score traces on the board that they were made on, beside the methods published there under the same rules.
 
-    ``table`` and ``board`` (narrowed to the traces' profile) may be given instead of being found; then, and with
-    ``beside=False``, the traces are scored alone. ``settings`` are those of :func:`metabench.scores.score`. On a board of
-    protocol 3 the result is a :class:`Verdict`, and ``settings`` are those of :func:`metabench.boards.judge.judge`.
+    Args:
+        traces: what :func:`evaluate` returned.
+        table: the board's table; None: it is found by name. Where both it and the board are given, the traces are scored alone.
+        board: the board, narrowed to the traces' profile; None: the one that the traces name.
+        beside: False to score the traces alone.
+        settings: those of :func:`metabench.scores.score`; on a board of protocol 3 those of
+            :func:`metabench.boards.judge.judge`.
 
-    Raises UsageError when the traces do not say where they come from, and what :func:`metabench.scores.score` raises.
+    Returns:
+        The scores; on a board of protocol 3 a :class:`Verdict`.
+
+    Raises:
+        UsageError: The traces do not say where they come from.
+        MetabenchError: What :func:`metabench.scores.score` raises.
     """
     from metabench import workflows
 
@@ -161,9 +171,9 @@ def score(
         about = Traces.of(traces).about
         if about.board is None and board is None:
             raise UsageError("these traces do not say which board they were made on; give the table and the board")
-        whole = load_board(about.board) if board is None else board
+        whole = load_board(cast(str, about.board)) if board is None else board
         table = table or load_table(whole.dataset, whole.dataset_version)
-        board = whole.profile(about.profile) if board is None else whole
+        board = whole.profile(cast(str, about.profile)) if board is None else whole
         if beside:
             others = workflows.published_beside(whole, board, mine)
             traces = Traces.of(traces).beside(Traces.of(others)).arrow()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from metabench.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def whole(value: Any, what: str, least: int | None = None) -> int:
@@ -33,6 +36,18 @@ def whole(value: Any, what: str, least: int | None = None) -> int:
             f"{what}: a whole number{'' if least is None else f' of {least} or more'} is needed, not {value!r}"
         )
     return number
+
+
+def row_dicts(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame whose columns are named by text, each as a dictionary.
+
+    Args:
+        frame: The frame.
+
+    Returns:
+        A dictionary for each row, in order; values are native where pandas has them so.
+    """
+    return cast("list[dict[str, Any]]", frame.to_dict("records"))
 
 
 def plain(value: Any) -> Any:

@@ -78,7 +78,7 @@ def test_an_installed_package_looks_at_no_folder_beside_it(tmp_path):
     (site / "datasets/other/v1").mkdir(parents=True)
     (site / "datasets/other/v1/SHA256SUMS").write_text("")
     code = (
-        "from metabench.table.read import dataset_folders, table_names; from metabench.boards.board import board_folders;"
+        "from metabench.table.find import dataset_folders, table_names; from metabench.boards.board import board_folders;"
         "print(dataset_folders(), board_folders(), table_names())"
     )
     done = subprocess.run(

@@ -68,6 +68,11 @@ def test_what_editors_see_is_what_is_loaded():
     assert {n for n, m in seen.items() if m == "metabench"} == set(mb._PACKAGES)
 
 
+def test_all_lists_every_public_name():
+    assert sorted(mb.__all__) == sorted(["__version__", *mb._PACKAGES, *mb._PUBLIC])
+    assert sorted(mb.interop.__all__) == sorted([*mb.interop._NEEDS, *mb.interop._PUBLIC])
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'metabench' has no attribute 'load_tabel'"):
         mb.load_tabel  # noqa: B018

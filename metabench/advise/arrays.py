@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ FORMS = {
 LARGEST = 1e15
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """A tensor, an image or a number as numpy has it; a column as an array, or a list of texts."""
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
@@ -36,7 +36,7 @@ def plain(value):
     if not isinstance(value, np.ndarray) and hasattr(value, "to_list") and hasattr(value, "dtype"):  # polars
         value = pd.Series(value.to_list())
     if hasattr(value, "to_pylist"):  # Arrow
-        value = pd.Series(value.to_pylist())
+        value = pd.Series(cast(Any, value).to_pylist())
     if isinstance(value, pd.Series):
         value = value.to_numpy() if pd.api.types.is_numeric_dtype(value) else value.tolist()
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "UT":
@@ -215,7 +215,7 @@ def series(X: np.ndarray | list, target: pd.Series, kind: str | None, notes: Not
 
 def texts(found: Sequence, labels: pd.Series, kind: str | None, notes: Notes) -> Read:
     """Texts with a target each; missing ones count as empty."""
-    given = ["" if text is None or (isinstance(text, float) and np.isnan(text)) else text for text in found]
+    given: list[Any] = ["" if text is None or (isinstance(text, float) and np.isnan(text)) else text for text in found]
     if odd := [text for text in given if not isinstance(text, str)]:
         raise UsageError(f"texts are strings; {str(odd[0])[:30]!r} is none")
     kept = [i for i, text in enumerate(given) if text.strip()]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -175,7 +175,7 @@ def typed(column: pd.Series, name: str, reading: Reading) -> tuple[pd.Series, Fo
                     "missing"
                 )
             return _whole(numbers.reindex(text.index)), form, said
-        dated = cells.map(lambda v: bool(_DATE.fullmatch(v)))
+        dated = cells.map(lambda v: bool(_DATE.fullmatch(str(v))))
         if dated.mean() >= NUMERIC:
             moments = moment(cells.where(dated, None))
             if moments.notna().mean() >= NUMERIC:
@@ -207,7 +207,7 @@ def _with_units(cells: pd.Series, name: str, reading: Reading) -> tuple[pd.Serie
             None if share < NUMERIC else (several, POINT, [f"{name}: numbers with several units ({shown}) stay text"])
         )
     (unit,) = found
-    numbers, form, lines = _as_numbers(cells.map(lambda v: _bare(v, unit)), name, reading)
+    numbers, form, lines = _as_numbers(cells.map(lambda v: _bare(cast(str, v), unit)), name, reading)
     example = cells[units == unit].iloc[0]
     value = numbers[units == unit].iloc[0]
     if (units == "").any():
@@ -230,14 +230,14 @@ def _as_numbers(cells: pd.Series, name: str, reading: Reading) -> tuple[pd.Serie
     found = Format(".").numbers(cells)
     commas = cells[cells.str.contains(",", regex=False)]
     if not len(commas):
-        if (spaced := cells[cells.map(lambda v: bool(_SPACED.fullmatch(v)))]).size:
+        if (spaced := cells[cells.map(lambda v: bool(_SPACED.fullmatch(str(v))))]).size:
             return (
                 found,
                 Format(".", grouped=True),
                 [f"{name}: {spaced.iloc[0]!r} is read as {_shown(found[spaced.index[0]])}"],
             )
         return found, Format("."), []
-    unsure = commas.map(lambda v: bool(_UNSURE.fullmatch(v))).all()
+    unsure = commas.map(lambda v: bool(_UNSURE.fullmatch(str(v)))).all()
     as_comma = Format(",").numbers(cells)
     if unsure and as_comma.notna().sum() >= found.notna().sum() and reading.comma:
         form, chosen = Format(","), as_comma

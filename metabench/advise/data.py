@@ -137,7 +137,8 @@ def _read(data: Any, target: Any, workload: str, kind: str | None, reading: Read
     else:
         made = arrays.labelled(data, target, known.modalities, kind, notes)
     dataset = made.dataset
-    kinds = known.kinds if view(known.view).kind is None else (view(known.view).kind,)
+    only = view(known.view).kind
+    kinds = known.kinds if only is None else (only,)
     if dataset.modality not in known.modalities or dataset.kind not in kinds:
         takes = f"{' or '.join(kinds)} of {' or '.join(known.modalities)}"
         raise UsageError(f"workload {workload} takes {takes}; this is {dataset.kind} of {dataset.modality} data")
@@ -176,7 +177,8 @@ def _is_pair(data: Any) -> bool:
     if is_frame(X):
         return True
     rows = hasattr(X, "__len__") and hasattr(y, "__len__") and not isinstance(X, str | bytes | dict | Path)
-    return rows and not isinstance(y, str | bytes | dict) and (hasattr(X, "shape") or len(X) == len(y) > 2)
+    size: Any = len
+    return rows and not isinstance(y, str | bytes | dict) and (hasattr(X, "shape") or size(X) == size(y) > 2)
 
 
 def _is_name(target: Any, frame: pd.DataFrame) -> bool:
@@ -200,7 +202,8 @@ def _from_path(path: Path, target, workload: str, kind: str | None, encoding: st
         return arrays.images(pictures, pd.Series(labels), "classification", notes)
     ending = suffix(path)
     if ending == ".npz":
-        return arrays.labelled(*files.npz(path), modalities, kind, notes)
+        rows, labels = files.npz(path)
+        return arrays.labelled(rows, labels, modalities, kind, notes)
     if "text" in modalities and ending in (".txt", ".tsv", ".tab") and target is None:
         labels, found = files.lines(path, encoding, notes)
         return arrays.texts(found, pd.Series(labels, dtype=object), kind, notes)

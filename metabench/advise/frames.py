@@ -14,7 +14,7 @@ import numbers
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import narwhals as nw
 import numpy as np
@@ -211,11 +211,16 @@ def _column(column: pd.Series) -> pd.Series | str:
     return _objects(column.astype(object))
 
 
+def _of_day(moment: Any) -> float:
+    """Seconds of a time of day."""
+    return moment.hour * 3600 + moment.minute * 60 + moment.second + moment.microsecond / 1e6
+
+
 def _floats(column: pd.Series) -> pd.Series:
     try:
         return pd.Series(column.to_numpy(dtype=np.float64, na_value=np.nan))
     except (TypeError, ValueError):  # Decimals
-        return _objects(column.astype(object))
+        return cast(pd.Series, _objects(column.astype(object)))
 
 
 def _moments(column: pd.Series) -> pd.Series:
@@ -271,9 +276,7 @@ def _objects(column: pd.Series) -> pd.Series | str:
     if kinds == {"duration"}:
         return pd.Series([np.nan if v is None else pd.Timedelta(v).total_seconds() for v in values])
     if kinds == {"time"}:
-        return pd.Series(
-            [np.nan if v is None else v.hour * 3600 + v.minute * 60 + v.second + v.microsecond / 1e6 for v in values]
-        )
+        return pd.Series([np.nan if v is None else _of_day(v) for v in values])
     text = [None if v is None else v if isinstance(v, str) else plain_number(v) for v in values]
     return pd.Series(text, dtype=object)
 

@@ -37,6 +37,7 @@ def kept(result: Tuning, found: Read | None, seed: int, device: str, backend: st
     """
     from metabench.advise import saved
 
+    assert result.out is not None  # what is kept has a place
     best, folder = result.best, result.out / MODEL
     origin: dict[str, Any] = {"key": key, "trial": best.config, "arm": best.arm}
     estimate = {"valid": best.score, "test": best.test_score} if result.repeats > 1 else None
@@ -83,6 +84,7 @@ def refitted(result: Tuning, found: Read, seed: int, device: str, backend: str, 
     """The best configuration trained on all rows, written to ``refit/``."""
     from metabench.advise import saved
 
+    assert result.out is not None
     say("the best configuration is trained on all rows; no row is left to measure its score")
     saved.write(
         result.out / REFIT,
@@ -102,6 +104,7 @@ def reported(result: Tuning) -> None:
     """Write the report."""
     from metabench.advise import report
 
+    assert result.out is not None
     replace_file(result.out / REPORT, report.page(result).encode())
 
 

@@ -45,8 +45,8 @@ class Recommendation:
         """The configuration of that rank, from 1 on; hyperparameters that do not count are left out."""
         if not 1 <= rank <= len(self.configs):
             raise UsageError(f"there is no configuration {rank}; {len(self.configs)} were asked for")
-        names = [n for n in self.configs if n not in SAID]
-        values = self.configs[names].iloc[rank - 1]
+        names = [str(n) for n in self.configs if n not in SAID]
+        values: Any = self.configs[names].iloc[rank - 1]
         return {n: plain(values[n]) for n in names if not pd.isna(values[n])}
 
     def snippet(self, rank: int = 1) -> str:
@@ -175,8 +175,19 @@ def task_of(found: Read, workload: str) -> Task:
 
 
 def task_from_csv(path: str | Path, target: str, workload: str = "mlp") -> Task:
-    """The task on a CSV, TSV or Parquet file, called like the file; what was done to the data is not said (see
-    :func:`recommend`). Raises UsageError, in one line, for what is no task."""
+    """The task on a file of rows. What was done to the data is not reported (see :func:`recommend`).
+
+    Args:
+        path: a CSV, TSV or Parquet file; the task is called like it.
+        target: the column to predict.
+        workload: the network to train.
+
+    Returns:
+        The task.
+
+    Raises:
+        UsageError: The file holds no such task; one line says why.
+    """
     return task_of(read(Path(path), target, workload), workload)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -74,15 +74,19 @@ def write(
     workload = registry.create("workloads", task.workload)
     arrays, parts = task.arrays(seed), None
     if whole:
+        assert found is not None  # a prepared task has no rows to add
         arrays, parts = prepare_whole(found.dataset, workload, task.metric)
     elif found is not None:
         parts = training_part(found.dataset, workload, seed % task.n_splits)
     net, scores, engine = trained(workload, arrays, config, seed, max(task.checkpoints), device, backend, progress)
     tensors = {f"net.{name}": value.detach().cpu().numpy() for name, value in net.state_dict().items()}
-    inputs, output = (None, _NUMBERS) if found is None else _around(workload, task, found, parts, arrays)
+    inputs, output = (None, _NUMBERS)
+    if found is not None and parts is not None:
+        inputs, output = _around(workload, task, found, parts, arrays)
     if inputs is not None:
         tensors |= {f"inputs.{name}": value for name, value in inputs.arrays.items()}
-    if output["labels"] and task.metric == "balanced_accuracy" and task.kind == "classification":
+    counts = task.metric == "balanced_accuracy" and task.kind == "classification"
+    if output["labels"] and counts and parts is not None and parts.target is not None:
         output |= {"shares": _shares(parts.target[parts.train]), "trained_shares": _shares(arrays.y_train)}
     description = {
         "workload": task.workload,
@@ -271,7 +275,7 @@ class Network:
         outputs = self.outputs(data)
         labels, index = self.labels, data.index if isinstance(data, pd.DataFrame) else None
         if self.inputs.form == "letters":  # after the last character of each text; 0 is no character
-            last = [min(len(text), outputs.shape[2]) - 1 for text in data]
+            last = [min(len(text), outputs.shape[2]) - 1 for text in cast("Iterable[str]", data)]
             outputs, labels, index = outputs[np.arange(len(last)), :, last][:, 1:], labels[1:], list(data)
         odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         return pd.DataFrame(odds / odds.sum(axis=1, keepdims=True), index=index, columns=labels)
@@ -304,6 +308,7 @@ class Network:
 
         from metabench.tasks.views import TARGET
 
+        assert self.inputs is not None and self.labels is not None
         tokens = _tensor(self.inputs.transform(data))
         size = tokens.shape[1]
         # a source ends where the reader does
@@ -323,9 +328,16 @@ def _tensor(x: np.ndarray):
 
 
 def load_model(folder: str | Path) -> Network:
-    """The network that ``metabench tune`` kept, from its folder (the one given as ``out``, or ``model`` in it).
+    """The network that ``metabench tune`` kept.
 
-    Raises MetabenchError when there is none, or it is unfinished, damaged or of another format.
+    Args:
+        folder: the folder that was given as ``out``, or ``model`` in it.
+
+    Returns:
+        The network with its preprocessing: it predicts from raw rows.
+
+    Raises:
+        MetabenchError: There is none, or it is unfinished, damaged or of another format.
     """
     need("torch", "a tuned network")
     folder = Path(folder)

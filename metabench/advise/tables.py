@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -186,19 +187,19 @@ def _inputs(
 ) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...]]:
     """The columns that a network can use, which of them are names, and which were moments in time."""
     X = X.reset_index(drop=True)
-    moments = tuple(c for c in X if pd.api.types.is_datetime64_any_dtype(X[c]))
+    moments = cast("tuple[str, ...]", tuple(c for c in X if pd.api.types.is_datetime64_any_dtype(X[c])))
     left_out: dict[str, list[str]] = {}
     kept = {}
     for column in X:
         values = seconds(X[column]) if column in moments else _as_input(X[column])
         if why := _useless(values, y):
-            left_out.setdefault(why, []).append(column)
+            left_out.setdefault(why, []).append(str(column))
         else:
             kept[column] = values
     for why, names in left_out.items():
         notes(f"{listed(names)}: {why}, left out")
     X = pd.DataFrame(kept, index=X.index)
-    named = tuple(c for c in X if not pd.api.types.is_numeric_dtype(X[c]))
+    named = cast("tuple[str, ...]", tuple(c for c in X if not pd.api.types.is_numeric_dtype(X[c])))
     for column in named:
         if (n := X[column].nunique()) > 32:
             notes(f"{column}: {n} different names, of which the 32 commonest count (others are one)")
@@ -209,7 +210,8 @@ def _as_input(column: pd.Series) -> pd.Series:
     """A plain column as numbers, or as names (object)."""
     if pd.api.types.is_numeric_dtype(column):
         return column.astype(np.float64) if str(column.dtype) in ("Int64", "boolean") else column
-    return column.astype(object).map(lambda v: None if v is None or v != v else plain_number(v))
+    values: Any = column.astype(object)
+    return values.map(lambda v: None if v is None or v != v else plain_number(v))
 
 
 def seconds(column: pd.Series) -> pd.Series:

@@ -80,12 +80,16 @@ class Trainer:
         out = []
         for i, config in enumerate(configs):
             n = int(curves.length[i])
-            series = (
+            valid, test, loss = (
                 tuple(float(v) for v in s[i, :n]) for s in (curves.valid_score, curves.test_score, curves.train_loss)
             )
             said = {k: plain(v) for k, v in config.items() if plain(v) is not None}
-            epochs, spent = tuple(int(e) for e in curves.epochs[:n]), (float(curves.seconds[i]), int(curves.flops[i]))
-            out.append(Trial(arm, said, curves.status[i], epochs, *series, *spent, aucs[i]))
+            epochs, seconds, flops = (
+                tuple(int(e) for e in curves.epochs[:n]),
+                float(curves.seconds[i]),
+                int(curves.flops[i]),
+            )
+            out.append(Trial(arm, said, curves.status[i], epochs, valid, test, loss, seconds, flops, aucs[i]))
         return out
 
     def _trained(self, arrays, table, seeds: list[int]) -> tuple[Curves, list[float | None]]:

@@ -270,6 +270,7 @@ def tune(
         return result
     result = keeping.kept(result, found, seed, device, backend, key, say)
     if refit:
+        assert found is not None
         result = keeping.refitted(result, found, seed, device, backend, say)
     clock.spent("keeping")
     keeping.reported(result)
@@ -335,7 +336,9 @@ def _stored(folder: Path, key: str) -> dict[str, list[Trial]]:
             raise UsageError(f"{folder} holds a tuning of other data, or with other settings; name a new folder")
         out: dict[str, list[Trial]] = {}
         for found in check_trials(stored["trials"]):
-            curves = {name: tuple(found.pop(name)) for name in ("epochs", "valid", "test", "train_loss")}
+            curves: dict[str, Any] = {
+                name: tuple(found.pop(name)) for name in ("epochs", "valid", "test", "train_loss")
+            }
             out.setdefault(found["arm"], []).append(Trial(**found, **curves))
         return out
     except UsageError:

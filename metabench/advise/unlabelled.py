@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -144,11 +144,11 @@ def _channels(frame: pd.DataFrame, target, notes: Notes) -> tuple[pd.DataFrame, 
     if gaps := int(found.isna().to_numpy().sum()):
         notes(f"{gaps} numbers are missing: the last known one replaces each")
         found = found.ffill().bfill()
-    if found.abs().max(axis=None) > LARGEST:
+    if cast(Any, found.abs()).max(axis=None) > LARGEST:
         raise UsageError(f"the series has numbers beyond {LARGEST:g}: give them in a larger unit")
     if found[target].nunique() < 2:
         raise UsageError(f"target {target!r} has one value only; there is nothing to forecast")
-    constant = [c for c in found if found[c].nunique() < 2]
+    constant = [str(c) for c in found if found[c].nunique() < 2]
     if constant:
         notes(f"{listed(constant)}: constant, left out")
     return found.drop(columns=constant), ordered

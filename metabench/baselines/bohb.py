@@ -32,7 +32,8 @@ class BOHB(FidelitySearcher):
     requires = ("syne_tune",)
 
     def begin(self) -> None:
-        self._generators, self._scheduler = Generators(self.seed), None
+        self._generators = Generators(self.seed)
+        self._scheduler: Any = None
         self._trials: dict[int, Any] = {}
         #: candidate → checkpoints that the scheduler knows of
         self._told: dict[int, int] = {}

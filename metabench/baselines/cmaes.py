@@ -6,11 +6,13 @@ integers from freezing, and a natural-gradient distribution over the options of 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from metabench.baselines.parts.peers import Peer, coordinate, cube, option
 from metabench.search.base import History
-from metabench.space import Choice, Int, Ordinal
+from metabench.space import Choice, Int, Ordinal, Parameter
 
 #: whole numbers with more values than this are continuous to the strategy
 _LEVELS = 16
@@ -33,10 +35,11 @@ class CMAES(Peer):
         kinds = [_kind(p) for p in self.problem.space.values()]
         self._at = {kind: [i for i, k in enumerate(kinds) if k == kind] for kind in "xzc"}
         ps = list(self.problem.space.values())
-        self._optimiser = CatCMAwM(
+        self._choices = [p for p in ps if isinstance(p, Choice)]  # in the order of self._at["c"]
+        self._optimiser: Any = CatCMAwM(
             x_space=[[0.0, 1.0] for _ in self._at["x"]] or None,
             z_space=[_levels(ps[i]).tolist() for i in self._at["z"]] or None,
-            c_space=[len(ps[i].options) for i in self._at["c"]] or None,
+            c_space=[len(p.options) for p in self._choices] or None,
             seed=self.seed,
         )
         self._generation: list[tuple] = []
@@ -53,16 +56,16 @@ class CMAES(Peer):
         for kind, values in (("x", solution.x), ("z", solution.z)):
             if self._at[kind]:
                 point[self._at[kind]] = values
-        for i, row in zip(self._at["c"], () if solution.c is None else solution.c):
-            point[i] = coordinate(list(self.problem.space.values())[i], int(np.argmax(row)))
+        chosen = () if solution.c is None else solution.c
+        for i, p, row in zip(self._at["c"], self._choices, chosen):
+            point[i] = coordinate(p, int(np.argmax(row)))
         return point
 
     def _solution(self, u: np.ndarray):
         """A candidate as the package's own kind of point."""
-        ps = list(self.problem.space.values())
-        chosen = np.zeros((len(self._at["c"]), max([len(ps[i].options) for i in self._at["c"]], default=0)), dtype=bool)
-        for row, i in enumerate(self._at["c"]):
-            chosen[row, option(ps[i], u[i])] = True
+        chosen = np.zeros((len(self._choices), max([len(p.options) for p in self._choices], default=0)), dtype=bool)
+        for row, (p, i) in enumerate(zip(self._choices, self._at["c"], strict=True)):
+            chosen[row, option(p, u[i])] = True
         x, z = u[self._at["x"]], u[self._at["z"]]
         return self._optimiser.Solution(x, z, chosen, np.concatenate([x, z]))
 
@@ -75,6 +78,7 @@ def _kind(p) -> str:
     return "z" if few else "x"
 
 
-def _levels(p: Int | Ordinal) -> np.ndarray:
-    """The coordinates of all values of a number."""
+def _levels(p: Parameter) -> np.ndarray:
+    """The coordinates of all values of a number that has few."""
+    assert isinstance(p, Int | Ordinal)
     return p.to_unit(p.options if isinstance(p, Ordinal) else np.arange(int(p.low), int(p.high) + 1))

@@ -7,6 +7,7 @@ scikit-learn's regressor.
 from __future__ import annotations
 
 import warnings
+from typing import Any, cast
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -37,7 +38,8 @@ class GP(Surrogate):
     def begin(self) -> None:
         self._given: int | None = None
         self._kernel, self._fitted_at = None, 0
-        self._model, self._model_at = None, ()
+        self._model: Any = None
+        self._model_at: tuple[int, ...] = ()
 
     def ask(self, history: History) -> int:
         if self._given is None:
@@ -62,7 +64,7 @@ class GP(Surrogate):
 
         x = self.problem.encoded.astype(np.float64)
         if self._kernel is None:
-            scales = Matern(np.ones(x.shape[1]), (0.1, 10.0), nu=2.5)
+            scales = Matern(cast(Any, np.ones(x.shape[1])), (0.1, 10.0), nu=2.5)
             self._kernel = ConstantKernel(1.0, (0.1, 10.0)) * scales + WhiteKernel(0.05, (1e-4, 1.0))
         refit = refit_due(len(history), self._fitted_at)
         chosen = kept(utilities(self.problem, history), MOST)
@@ -76,7 +78,7 @@ class GP(Surrogate):
             result = minimize(negative_likelihood, theta, method="L-BFGS-B", **start)
             return result.x, result.fun
 
-        self._model = GaussianProcessRegressor(self._kernel, optimizer=maximise if refit else None)
+        self._model = GaussianProcessRegressor(self._kernel, optimizer=cast(Any, maximise if refit else None))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a length scale at its bound is a fine answer
             self._model.fit(tried, y)

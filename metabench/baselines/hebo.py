@@ -37,10 +37,12 @@ class HEBO(Peer):
         space, u = self.problem.space, cube(self.problem)
         kinds, columns = [], {}
         for i, (name, p) in enumerate(space.items()):
-            choice = isinstance(p, Choice)
-            domain = {"type": "cat", "categories": list(p.options)} if choice else {"type": "num", "lb": 0.0, "ub": 1.0}
-            kinds.append({"name": name, **domain})
-            columns[name] = [p.options[option(p, v)] for v in u[:, i]] if choice else u[:, i]
+            if isinstance(p, Choice):
+                kinds.append({"name": name, "type": "cat", "categories": list(p.options)})
+                columns[name] = [p.options[option(p, v)] for v in u[:, i]]
+            else:
+                kinds.append({"name": name, "type": "num", "lb": 0.0, "ub": 1.0})
+                columns[name] = u[:, i]
         self._pool = pd.DataFrame(columns)
         self._optimiser = Optimiser(DesignSpace().parse(kinds), scramble_seed=self.seed)
 

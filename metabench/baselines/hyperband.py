@@ -31,7 +31,9 @@ class Hyperband(Halving):
         next(self._moves)
 
     def ask(self, history: Curves) -> Advance:
-        return self._moves.send(history)
+        advance = self._moves.send(history)
+        assert advance is not None  # only the first `next` gets none
+        return advance
 
     def _run(self) -> Generator[Advance | None, Curves, None]:
         history = yield None

@@ -7,7 +7,8 @@ Leyton-Brown, LION 2011).
 from __future__ import annotations
 
 import tempfile
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -36,14 +37,15 @@ class SMAC(Peer):
         from smac import Scenario
 
         space = _config_space(self.problem.space, self.seed)
-        rows = self.problem.candidates[list(self.problem.space)].astype(object).to_dict("records")
+        rows = self.problem.candidates[list(self.problem.space)].astype(object)
+        rows = cast("list[dict[str, Any]]", rows.to_dict("records"))
         self._configs = [Configuration(space, values=_theirs(self.problem.space, row)) for row in rows]
         self._position = {config: i for i, config in enumerate(self._configs)}
         self._pool = _maximiser(space, self._configs, self.seed)
         self._run = 0  # SMAC's name for the one run of a configuration, its own choice from the first suggestion on
         with tempfile.TemporaryDirectory() as folder:  # the facade writes its scenario down
             scenario = Scenario(
-                space, output_directory=folder, deterministic=True, n_trials=self.problem.budget, seed=self.seed
+                space, output_directory=Path(folder), deterministic=True, n_trials=self.problem.budget, seed=self.seed
             )
             model = Facade.get_model(scenario)
             # neither changes a tree: threads cost far more than ten small ones, and room is made for a million leaves
@@ -70,8 +72,9 @@ class SMAC(Peer):
         trial = self._facade.ask()
         self._run = trial.seed
         position = self._position.get(trial.config)
-        outside = position is None or position in history
-        return _point(self.problem.space, dict(trial.config)) if outside else position
+        if position is None or position in history:
+            return _point(self.problem.space, dict(trial.config))
+        return position
 
 
 def _maximiser(space, configs: list, seed: int):

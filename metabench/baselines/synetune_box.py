@@ -32,7 +32,7 @@ class SyneTuneBox(SyneTune):
         from syne_tune.optimizer import baselines
         from syne_tune.optimizer.schedulers.transfer_learning.bounding_box import BoundingBox
 
-        def inside(space, metric, do_minimize, seed):
+        def inside(space: dict, metric: str, do_minimize: bool, seed: int) -> Any:
             if self.inside == "CQR":
                 return baselines.CQR(space, metric, do_minimize, random_seed=seed)
             return baselines.RandomSearch(space, [metric], do_minimize, random_seed=seed)

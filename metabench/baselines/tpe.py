@@ -8,7 +8,7 @@ left out of what is told. A diverged run is told as the worst score so far. Tria
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -31,7 +31,7 @@ class TPE(Searcher):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         sampler = optuna.samplers.TPESampler(seed=int(self.rng.integers(2**31)))
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
-        self._space = {name: _distribution(p) for name, p in self.problem.space.items()}
+        self._space: dict[str, Any] = {name: _distribution(p) for name, p in self.problem.space.items()}
         self._told = 0
 
     def ask(self, history: History) -> int:
@@ -60,7 +60,8 @@ class TPE(Searcher):
         from optuna.trial import create_trial
 
         scores = utilities(self.problem, trials)
-        new = trials.configs[list(self._space)].iloc[self._told :].astype(object).to_dict("records")
+        table = trials.configs[list(self._space)].iloc[self._told :].astype(object)
+        new = cast("list[dict[str, Any]]", table.to_dict("records"))
         for i, row in enumerate(new, self._told):
             params = {n: self._theirs(n, v) for n, v in row.items() if not pd.isna(v)}
             space = {n: self._space[n] for n in params}

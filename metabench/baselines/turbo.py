@@ -6,6 +6,8 @@ the model and its posterior; it leaves the rules of the box to its user, and the
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from metabench.baselines.botorch import BoTorch, Model
@@ -74,7 +76,7 @@ class TuRBO(Searcher):
 
         pool = torch.as_tensor(self.problem.encoded, dtype=torch.float64)
         tried, y = history.candidates[self._first :], utilities(self.problem, history)[self._first :]
-        model = self._model.fit(pool[tried], y)
+        model: Any = self._model.fit(pool[tried], y)
         scales = model.covar_module.lengthscale.detach().squeeze(0)
         sides = self._side * scales / scales.log().mean().exp()
         points = torch.quasirandom.SobolEngine(pool.shape[1], scramble=True, seed=int(self.rng.integers(2**31)))

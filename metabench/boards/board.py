@@ -144,6 +144,13 @@ class Board:
     settled_on: Any = field(default=None, compare=False, repr=False)
 
     @property
+    def folder(self) -> Path:
+        """The folder that holds board.toml. Raises UsageError for a board that was made in memory."""
+        if self.path is None:
+            raise UsageError(f"board {self.name!r} was made in memory and has no folder")
+        return self.path
+
+    @property
     def is_live(self) -> bool:
         """Are trials made to order, so that any configuration of the space may be tried?"""
         return self.objective != "replay"
@@ -182,7 +189,7 @@ class Board:
             raise UsageError(f"board {self.name} is already narrowed to profile {self.narrowed!r}")
         if name not in self.profiles:
             raise suggest(name, ["full", *self.profiles], f"profile of board {self.name}")
-        overrides = {k: tuple(v) if k == "starts" else v for k, v in self.profiles[name].items()}
+        overrides: dict[str, Any] = {k: tuple(v) if k == "starts" else v for k, v in self.profiles[name].items()}
         if self.design is not None and "partitions" in overrides:
             overrides["design"] = replace(self.design, partitions=overrides.pop("partitions"))
         budget = overrides.get("budget", self.budget)
@@ -370,7 +377,7 @@ def _parsed(rules: Mapping[str, Any], where: str, path: Path | None) -> Board:
     if objective == "live" and (starts, track) != (("own",), "search"):
         raise UsageError(f'{where}: a live board is of track "search" and has starts = ["own"]')
     elsewhere = ("split", "profiles", "marks", "starts", "observed", "shift", *KEYS)
-    rest = {"digest": ""} | {k: v for k, v in rules.items() if k not in elsewhere}
+    rest: dict[str, Any] = {"digest": ""} | {k: v for k, v in rules.items() if k not in elsewhere}
     shift = rules.get("shift")
     return Board(
         **rest,
@@ -486,7 +493,18 @@ def _installed(name: str, version: int | None) -> Path | None:
 
 
 def load_board(name_or_path: str | Path, version: int | None = None) -> Board:
-    """The board of this name or in this folder. Raises UsageError when there is none or its rules are malformed."""
+    """A board: the frozen rules of a leaderboard.
+
+    Args:
+        name_or_path: a name such as ``search``, or a path to board.toml or its folder.
+        version: which version; None: the newest.
+
+    Returns:
+        The board.
+
+    Raises:
+        UsageError: There is no such board, or its rules are malformed.
+    """
     path = find_board(name_or_path, version)
     try:
         rules = read_toml(path, error=UsageError)

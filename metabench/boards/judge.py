@@ -19,9 +19,10 @@ from metabench.evaluation.about import About
 from metabench.evaluation.store import completed
 from metabench.scores import area, gain, orders, references
 from metabench.scores.bootstrap import RESAMPLES, FamilyBootstrap
+from metabench.scores.frames import REFERENCE
+from metabench.scores.paths import Cells, gather
 from metabench.scores.references import TaskReference
 from metabench.scores.replicates import Replicates
-from metabench.scores.score import REFERENCE, Cells, gather
 from metabench.scores.verdict import Searches, Verdict, verdict
 
 if TYPE_CHECKING:

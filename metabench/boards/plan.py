@@ -46,7 +46,9 @@ class Planned:
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each method, and one for all."""
-        head = [(c.method, c.cells, c.missing, c.fits, c.learned, c.thought, c.training, c.bytes) for c in self.costs]
+        head: list[tuple[Any, ...]] = [
+            (c.method, c.cells, c.missing, c.fits, c.learned, c.thought, c.training, c.bytes) for c in self.costs
+        ]
         sums = [sum(row[i] or 0 for row in head) for i in range(1, 8)]
         folded = any(c.fits for c in self.costs)
         return [

@@ -135,7 +135,7 @@ def validation_board(board: Board, trials: int) -> Board:
         if shift.column == "workload":
             if len(shift.test) > 1:
                 raise UsageError(f"board {board.name}: meta-valid is of several workloads; settings are chosen on one")
-            workload = shift.test[0]
+            workload = next(iter(shift.test))
     return replace(
         board,
         split=split,
@@ -151,14 +151,15 @@ def validation_board(board: Board, trials: int) -> Board:
 
 
 def _named(searcher: Searcher, name: str) -> Searcher:
-    searcher.name = name
+    searcher.__dict__["name"] = name  # of this object alone, over the class's
     return searcher
 
 
 def _by_family(traces, table, board: Board) -> np.ndarray:
     """Valid regret [families, trials or full trainings], mean over tasks and seeds."""
+    from metabench.evaluation.store import completed
+    from metabench.scores.paths import gather, over_epochs
     from metabench.scores.regret import Reference
-    from metabench.scores.score import completed, gather, over_epochs
 
     task_ids = board.tasks(table, "test")
     infos = [table.task_info(t) for t in task_ids]

@@ -225,7 +225,7 @@ def _given(data: Path | None, task_id: str | None):
         raise UsageError("give one of --data and --task")
     if task_id is None:
         with contextlib.suppress(OSError):  # the reader says what else is wrong, after a second of imports
-            if not data.exists():
+            if data is not None and not data.exists():
                 raise UsageError(f"{data}: no such file")
         return data
     from metabench import tasks

@@ -105,7 +105,7 @@ def results_write(board: str, folder: Path, traces: Path | None, data: Path | No
 
     rules = load_board(board)
     table = load_table(rules.dataset, rules.dataset_version)
-    found = read_traces(traces or rules.path / "traces.parquet")
+    found = read_traces(traces or rules.folder / "traces.parquet")
     for method, values in hpob_results.of_traces(found, table, rules.on(table), data).items():
         path = folder / f"{method}.json"
         hpob_results.write(values, path)

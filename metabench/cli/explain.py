@@ -353,7 +353,9 @@ def _about_what(data, target, table, task, workload, model) -> tuple[Any, Any]:
         return fitted, task_of(read(data, target, workload), workload)
     if table is None:
         return fitted, None
-    held, (task_id, *more) = _opened(table, workload, (task,))
+    held, chosen = _opened(table, workload, (task,))
+    assert chosen  # a pattern that matches nothing is an error
+    task_id, *more = chosen
     if more:
         raise UsageError(f"--task {task} names {1 + len(more)} tasks; name one")
     return fitted, held.task_info(task_id)

@@ -200,7 +200,7 @@ LISTINGS: dict[str, Callable[[], Rows]] = {
 def _none(what: str) -> str:
     """Why a listing is empty, and what fills it."""
     from metabench.boards.board import board_folders
-    from metabench.table.read import dataset_folders
+    from metabench.table.find import dataset_folders
 
     found = {"tables": (dataset_folders, "METABENCH_DATASETS"), "boards": (board_folders, "METABENCH_LEADERBOARDS")}
     if what not in found:

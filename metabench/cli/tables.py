@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +21,9 @@ from metabench.cli.output import (
     table_names,
 )
 from metabench.errors import IncompleteError, MetabenchError, UsageError
+
+if TYPE_CHECKING:
+    from metabench.table.place import Place
 
 a_table = click.argument("table", shell_complete=completes(table_names))
 a_job = options(
@@ -340,7 +344,7 @@ def card(table: str, boards: tuple[str, ...], check: bool) -> None:
         click.echo(f"{path}: the card is current")
 
 
-def _families(path: Path, names: tuple[str, ...]) -> Mapping[str, Sequence[str]]:
+def _families(path: Place, names: tuple[str, ...]) -> Mapping[str, Sequence[str]]:
     """The splits of boards, united. Raises UsageError where they disagree."""
     from metabench.boards.board import load_board
     from metabench.table import load_table

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from metabench.downloads import mirrors
 from metabench.downloads.listing import Entry, entries
@@ -77,7 +77,7 @@ def fetch(entry: Entry, say: Callable[[str], None] | None = None) -> Path:
             urls={path: mirrors.address(base, f"{entry.prefix}/{path}") for path in missing},
         )
         for path, (sha, length) in missing.items():
-            store.fetch(path, downloader=_Resuming(sha, length))
+            store.fetch(path, downloader=cast(Any, _Resuming(sha, length)))
     return root
 
 

@@ -88,7 +88,8 @@ def _over_http(url: str, start: int) -> tuple[int, Iterator[bytes]]:
             return _over_http(url, 0)
         answer.raise_for_status()
     except requests.HTTPError as error:
-        raise Broken(f"the mirror answers {error.response.status_code} for {url}") from None
+        status = None if error.response is None else error.response.status_code
+        raise Broken(f"the mirror answers {status} for {url}") from None
     except requests.RequestException as error:
         raise Broken(_unreachable(url, error)) from None
     if "html" in answer.headers.get("Content-Type", ""):

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from metabench.errors import MetabenchError, UsageError
-from metabench.evaluation.worker import Group, checked, one_thread
+from metabench.evaluation.worker import Group, one_thread
 from metabench.metatrain import MetaTrain, TaskInfo
 from metabench.processes import results
 from metabench.search.base import History, Searcher
 from metabench.search.continuous import Outcome, Suggests, Trial, Trials, problem, row, to_text
 from metabench.search.live import Live
+from metabench.search.loop import checked
 from metabench.search.surrogate import SurrogateObjective
 from metabench.space import Space
 from metabench.untrusted import one_line

@@ -94,5 +94,5 @@ def _summary(method: Method, fit: float, seconds: np.ndarray) -> Overhead:
 
 def spread(items: Sequence[str], n: int) -> list[str]:
     """``n`` of them (or all) at even distances."""
-    places = np.linspace(0, len(items) - 1, min(n, len(items))).round().astype(int)
-    return [items[i] for i in dict.fromkeys(places.tolist())]
+    places: list[int] = np.linspace(0, len(items) - 1, min(n, len(items))).round().astype(int).tolist()
+    return [items[i] for i in dict.fromkeys(places)]

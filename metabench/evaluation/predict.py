@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -130,7 +130,9 @@ class PredictBench:
                     shown = trials[:n]
                     scores = [self.objective.score(task_id, c, seed) for c in shown]
                     began = time.perf_counter()
-                    prediction = fitted.start(problem, seed).predict(History(list(shown), scores), everything)
+                    prediction = cast(Surrogate, fitted.start(problem, seed)).predict(
+                        History(list(shown), scores), everything
+                    )
                     seconds = time.perf_counter() - began
                     mean, std = _standardised(prediction.mean, prediction.std, len(everything))
                     rows.append(

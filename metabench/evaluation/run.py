@@ -104,6 +104,7 @@ def evaluate(
                 if message is not None:
                     failures.setdefault(group.method, message)
                     continue
+                assert found is not None  # without a message there are rows
                 rows += found
                 unsaved += found
                 shown.finished(group)
@@ -215,6 +216,7 @@ class _Worker(Worker):
 
     def answer(self) -> Outcome:
         group, self.group = self.group, None
+        assert group is not None  # only those with work are asked
         try:
             return (group, *self.pipe.recv())
         except (EOFError, OSError):

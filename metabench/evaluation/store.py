@@ -72,8 +72,10 @@ class CellStore:
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Store finished cells, a file for each method and start among them. Raises MetabenchError when it cannot."""
+        if self.folder is None:
+            return
         groups: dict[tuple[str, str], list] = {}
-        for row in rows if self.folder else ():
+        for row in rows:
             groups.setdefault((row["method"], row["start"]), []).append(row)
         for (method, start), members in groups.items():
             write_sealed(self.folder, f"{method}.{start}", pa.Table.from_pylist(members, self.kind))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import operator
 import os
 import sys
 import time
@@ -19,7 +18,8 @@ from threadpoolctl import threadpool_limits
 
 from metabench import processes, registry
 from metabench.errors import MetabenchError
-from metabench.search.base import History, MetaTrain, Problem, Searcher
+from metabench.search import loop
+from metabench.search.base import MetaTrain, Problem, Searcher
 from metabench.search.fidelity import Curves, FidelityProblem, FidelitySearcher, FullTraining, affordable
 from metabench.search.fidelity import checked as checked_advance
 from metabench.search.replay import CurveReplay, Replay
@@ -98,19 +98,8 @@ class Bench:
     def _search(self, searcher: Searcher, group: Group, seed: int) -> dict[str, list]:
         problem = self.problems[group.task_id]
         given = self._start(group, seed)
-        tried: list[int] = given[: problem.budget]
-        scores = [self.objective.score(group.task_id, c, seed) for c in tried]
-        overhead = [0.0] * len(tried)
-        began = time.perf_counter()
-        search = searcher.start(problem, seed)
-        while len(tried) < problem.budget:
-            # a fresh history every time: what a method does to it does not reach the record
-            proposal = search.ask(History(list(tried), list(scores)))
-            overhead.append(time.perf_counter() - began)
-            tried.append(checked(proposal, tried, len(problem.candidates)))
-            scores.append(self.objective.score(group.task_id, tried[-1], seed))
-            began = time.perf_counter()
-        return {"config_ids": self.objective.configs(group.task_id, tried), "overhead": overhead}
+        found = loop.search(searcher, problem, seed, lambda c: self.objective.score(group.task_id, c, seed), given)
+        return {"config_ids": self.objective.configs(group.task_id, found.tried), "overhead": found.overhead}
 
     def _advance(self, searcher: Searcher, group: Group, seed: int) -> dict[str, list]:
         """A search that is counted in epochs; a searcher of full trainings trains each of its proposals to the end."""
@@ -147,25 +136,8 @@ class Bench:
             return self.objective.first(group.task_id, seed)
         if group.start != "portfolio3":
             return []
-        portfolio, history = self._portfolio.start(problem, seed), History()
-        for _ in range(min(size, problem.budget)):
-            candidate = portfolio.ask(history)
-            history.add(candidate, self.objective.score(group.task_id, candidate, seed))
-        return history.candidates
-
-
-def checked(proposal: Any, tried: list[int], n_candidates: int) -> int:
-    """A proposal as int. Raises MetabenchError when it is no position of the pool or was tried before."""
-    trial = len(tried) + 1
-    try:
-        candidate = operator.index(proposal)
-    except TypeError:
-        raise MetabenchError(f"trial {trial}: proposed {proposal!r}, which is no pool position") from None
-    if not 0 <= candidate < n_candidates:
-        raise MetabenchError(f"trial {trial}: proposed {candidate}, outside the pool 0 … {n_candidates - 1}")
-    if candidate in tried:
-        raise MetabenchError(f"trial {trial}: proposed {candidate} again (first at trial {tried.index(candidate) + 1})")
-    return candidate
+        score, trials = (lambda c: self.objective.score(group.task_id, c, seed)), min(size, problem.budget)
+        return loop.search(self._portfolio, problem, seed, score, trials=trials).tried
 
 
 @contextlib.contextmanager

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.explain.fanova import Forest, Grid
+from metabench.explain.fanova import Forest
+from metabench.explain.grid import Grid
 from metabench.metatrain import MetaTrain, TaskInfo
 from metabench.registry import suggest
 from metabench.scores.aggregate import Hierarchy

@@ -30,6 +30,16 @@ def effect(
     Numbers are evaluated in the middles of 32 equal steps of their scale. A conditional hyperparameter is shown where it is
     active.
 
+    Args:
+        table: A table.
+        workload: Whose hyperparameters.
+        hyperparameter: The one whose effect is asked for.
+        other: A second one, for their joint effect.
+        tasks: Tasks to average over; None for all.
+        target: ``rank`` or ``score`` (:func:`metabench.explain.cases.targets`).
+        seed: Seed of the forests and of the bootstrap.
+        progress: Called with (tasks done, tasks).
+
     Returns:
         A row per value or pair of values. ``value`` and ``other_value`` are in native units. ``effect`` is the expected
         target minus the task's mean, averaged over families, with its 95 % interval ``low`` and ``high`` (NaN with one

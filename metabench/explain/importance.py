@@ -51,7 +51,22 @@ def survey(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """:func:`importance`, and of the same forests the effect of every hyperparameter (:func:`metabench.explain.effect`)."""
+    """:func:`importance`, and from the same forests the effect of every hyperparameter.
+
+    Args:
+        table: the table of runs.
+        workload: the network that was trained.
+        tasks: tasks to look at; None: all of the workload.
+        target: ``rank`` or ``score``.
+        seed: seed of the forests and of the bootstrap.
+        progress: called with (tasks done, tasks).
+
+    Returns:
+        The frame of :func:`importance`, and for each hyperparameter the frame of :func:`metabench.explain.effect`.
+
+    Raises:
+        UsageError: As :func:`importance`.
+    """
     rows: list[dict[str, Any]] = []
     curves: dict[str, list[dict[str, Any]]] = {}
     for info, forest in forests(source_of(table, workload, tasks), target, seed, progress):
@@ -78,8 +93,12 @@ def shares_of(info: TaskInfo, forest: Forest) -> list[dict[str, Any]]:
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Over the tasks of :func:`importance`: means over families with 95 % bootstrap intervals, largest share first.
 
-    Columns hyperparameter, interacts_with, share, low, high, total, total_low, total_high, tasks, families; the interval is
-    NaN with a single family.
+    Args:
+        frame: what :func:`importance` returned.
+
+    Returns:
+        A frame with columns hyperparameter, interacts_with, share, low, high, total, total_low, total_high, tasks, families;
+        the interval is NaN with a single family.
     """
     rows = []
     for (name, other), part in frame.groupby(["hyperparameter", "interacts_with"], sort=False):

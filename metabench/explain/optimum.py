@@ -20,7 +20,7 @@ from metabench.explain.effects import check
 from metabench.metatrain import MetaTrain
 from metabench.registry import suggest
 from metabench.scores.aggregate import expanded_tail
-from metabench.space import Choice, Ordinal, Parameter
+from metabench.space import Choice, Float, Int, Ordinal, Parameter
 
 #: share of a task's configurations that count as the best, and how many there must be
 BEST, FEWEST = 0.1, 5
@@ -96,7 +96,19 @@ def optimum(
     is that of the families' mean, with configurations and families resampled; over facts it is that of a line through the
     families, with these resampled.
 
-    Raises UsageError for a name that does not exist, an unordered hyperparameter, or too few tasks or configurations.
+    Args:
+        table: the table of runs.
+        workload: the network that was trained.
+        hyperparameter: a numeric one.
+        against: what its best values may move with.
+        tasks: tasks to look at; None: all of the workload.
+        given: values of other hyperparameters that configurations must have.
+
+    Returns:
+        The points, the line through them, its slope with an interval, and a test that it is 0.
+
+    Raises:
+        UsageError: A name does not exist, a hyperparameter is unordered, or tasks or configurations are too few.
     """
     source = source_of(table, workload, tasks)
     check(source, [hyperparameter])
@@ -127,7 +139,7 @@ def _kept(source: MetaTrain, given: Mapping[str, Sequence]) -> np.ndarray:
 
 def _fact(facts: pd.DataFrame, against: str, source: MetaTrain) -> np.ndarray:
     """The fact of each task, float64 [tasks], NaN where there is none."""
-    numeric = [c for c in facts if pd.api.types.is_numeric_dtype(facts[c])]
+    numeric = [str(c) for c in facts if pd.api.types.is_numeric_dtype(facts[c])]
     names = {c.removeprefix("feature_"): c for c in numeric}
     if against not in names:
         raise suggest(against, [*source.space, *names], "hyperparameter, size or feature")
@@ -182,7 +194,7 @@ def _over_hyperparameter(source: MetaTrain, name: str, against: str, keep: np.nd
     x, log_x = _abscissa(np.array([centre for centre, _ in parts]), isinstance(q, Ordinal) or q.log)
     where = [np.flatnonzero(keep & rows) for _, rows in parts]
     z = np.stack([_centres(source, name, rows) for rows in where], axis=1)  # [tasks, parts]
-    known = np.isfinite(z).all(axis=1)
+    known = np.asarray(np.isfinite(z).all(axis=1))
     if len(parts) < 2 or not known.any():
         raise UsageError(f"too few configurations for the best {name} in parts of {against}")
     infos = [info for info, k in zip(source.tasks, known, strict=True) if k]
@@ -222,7 +234,8 @@ def _made(p: Parameter, name, against, points, line, slope, chance, log_x) -> Op
         "" if exponent else "doublings" if log_value else "units of −log₂(1 − value)" if _scale(p) == "reverse" else ""
     )
     unit = "as an exponent" if exponent else f"{unit} per {'doubling' if log_x else 'unit'} of {against}".strip()
-    return Optimum(name, against, points, line, *map(float, slope), float(chance), unit, log_x, log_value)
+    mean, low, high = map(float, slope)
+    return Optimum(name, against, points, line, mean, low, high, float(chance), unit, log_x, log_value)
 
 
 def _centres(source: MetaTrain, name: str, rows: np.ndarray) -> np.ndarray:
@@ -262,6 +275,7 @@ def _line(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _scale(p: Parameter) -> str:
     if isinstance(p, Ordinal):
         return "log" if p.options[0] > 0 else "linear"
+    assert isinstance(p, Float | Int)  # choices have no scale
     return "log" if p.log else "reverse" if p.reverse else "linear"
 
 

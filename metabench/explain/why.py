@@ -83,6 +83,7 @@ def why(
         config: The configuration; None for the one that the meta-model would try next. Values that only count on other
             tasks may be left out.
         history: Trials so far.
+        k: Number of nearest tasks to name.
 
     Returns:
         The contribution of every value, and the nearest known tasks.
@@ -121,7 +122,9 @@ def why(
     values = {name: plain(row[name].iloc[0]) for name in space}
     for name in reversed(list(space)):  # children stand after their parents
         if values[name] is None:
-            points[space[name].when.parent] += points[name]
+            when = space[name].when
+            assert when is not None  # only a condition makes it inactive
+            points[when.parent] += points[name]
             points[name] = 0.0
     rows = [{"hyperparameter": n, "value": values[n], "points": points[n]} for n in space]
     frame = pd.DataFrame(rows).astype({"value": object})

@@ -125,7 +125,7 @@ def make_plan(
             parts.append((task.task_id, config_ids[missing], run_seeds[missing], cost))
     total = sum(cost[i][1] for _, ids, _, cost in parts for i in ids.tolist())
     most = min(max(CHUNK_SHARE * total / workers, CHUNK_SECONDS[0]), CHUNK_SECONDS[1])
-    chunks = [chunk for part in parts for chunk in _cut(*part, most)]
+    chunks = [chunk for task_id, ids, seeds, cost in parts for chunk in _cut(task_id, ids, seeds, cost, most)]
     chunks.sort(key=lambda c: (-c.seconds, c.task_id, int(c.config_ids[0])))
     return Plan(workload.name, tuple(chunks), wanted, present)
 

@@ -157,8 +157,9 @@ def _lost(path: Path, workload: str, sums: dict[str, str], damaged: Sequence[str
     mine = [name for name in damaged if name.startswith("runs/") and Path(name).stem.split("-")[0] == workload]
     parts = [_keys(path / name) for name in mine]
     ids: np.ndarray | None = None
-    if all(part is not None for part in parts):
-        ids = np.concatenate([np.empty(0, np.int64), *(part["run_id"].to_numpy() for part in parts)])
+    read = [part for part in parts if part is not None]
+    if len(read) == len(parts):
+        ids = np.concatenate([np.empty(0, np.int64), *(part["run_id"].to_numpy() for part in read)])
     known = [part for part in (*parts, *_sound_keys(path, workload, sums, damaged)) if part is not None]
     tasks = {task for part in known for task in part["task_id"].cast(pa.string()).unique().to_pylist()}
     n_seeds = 1 + max((int(part["seed"].to_numpy().max()) for part in known if len(part)), default=-1)

@@ -16,7 +16,7 @@ from metabench.errors import MetabenchError
 _NEEDS = {"optuna": "optuna", "ray_tune": "ray"}
 _PUBLIC = {"top_params": "metabench.interop.guide"}
 
-__all__ = [*_NEEDS, *_PUBLIC]
+__all__ = ["optuna", "ray_tune", "top_params"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from scipy import special
@@ -44,7 +44,7 @@ class Guide:
         """The candidates in the user's values, and the search over the configurations that they are, in the same order."""
         params = self.mapping.pool(POOL, self.seed, self.model.configs)
         table = self.mapping.table([self.mapping.config(p) for p in params])
-        keys = row_keys(table, list(table))
+        keys = row_keys(table, list(map(str, table)))
         first = sorted({key: i for i, key in reversed(list(enumerate(keys)))}.values())
         pool = table.iloc[first].reset_index(drop=True)
         params = [params[i] for i in first]
@@ -58,8 +58,9 @@ class Guide:
         """Candidates to begin with, in order: those nearest to the meta-model's opening. One that had to be changed to fit the
         user's parameters must still be expected to rank within TOLERANCE of the best of them."""
         rows = self.model.configs.iloc[list(self.model.record.opening)]
-        near = [self.mapping.params(row) for row in rows.astype(object).where(rows.notna(), None).to_dict("records")]
-        fit = [i for i, p in enumerate(near) if p is not None]
+        held = cast("list[dict[str, Any]]", rows.astype(object).where(rows.notna(), None).to_dict("records"))
+        near = {i: p for i, row in enumerate(held) if (p := self.mapping.params(row)) is not None}
+        fit = list(near)
         if not fit:
             return []
         _, session = self._pool
@@ -135,9 +136,22 @@ def top_params(
 ) -> list[dict[str, Any]]:
     """The k most promising values of your own parameters, to enqueue wherever trials are made.
 
-    ``space`` maps parameters to ``(low, high)``, ``(low, high, "log")`` or a list of options; ``names`` and ``fixed`` as in
-    :meth:`metabench.interop.mapping.Mapping.build`. Parameters that are no hyperparameter of the meta-model are left out.
-    Raises UsageError when none is.
+    Args:
+        model: a fitted meta-model, or its name.
+        task: the task; None: nothing is known of it.
+        k: how many.
+        space: parameter → ``(low, high)``, ``(low, high, "log")`` or a list of options. Parameters that are no hyperparameter
+            of the meta-model are left out of the answer.
+        names: your name → the hyperparameter, where they differ (:meth:`metabench.interop.mapping.Mapping.build`).
+        fixed: hyperparameters that you do not tune, with their values.
+        maximize: False where smaller scores are better.
+        seed: decides the candidates.
+
+    Returns:
+        Values of your parameters, the most promising first.
+
+    Raises:
+        UsageError: No parameter is a hyperparameter of the meta-model.
     """
     from metabench.errors import UsageError
     from metabench.pretrained import load_metamodel

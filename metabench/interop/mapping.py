@@ -20,7 +20,7 @@ from metabench.errors import UsageError
 from metabench.interop.ranges import ABSENT, Listed, Numeric, Range, is_number
 from metabench.interop.words import UNITS, option_of, recognised
 from metabench.registry import suggest
-from metabench.space import Choice, Int, Ordinal, Parameter, Space
+from metabench.space import Choice, Float, Int, Ordinal, Parameter, Space
 
 
 @brief
@@ -41,7 +41,20 @@ class Link:
         """Levels that the hyperparameter does not have → the user's option: nothing is known of them."""
         if self.options is None:
             return {}
-        return {level: o for level, o in zip(self.options, self.range.options) if level not in self.parameter.options}
+        listed, choice = self._choice
+        return {level: o for level, o in zip(self.options, listed.options) if level not in choice.options}
+
+    @property
+    def _choice(self) -> tuple[Listed, Choice]:
+        """The user's options and the hyperparameter, where this is a choice."""
+        assert isinstance(self.range, Listed) and isinstance(self.parameter, Choice)
+        return self.range, self.parameter
+
+    @property
+    def _number(self) -> Float | Ordinal:
+        """The hyperparameter, where it is a number."""
+        assert not isinstance(self.parameter, Choice)
+        return self.parameter
 
     def known(self, value: Any) -> Any:
         """The user's value as the meta-model has it.
@@ -50,10 +63,11 @@ class Link:
         False are 0 if the hyperparameter may be 0; all else is NaN, a value of which nothing is known.
         """
         if self.options is not None:
-            place = self.range.place(value)
+            listed, choice = self._choice
+            place = listed.place(value)
             if place is not None:
                 return self.options[place]
-            return option_of(self.parameter, value) or str(value)
+            return option_of(choice, value) or str(value)
         if not is_number(value):
             return self._off if value is None or value is False else np.nan
         with np.errstate(over="ignore"):
@@ -65,14 +79,15 @@ class Link:
     @property
     def _off(self) -> float:
         """What None and False are where the hyperparameter is a number."""
-        low = self.parameter.options[0] if isinstance(self.parameter, Ordinal) else self.parameter.low
-        whole = isinstance(self.parameter, Int | Ordinal)
+        p = self._number
+        low = p.options[0] if isinstance(p, Ordinal) else p.low
+        whole = isinstance(p, Int | Ordinal)
         return np.nan if low != 0 else (0 if whole else 0.0)
 
     def own(self, value: Any) -> Any:
         """The user's value nearest to a hyperparameter's, ABSENT where the user has no such option."""
         if self.options is not None:
-            found = (o for o, level in zip(self.range.options, self.options, strict=True) if level == value)
+            found = (o for o, level in zip(self._choice[0].options, self.options, strict=True) if level == value)
             return next(found, ABSENT)
         if isinstance(self.range, Numeric):
             return self.range.nearest(float(UNITS[self.unit][1](float(value))))
@@ -94,22 +109,23 @@ class Link:
     @property
     def overlap(self) -> tuple[float, float]:
         """Where the user's numbers and the hyperparameter's overlap, in the latter's unit; empty when the first is larger."""
-        p = self.parameter
+        p = self._number
         mine = (p.options[0], p.options[-1]) if isinstance(p, Ordinal) else (p.low, p.high)
         ends = [self.range.low, self.range.high] if isinstance(self.range, Numeric) else self.range.numbers
         theirs = sorted(float(UNITS[self.unit][0](float(v))) for v in ends)
         return max(mine[0], theirs[0]), min(mine[1], theirs[-1])
 
     def _place(self, values: Sequence[float]) -> np.ndarray:
-        x = np.asarray(values, dtype=float)
-        if isinstance(self.parameter, Ordinal) or self.parameter.log:
+        p, x = self._number, np.asarray(values, dtype=float)
+        if isinstance(p, Ordinal) or p.log:
             return np.log(np.maximum(x, 1e-300))
-        return -np.log1p(-np.minimum(x, 1 - 1e-12)) if self.parameter.reverse else x
+        return -np.log1p(-np.minimum(x, 1 - 1e-12)) if p.reverse else x
 
     def _value(self, z: np.ndarray) -> np.ndarray:
-        if isinstance(self.parameter, Ordinal) or self.parameter.log:
+        p = self._number
+        if isinstance(p, Ordinal) or p.log:
             return np.exp(z)
-        return -np.expm1(-z) if self.parameter.reverse else z
+        return -np.expm1(-z) if p.reverse else z
 
 
 @brief
@@ -176,7 +192,9 @@ class Mapping:
             return self.space
         return Space(
             {
-                n: Choice(*p.options, *novel[n], default=p.default, when=p.when) if n in novel else p
+                n: Choice(*p.options, *novel[n], default=p.default, when=p.when)
+                if n in novel and isinstance(p, Choice)
+                else p
                 for n, p in self.space.items()
             }
         )
@@ -284,8 +302,9 @@ def _untuned(space: Space, links: Sequence[Link], fixed: MappingABC[str, Any]) -
     out = {name: fixed.get(name, default[name]) for name in space if name not in tuned}
     for name in [*tuned, *fixed]:
         when = space[name].when
-        free = when is not None and not when.on_task and when.parent in out and when.parent not in fixed
-        if free and out[when.parent] not in when.values:
+        if when is None or when.on_task or when.parent not in out or when.parent in fixed:
+            continue
+        if out[when.parent] not in when.values:
             out[when.parent] = when.values[0]
     for name, value in fixed.items():
         try:

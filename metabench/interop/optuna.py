@@ -89,7 +89,7 @@ class MetaSampler(BaseSampler):
         return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_followed")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock(), _followed=[])
+        vars(self).update(state, _lock=threading.Lock(), _followed=[])
 
     def report(self, study: optuna.Study | None = None) -> str:
         """What is guided, what is not and why, and what is assumed of hyperparameters that are not tuned."""

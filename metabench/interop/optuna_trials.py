@@ -129,7 +129,7 @@ class Followed:
         if not running:
             return set()
         out: set[int] = set()
-        storage = study._storage
+        storage: Any = study._storage
         if getattr(storage, "get_heartbeat_interval", lambda: None)() is not None:
             out |= set(storage._get_stale_trial_ids(study._study_id))
         if pending_for is None and self._values:

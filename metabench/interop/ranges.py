@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -63,7 +63,7 @@ ABSENT = _Absent()
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and bool(np.isfinite(value))
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(np.isfinite(cast(Any, value)))
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -93,8 +93,8 @@ def range_of(name: str, spec: Any) -> Range:
     if isinstance(spec, list) and spec:
         return Listed(tuple(spec))
     if isinstance(spec, tuple) and spec[2:] in ((), ("log",)):
-        ends = len(spec) >= 2 and all(isinstance(v, Real) for v in spec[:2])
-        if ends and spec[0] < spec[1]:
+        ends: tuple[Any, ...] = spec[:2]
+        if len(ends) == 2 and all(isinstance(v, Real) for v in ends) and ends[0] < ends[1]:
             return Numeric(*map(float, spec[:2]), log=len(spec) == 3, whole=all(isinstance(v, int) for v in spec[:2]))
     raise UsageError(
         f"parameter {name}: {spec!r} is no range; write (low, high), (low, high, 'log') or a list of options"

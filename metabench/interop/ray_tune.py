@@ -130,7 +130,7 @@ class MetaSearch(Searcher):
             for n, given in found.items()
             if given is None
         }
-        if left := mapping.unmapped | odd:
+        if left := {**mapping.unmapped, **odd}:
             said = "; ".join(f"{name} ({reason})" for name, reason in left.items())
             warnings.warn(f"{self.model.name} does not guide {said}: drawn at random", UserWarning, stacklevel=3)
         self._guide = Guide(self.model, self.task, mapping, self.mode != "min", self.seed)

@@ -70,7 +70,7 @@ class Auto(MetaModel):
         return self
 
     def _kinds(self) -> dict[str, type[MetaModel]]:
-        return PREDICTORS | ({Portfolio.name: Portfolio} if self.opening else {})
+        return {**PREDICTORS, **({Portfolio.name: Portfolio} if self.opening else {})}
 
     def save(self, folder: str | os.PathLike) -> Path:
         """Write the model and, in folders of their own, its members."""
@@ -132,7 +132,7 @@ class Auto(MetaModel):
         return Prediction(mean[candidates], np.sqrt(variance[candidates]))
 
     def ask(self, history: History) -> int:
-        if len(history) < self.opening:
+        if len(history) < self.opening and self._opener is not None:
             return self._opener.ask(history)
         mean, variance, best, weights = self._posterior(history)
         if weights[-1] > 0.5 and len(history):

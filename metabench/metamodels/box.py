@@ -7,8 +7,9 @@ with slack for outliers; then any search that learns nothing from other tasks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 from scipy.optimize import brentq
@@ -16,7 +17,8 @@ from scipy.optimize import brentq
 from metabench.baselines.gp import GP
 from metabench.baselines.random import Random
 from metabench.errors import UsageError
-from metabench.metamodels.parts.common import MetaModel, SourceSpace, check_source, shared_hyperparameters, unit
+from metabench.metamodels.parts.common import MetaModel, check_source
+from metabench.metamodels.parts.source_space import SourceSpace, shared_hyperparameters, unit
 from metabench.search.base import History, MetaTrain, Problem
 from metabench.space import Choice
 
@@ -121,10 +123,14 @@ def side(x: np.ndarray, slack: float) -> tuple[float, float]:
         """The point whose mean distance to the smaller values is ``level``."""
         if level <= 0:
             return float(values.min())
-        return brentq(lambda end: np.maximum(end - values, 0.0).mean() - level, values.min(), values.max() + level)
+        return _root(lambda end: np.maximum(end - values, 0.0).mean() - level, values.min(), values.max() + level)
 
     def surplus(level: float) -> float:
         return level - slack * (-at(level, -x) - at(level, x))
 
-    level = brentq(surplus, 0.0, np.ptp(x))
+    level = _root(surplus, 0.0, float(np.ptp(x)))
     return at(level, x), -at(level, -x)
+
+
+def _root(f: Callable[[float], float], low: float, high: float) -> float:
+    return cast(float, brentq(f, low, high))

@@ -230,7 +230,7 @@ def moments(ways: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     count = seen.sum((0, 2))[:, None]
 
     def shrunk(values: np.ndarray) -> np.ndarray:
-        total = np.where(seen[..., None], values, 0.0).sum((0, 2))
+        total = np.where(np.asarray(seen)[..., None], values, 0.0).sum((0, 2))
         return (total + _PRIOR * total.sum(0) / count.sum()) / (count + _PRIOR)
 
     way = shrunk(ways)

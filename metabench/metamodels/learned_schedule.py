@@ -17,9 +17,10 @@ from scipy.linalg import cho_factor, cho_solve
 
 from metabench.errors import UsageError
 from metabench.metamodels.empirical_gp import EmpiricalGP
-from metabench.metamodels.parts.common import MetaModel, blocks, task_features
+from metabench.metamodels.parts.common import MetaModel, task_features
 from metabench.metamodels.parts.gp import PoolGP
 from metabench.metamodels.parts.matern import distances, matern
+from metabench.metamodels.parts.source_space import blocks
 from metabench.metamodels.parts.task_kernel import Standardiser, TaskKernel
 from metabench.metamodels.task_gp import TaskGP
 from metabench.metatrain import TaskInfo
@@ -72,7 +73,7 @@ class LearnedSchedule(EmpiricalGP):
         phi = coordinates(self.source_.space, self.source_.encoded)
         gram = phi.T @ phi + self.ridge * np.eye(phi.shape[1])
         self.betas_ = cho_solve(cho_factor(gram), phi.T @ base.targets_.T).T  # [tasks, coordinates]
-        families = np.unique([source.tasks[t].family for t in ran], return_inverse=True)[1]
+        families = np.unique([source.tasks[t].family for t in ran.tolist()], return_inverse=True)[1]
         left, variance = self._kernel().left_out(self.betas_, families)
         self.deviations_ = left / np.sqrt(variance * len(ran))[:, None]
         self.rest_ = max(0.05, float(np.mean((base.targets_ - self.betas_ @ phi.T) ** 2)))
@@ -93,7 +94,8 @@ class LearnedSchedule(EmpiricalGP):
         space = self.source_.space
         beta, _ = self.coefficients(task)
         varied = [n for n in (RATE, SCHEDULE, BATCH, "warmup") if n in space]
-        options = space[OPTIMIZER].options if OPTIMIZER in space else (None,)
+        optimizer = space.get(OPTIMIZER)
+        options = optimizer.options if isinstance(optimizer, Choice) else (None,)
         values = [_values(space[n], FINE if n == RATE else STEPS) for n in varied]
         table = pd.DataFrame(list(itertools.product(options, *values)), columns=[OPTIMIZER, *varied])
         for name, p in space.items():
@@ -134,7 +136,7 @@ class LearnedSchedule(EmpiricalGP):
 
 def coordinates(space: Space, encoded: list[np.ndarray]) -> np.ndarray:
     """Rule coordinates φ, float64 [n, coordinates], of configurations in blocks of a space
-    (:func:`~metabench.metamodels.parts.common.blocks`).
+    (:func:`~metabench.metamodels.parts.source_space.blocks`).
 
     With u in [−1, 1] the learning rate on its scale, e one-hot over optimizers, s over schedules, o over options of other
     choices and v in [−1, 1] other numbers (0 where inactive): e, e·u, e·u², s, s·u, o, v, v², v·u; for the batch size e·v in

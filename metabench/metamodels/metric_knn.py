@@ -13,16 +13,10 @@ from typing import ClassVar
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels.parts.common import (
-    MetaModel,
-    SourceSpace,
-    check_source,
-    history_scores,
-    task_features,
-    utilities,
-)
+from metabench.metamodels.parts.common import MetaModel, check_source, history_scores, task_features, utilities
 from metabench.metamodels.parts.gp import PoolGP
 from metabench.metamodels.parts.matern import distances, matern
+from metabench.metamodels.parts.source_space import SourceSpace
 from metabench.search.base import History, MetaTrain, Prediction, expected_improvement
 
 

@@ -116,7 +116,7 @@ class MetricLearned(Neural):
         return normalize(network.task(torch.cat([features, read, known], dim=-1)), dim=-1)
 
     # ---------------------------------------------------------------- learning
-    def prepare(self, source: MetaTrain) -> tuple[Tasks, Tasks | None]:
+    def prepare(self, source: MetaTrain) -> tuple[Described, Described | None]:
         tasks, held = super().prepare(source)
         self.targets_ = self.source_.complete(tasks.targets)
         self.names_ = list(source.feature_names)
@@ -130,14 +130,16 @@ class MetricLearned(Neural):
         described = [
             Described(t.x, t.targets, t.means, t.spread, self.standardised(self._features(s)), alike(t.targets, close))
             for t, s in ((tasks, source), (held, source.valid))
-            if t is not None
+            if t is not None and s is not None
         ]
         return described[0], described[1] if held is not None else None
 
     def _features(self, source: MetaTrain) -> np.ndarray:
         """Raw features [tasks, features] of tasks on which something was run, NaN where unknown."""
         ran = np.flatnonzero(source.seen.any(axis=1))
-        return np.array([task_features(self.names_, source.tasks[t]) for t in ran]).reshape(len(ran), len(self.names_))
+        return np.array([task_features(self.names_, source.tasks[t]) for t in ran.tolist()]).reshape(
+            len(ran), len(self.names_)
+        )
 
     def standardised(self, raw: np.ndarray) -> np.ndarray:
         """Features with mean 0 and variance 1 over the source, clipped to ±3; unknown ones at the mean; float32."""
@@ -148,7 +150,8 @@ class MetricLearned(Neural):
         tasks, held = self.prepare(source)
         measure = {"siamese": siamese, "triplet": triplet}[self.loss]
 
-        def loss(network: Any, tasks: Described, rng: np.random.Generator) -> torch.Tensor:
+        def loss(network: Any, tasks: Tasks, rng: np.random.Generator) -> torch.Tensor:
+            assert isinstance(tasks, Described)
             shown = int(rng.integers(min(QUERY, len(tasks.x) - 1) + 1))
             episodes = tasks.draw(rng, self.tasks, shown, min(SUPPORT, len(tasks.x)))
             x, seen, truth = (self.tensor(a) for a in (episodes.x, episodes.seen, episodes.truth))

@@ -123,7 +123,8 @@ class PolicyGradient(TaskGP):
 
         device = next(network.parameters()).device
         optimiser = torch.optim.Adam(network.parameters(), lr=self.rate)
-        judges, best, kept = held or course, np.inf, None
+        judges, best = held or course, np.inf
+        kept: list[torch.Tensor] = []
         began = said = time.monotonic()
 
         def step(loss: torch.Tensor) -> None:

@@ -12,7 +12,8 @@ from typing import ClassVar
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels.parts.common import MetaModel, SourceSpace, check_source
+from metabench.metamodels.parts.common import MetaModel, check_source
+from metabench.metamodels.parts.source_space import SourceSpace
 from metabench.search.base import History, MetaTrain
 
 

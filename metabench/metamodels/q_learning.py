@@ -60,7 +60,8 @@ class QLearning(TaskGP):
         learner = Learner(len(self._state(np.zeros(1), np.zeros(1), np.zeros(1))[0]), len(ACTIONS), DISCOUNT)
         for turn in range(self.rounds):
             explore = max(0.1, 1.0 - turn / (0.7 * self.rounds))
-            search, before = course.search(tasks, seeds, HORIZON), None
+            search = course.search(tasks, seeds, HORIZON)
+            before: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
             while search.trials < search.horizon:
                 mean, std = search.posterior()
                 best = np.where(search.tried, mean, -np.inf).max(1) if search.trials else mean.max(1)
@@ -74,7 +75,8 @@ class QLearning(TaskGP):
                 chosen = np.take_along_axis(scores, action[:, None, None], 1)[:, 0]
                 reward = search.step(np.where(search.tried, -np.inf, chosen).argmax(1))
                 before = state, action, reward
-            learner.update(*before, None)
+            if before is not None:
+                learner.update(*before, None)
         self.values_ = learner.values
         return self
 

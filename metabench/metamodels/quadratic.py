@@ -7,21 +7,15 @@ model", J. Royal Statistical Society B 34, 1972, estimated from the source tasks
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from metabench.errors import UsageError
-from metabench.metamodels.parts.common import (
-    MetaModel,
-    SourceSpace,
-    blocks,
-    check_source,
-    shared_hyperparameters,
-    utilities,
-)
+from metabench.metamodels.parts.common import MetaModel, check_source, utilities
 from metabench.metamodels.parts.gp import affine_map
+from metabench.metamodels.parts.source_space import SourceSpace, blocks, shared_hyperparameters
 from metabench.metamodels.parts.surface import Frame
 from metabench.search.base import History, MetaTrain, Prediction
 
@@ -156,7 +150,7 @@ def largest_evidence(phi: np.ndarray, order: np.ndarray, targets: np.ndarray) ->
     """
     rows = np.random.default_rng(0x9AD).permutation(len(phi))[:_ROWS]
     phi, z = phi[rows], targets[:, rows]
-    best = None
+    best: tuple[Any, np.ndarray, Any] = (-np.inf, np.empty(0), 0.0)
     for share in _SHARES:
         d = np.where(order == 2, share, 1.0)
         d /= (phi**2 @ d).mean()
@@ -166,6 +160,6 @@ def largest_evidence(phi: np.ndarray, order: np.ndarray, targets: np.ndarray) ->
             spectrum = np.maximum(values, 0.0) + noise
             v = max((power / spectrum).mean(), 1e-12)
             evidence = -0.5 * (np.log(spectrum).mean() + np.log(v))
-            if best is None or evidence > best[0]:
+            if evidence > best[0]:
                 best = evidence, d * v, noise * v
     return best[1], float(best[2])

@@ -57,7 +57,9 @@ class Reptile(InnerLoop):
 
 def pull(network: torch.nn.Module, adapted: list[torch.Tensor]) -> torch.Tensor:
     """A scalar whose gradient is weights − mean of the ``adapted`` ones [members · tasks, ...]."""
-    total = 0.0
+    import torch
+
+    total = torch.zeros(())
     for p, a in zip(network.parameters(), adapted, strict=True):
         goal = a.detach().unflatten(0, (len(p), -1)).mean(1)
         total = total + 0.5 * ((p - goal) ** 2).sum()

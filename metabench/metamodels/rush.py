@@ -16,7 +16,8 @@ from metabench.baselines.gp import GP
 from metabench.baselines.random import Random
 from metabench.errors import UsageError
 from metabench.metamodels.box import Box, best_rows
-from metabench.metamodels.parts.common import MetaModel, SourceSpace, check_source
+from metabench.metamodels.parts.common import MetaModel, check_source
+from metabench.metamodels.parts.source_space import SourceSpace
 from metabench.search.base import History, MetaTrain
 
 _THEN = {"gp": GP, "random": Random}

@@ -13,7 +13,8 @@ import numpy as np
 
 from metabench.errors import UsageError
 from metabench.metamodels.empirical_gp import EmpiricalGP, typical_variance
-from metabench.metamodels.parts.common import MetaModel, SourceSpace, check_source, task_features
+from metabench.metamodels.parts.common import MetaModel, check_source, task_features
+from metabench.metamodels.parts.source_space import SourceSpace
 from metabench.metamodels.parts.task_kernel import Standardiser, TaskKernel
 from metabench.search.base import MetaTrain
 
@@ -56,7 +57,7 @@ class TaskGP(EmpiricalGP):
         kernel = TaskKernel.fit(standard(raw), self.targets_, self.sparsity)
         self.features_, self.relevance_ = kernel.x, kernel.relevance
         self.common_, self.idiosyncrasy_ = kernel.common, kernel.noise
-        families = np.unique([source.tasks[t].family for t in ran], return_inverse=True)[1]
+        families = np.unique([source.tasks[t].family for t in ran.tolist()], return_inverse=True)[1]
         rest, variance = kernel.left_out(self.targets_, families)
         self.factors_ = rest / np.sqrt(variance * len(ran))[:, None]
         self.alpha_ = max(self.alpha, 1.0 / len(ran))

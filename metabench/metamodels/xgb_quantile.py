@@ -62,11 +62,11 @@ class XgbQuantile(Boosted):
     # ---------------------------------------------------------------- learning
     def fit(self, source: MetaTrain) -> XgbQuantile:
         targets = self.prepare(source)
-        surprises = self._held_out(source, targets) if source.valid is None or not source.valid.tasks else None
+        held = source.valid if source.valid is not None and source.valid.tasks else None
+        surprises = self._held_out(source, targets) if held is None else np.empty((0, 0))
         booster = self._train(self.rows(source, targets, leave_out=True, stream=0))
         self.booster_ = np.frombuffer(booster.save_raw("ubj"), dtype=np.uint8)
-        if surprises is None:
-            held = source.valid
+        if held is not None:
             rows = self.rows(held, self.source_.complete(held.normal_scores), leave_out=False, stream=1)
             surprises = rows.y[:, None] - _predict(booster, rows.x)
         # conformal quantile regression (Romano, Patterson & Candès, 2019) for one side of every quantile

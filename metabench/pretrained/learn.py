@@ -63,8 +63,8 @@ def pretrain(
         if family not in set(mine["family"]):
             raise registry.suggest(family, sorted(set(mine["family"])), f"family of {workload} in table {stored.name}")
     ids = mine.loc[~mine["family"].isin(without), "task_id"].tolist()
-    made = stored.ran(workload, ids).any(axis=2)
-    counts = made.sum(1) >= min(ENOUGH, made.shape[1])
+    made = np.asarray(stored.ran(workload, ids).any(axis=2))
+    counts = np.asarray(made.sum(1)) >= min(ENOUGH, made.shape[1])
     incomplete = [i for i, enough in zip(ids, counts, strict=True) if not enough]
     source = stored.meta_train(workload, [i for i, enough in zip(ids, counts, strict=True) if enough])
     varied = [i for i, u in enumerate(source.utility) if np.unique(u[np.isfinite(u)]).size > 1]

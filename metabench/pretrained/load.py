@@ -21,9 +21,17 @@ def names() -> list[str]:
 
 
 def load_metamodel(name: str | Path) -> Pretrained:
-    """A fitted meta-model: one that ships with the package by its name, or that of a folder (what has a slash).
+    """A fitted meta-model: one that ships with the package, or one that was saved.
 
-    Raises UsageError for an unknown name, MetabenchError when the folder is unfinished, damaged or of another format.
+    Args:
+        name: its name such as ``mlp-v1``, or a folder (what has a slash).
+
+    Returns:
+        The meta-model with its record and tasks.
+
+    Raises:
+        UsageError: The name is unknown.
+        MetabenchError: The folder is unfinished, damaged or of another format.
     """
     folder = folder_of(name).resolve()
     try:

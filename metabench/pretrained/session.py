@@ -17,7 +17,7 @@ import pandas as pd
 
 from metabench import direction
 from metabench.metatrain import TaskInfo, row_keys
-from metabench.search.base import History, Prediction, Problem, expected_improvement
+from metabench.search.base import Extends, History, Prediction, Problem, expected_improvement
 from metabench.search.kept import kept
 from metabench.space import Space
 
@@ -112,7 +112,7 @@ class Session:
         with _QUIET, warnings.catch_warnings():
             if self.space is not self.model.source_.space:  # the user's own options: the adapter's report says so
                 warnings.simplefilter("ignore")
-            if searcher is not None and hasattr(searcher, "extend"):
+            if isinstance(searcher, Extends):
                 searcher.extend(problem)
             else:
                 self._searcher = searcher = self.model.start(problem, self.seed)
@@ -136,8 +136,10 @@ class Session:
         out: list[int] = []
         for _ in range(n):
             untried = self._untried(tried)
-            due = self.default is not None and len(positions) + len(out) == FIRST - 1 and self.default in untried
-            position = self.default if due else int(searcher.ask(past)) if len(untried) else -1
+            if self.default is not None and len(positions) + len(out) == FIRST - 1 and self.default in untried:
+                position = self.default
+            else:
+                position = int(searcher.ask(past)) if len(untried) else -1
             # an appended configuration, a trial that the searcher was not given, or the same as one
             if position not in untried:
                 position = _best(searcher, past, untried if len(untried) else np.arange(self.size))
@@ -170,7 +172,7 @@ def _round(value: float) -> float:
 
 def _raw(configs: pd.DataFrame, names: list[str]) -> list[tuple]:
     """Hashable rows, None where a value is missing; whatever the columns' types are."""
-    columns = [[tuple(names)] * len(configs)]  # another table may lack other columns
+    columns: list[list[Any]] = [[tuple(names)] * len(configs)]  # another table may lack other columns
     for n in names:
         column = configs[n]
         values = column.tolist()

@@ -117,7 +117,7 @@ def _shares(single: pd.DataFrame, pairs: pd.DataFrame) -> Grid:
 # ---------------------------------------------------------------- effects
 def effect(space: Space, names: Sequence[str], frame: pd.DataFrame, target: str) -> Page:
     """How the score moves with one hyperparameter or with two."""
-    best = frame.loc[frame["effect"].idxmax()]
+    best: Any = frame.loc[cast(int, frame["effect"].idxmax())]
     at = " and ".join(f"{n} {_value(best[c])}" for n, c in zip(names, ("value", "other_value")))
     answer = (
         f"On average over the space, and over {int(best['tasks'])} tasks, the best is {at}: {signed(best['effect'])}."
@@ -272,7 +272,7 @@ def why(found: Why, name: str) -> Page:
             Column("Alike in (here / there)", "alike"),
         ]
         best = pd.DataFrame([{"task": n.task_id, **{k: _value(v) for k, v in n.config.items()}} for n in found.nearest])
-        configs = [Column(words(c), c) for c in best]
+        configs = [Column(words(c), c) for c in map(str, best)]
         grids = [Grid("Nearest tasks", columns, frame)]
         grids.append(Grid("Their best configurations", configs, best.fillna("–"), folded=True))
         sections.append(Section("Known tasks that are most like it", "", (), grids))

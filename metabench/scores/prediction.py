@@ -9,7 +9,7 @@ method gains or loses by the units in which it thinks. Only configurations that 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -164,7 +164,7 @@ def measure(mean: np.ndarray, std: np.ndarray, truth: np.ndarray, judged: np.nda
     for at in np.ndindex(mean.shape[:2]):
         m, s, t = (a[at][judged[at]] for a in (mean, std, truth))
         flat = m.std() < 1e-12
-        out[(0, *at)] = 0.0 if flat else stats.spearmanr(m, t).statistic
+        out[(0, *at)] = 0.0 if flat else cast(Any, stats.spearmanr(m, t)).statistic
         out[(1, *at)] = np.sqrt(((m - t) ** 2).mean())
         out[(2, *at)] = crps_normal(t, m, s).mean()
         out[(3, *at)] = (np.abs(t - m) <= half * s).mean()

@@ -59,7 +59,7 @@ def parse(content: bytes, where: str = FILE) -> dict[str, TaskReference]:
         where: name of the file, for messages.
 
     Raises:
-        MetabenchError: naming the first line that is malformed, or a task that stands there twice.
+        MetabenchError: naming the first line that is malformed, or a task that is listed twice.
     """
     names = [f.name for f in fields(TaskReference)]
     try:
@@ -75,16 +75,17 @@ def parse(content: bytes, where: str = FILE) -> dict[str, TaskReference]:
             raise MetabenchError(f"{line}: {len(row)} values, expected {len(names)}")
         try:
             seeds, config = int(row[1]), int(row[2])
-            numbers = [float(v) for v in row[3:8]]
+            star, shortfall, bias, reliability, span = (float(v) for v in row[3:8])
         except ValueError as error:
             raise MetabenchError(f"{line}: {error}") from None
-        if seeds < 2 or seeds % 2 or config < 0 or row[8] not in ("0", "1") or not math.isfinite(numbers[0]):
+        if seeds < 2 or seeds % 2 or config < 0 or row[8] not in ("0", "1") or not math.isfinite(star):
             raise MetabenchError(
                 f"{line}: seeds are even and at least 2, config is at least 0, star finite, admitted 0 or 1"
             )
         if row[0] in out:
-            raise MetabenchError(f"{line}: task {row[0]} is listed twice")
-        out[row[0]] = TaskReference(row[0], seeds, config, *numbers, row[8] == "1")
+            raise MetabenchError(f"{line}: task {row[0]} stands there twice")
+        admitted = row[8] == "1"
+        out[row[0]] = TaskReference(row[0], seeds, config, star, shortfall, bias, reliability, span, admitted)
     return out
 
 

@@ -164,7 +164,7 @@ def level(valid: np.ndarray) -> np.ndarray:
     """
     made = np.isfinite(valid)
     first = made.sum(axis=0) > 0.5 * made.sum(axis=0).max()
-    complete = made[:, first].all(axis=1)
+    complete = np.asarray(made[:, first].all(axis=1))
     own = np.where(complete, _mean(valid, made & first), np.nan)
     known = made & complete[:, None]
     hardness = np.array(

@@ -200,9 +200,10 @@ def _transfer(
     rows = []
     for method, twin in sorted(twins.items()):
         if method in searches.regret and twin in searches.regret:
-            both = (area.log_area(searches.regret[m], headline) for m in (method, twin))
+            own, others = (area.log_area(searches.regret[m], headline) for m in (method, twin))
             rows.append(
-                {"method": method, "twin": twin} | asdict(negative_transfer(*both, bootstrap, searches.columns, seed))
+                {"method": method, "twin": twin}
+                | asdict(negative_transfer(own, others, bootstrap, searches.columns, seed))
             )
     fields = ["trailing", "leading", "net", "low", "high", "null", "excess", "excess_low", "excess_high"]
     return pd.DataFrame(rows, columns=["method", "twin", *fields])

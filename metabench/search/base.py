@@ -9,9 +9,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, Self
+from pathlib import Path
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -87,11 +89,24 @@ class History:
         return set(self.candidates)
 
     def add(self, candidate: int, score: float) -> None:
+        """Append a trial.
+
+        Args:
+            candidate: position in the pool.
+            score: raw score; NaN if the run diverged.
+        """
         self.candidates.append(int(candidate))
         self.scores.append(float(score))
 
     def untried(self, n: int) -> np.ndarray:
-        """Positions of a pool of ``n`` that have not been tried, ascending."""
+        """Positions of a pool that have not been tried.
+
+        Args:
+            n: size of the pool.
+
+        Returns:
+            int [≤ n], ascending.
+        """
         mask = np.ones(n, dtype=bool)
         mask[self.candidates] = False
         return np.flatnonzero(mask)
@@ -132,7 +147,14 @@ class Searcher:
     rng: np.random.Generator
 
     def fit(self, source: MetaTrain) -> Self:
-        """Learn from source tasks. Returns self."""
+        """Learn from source tasks.
+
+        Args:
+            source: tasks, configurations and scores.
+
+        Returns:
+            The searcher itself.
+        """
         return self
 
     def start(self, problem: Problem, seed: int) -> Self:
@@ -142,6 +164,9 @@ class Searcher:
             problem: the search to be done.
             seed: search seed. Where the problem names a stream, ``self.seed`` is one of the problem's own instead
                 (:func:`stream_seed`), and ``self.rng`` follows from it.
+
+        Returns:
+            The copy, ready for :meth:`ask`.
         """
         searcher = copy.copy(self)
         searcher.problem = problem
@@ -156,8 +181,38 @@ class Searcher:
         """Prepare the search state of a fresh copy (``self.problem``, ``self.rng`` are set). Optional."""
 
     def ask(self, history: History) -> int:
-        """The pool position to try next; never one that is already in the history."""
+        """The candidate to try next.
+
+        Args:
+            history: trials made so far.
+
+        Returns:
+            Its position in the pool; never one that is already in the history.
+        """
         raise NotImplementedError
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """A fitted searcher that can be kept: its class's ``load`` gives what ``save`` wrote."""
+
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Write the fitted state into a folder and return that."""
+        ...
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> Self:
+        """The searcher that :meth:`save` wrote."""
+        ...
+
+
+@runtime_checkable
+class Extends(Protocol):
+    """A started search whose pool may grow without a new start."""
+
+    def extend(self, problem: Problem) -> None:
+        """Go on with ``problem``, whose candidates are those so far and others after them."""
+        ...
 
 
 class Surrogate(Searcher):
@@ -167,10 +222,26 @@ class Surrogate(Searcher):
     xi: float = 0.0
 
     def predict(self, history: History, candidates: np.ndarray) -> Prediction:
-        """Predicted utility of pool positions ``candidates`` given the history; works with an empty history."""
+        """Predicted utilities of candidates.
+
+        Args:
+            history: trials made so far; it may be empty.
+            candidates: positions in the pool, int [n].
+
+        Returns:
+            Means and standard deviations, float64 [n] each; larger is better.
+        """
         raise NotImplementedError
 
     def ask(self, history: History) -> int:
+        """The untried candidate with the largest expected improvement; before a finite score, with the largest mean.
+
+        Args:
+            history: trials made so far.
+
+        Returns:
+            Its position in the pool.
+        """
         untried = history.untried(len(self.problem.candidates))
         prediction = self.predict(history, untried)
         tried = [c for c, s in zip(history.candidates, history.scores, strict=True) if np.isfinite(s)]
@@ -180,7 +251,15 @@ class Surrogate(Searcher):
         return int(untried[np.argmax(expected_improvement(prediction, best + self.xi))])
 
     def incumbent(self, history: History, prediction: Prediction) -> float:
-        """The utility to improve on, in the units of the prediction: the best predicted mean among the trials."""
+        """The utility to improve on: the best predicted mean among the trials.
+
+        Args:
+            history: trials made so far.
+            prediction: that of the untried candidates.
+
+        Returns:
+            It, in the units of the prediction.
+        """
         return float(np.max(self.predict(history, np.unique(history.candidates)).mean))
 
 

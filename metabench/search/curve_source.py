@@ -39,7 +39,7 @@ class CurveTrain(MetaTrain):
         united = MetaTrain.union([replace(s, valid=None) for s in sources])
         held = [s.valid for s in sources if s.valid is not None]
         return cls(
-            **_facts(united) | {"valid": MetaTrain.union(held) if held else None},
+            **{**_facts(united), "valid": MetaTrain.union(held) if held else None},
             curves=curves.reshape(*curves.shape[:2], *shape),
             checkpoints=tuple(grid for source in sources for grid in source.checkpoints),
         )

@@ -135,7 +135,7 @@ class FullTraining(FidelitySearcher):
 
     def __init__(self, searcher: Searcher):
         self.searcher = searcher
-        self.name = searcher.name
+        self.__dict__["name"] = searcher.name  # of this object alone, over the class's
 
     def begin(self) -> None:
         self._search = self.searcher.start(self.problem, self.seed)

@@ -36,7 +36,7 @@ class Pools:
     @property
     def tried(self) -> np.ndarray:
         """Can the configuration be tried on the task? bool [tasks, configs]."""
-        return self.ran.any(axis=2)
+        return np.asarray(self.ran.any(axis=2))
 
     def configs(self, task: int) -> np.ndarray:
         """The configurations of one task's pool, ascending."""

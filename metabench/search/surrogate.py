@@ -7,7 +7,7 @@ on is measured for every task and stands beside every score that used it; no boa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,7 @@ class SurrogateObjective:
 
     def __init__(self, space: Space, workload: str):
         self.space, self.workload = space, workload
-        self._models: dict[str, object] = {}
+        self._models: dict[str, Any] = {}
         #: task → (ranks as ascending normal scores [configs], ascending scores [2, configs, seeds])
         self._scales: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._errors: list[dict] = []
@@ -82,7 +82,7 @@ class SurrogateObjective:
     def answer(self, trials: Sequence[Trial]) -> list[Outcome]:
         """The outcome of each trial; it costs no training."""
         configs = self.space.encode(self.space.table([t.config for t in trials])).astype(np.float64)
-        out: list[Outcome | None] = [None] * len(trials)
+        out: dict[int, Outcome] = {}
         for task_id in dict.fromkeys(t.task_id for t in trials):
             rows = [i for i, t in enumerate(trials) if t.task_id == task_id]
             scale, ordered = self._scales[task_id]
@@ -90,7 +90,7 @@ class SurrogateObjective:
                 k = trials[i].seed % ordered.shape[2]
                 valid, test = (float(np.interp(z, scale, ordered[part, :, k])) for part, z in enumerate(said))
                 out[i] = Outcome(valid, test, "ok", 0.0, ENGINE, "")
-        return out
+        return [out[i] for i in range(len(trials))]
 
 
 def _normal_scores(scores: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import json
 import tomllib
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from metabench import registry
@@ -154,7 +154,7 @@ class Catalogue:
             kind=entry["task"],
             X=X,
             y=y,
-            categorical=tuple(c for c in X if not pd.api.types.is_numeric_dtype(X[c])),
+            categorical=tuple(cast(str, c) for c in X if not pd.api.types.is_numeric_dtype(X[c])),
             groups=groups,
             temporal=entry.get("temporal", False),
             licence=entry["licence"],

@@ -72,6 +72,7 @@ class Derived:
         if name in self._episodes:
             base, ways, shots = self._episodes[name]
             data = self._base.load(base)
+            assert data.y is not None
             alphabets = data.y.astype(str).str.rpartition("/")[0]  # of labels such as Greek/character01
             groups = np.unique(alphabets, return_inverse=True)[1] if (alphabets != "").all() else None
             made = {"ways": ways, "shots": shots, "groups": groups, "kind": "episodes"}

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from metabench.training.schedules import learning_rates
 def optimizer(parameters, config: Mapping[str, Any], *, fused: bool = True) -> torch.optim.Optimizer:
     """torch's optimizer of a configuration, fused where torch has it, over all tensors at once elsewhere."""
     kind, rate, decay = config["optimizer"], float(config["learning_rate"]), float(config["weight_decay"])
-    common = {"lr": rate, "weight_decay": decay}
+    common: dict[str, Any] = {"lr": rate, "weight_decay": decay}
     fast = {"fused": True} if fused else {"foreach": True}
     if kind in ("sgd", "momentum", "nesterov"):
         momentum = 0.0 if kind == "sgd" else float(config["momentum"])
@@ -108,7 +108,8 @@ def train(
 def _supervised(model: nn.Module, config: dict, epochs: int, data: Data, fused: bool) -> float:
     (x, y), (xv, yv) = data["train"], data["valid"]
     if x.ndim == 4:  # pictures: what torch's convolutions like best
-        x, model = x.contiguous(memory_format=torch.channels_last), model.to(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last)
+        model = cast(Any, model).to(memory_format=torch.channels_last)  # torch's stubs lack it
     parameters = list(model.parameters())
     update, loss = optimizer(parameters, config, fused=fused), _loss(y, config)
     batch = min(int(config["batch_size"]), len(x))

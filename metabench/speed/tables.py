@@ -91,7 +91,8 @@ def of_table(path: Path, repeats: int, say: Callable[[str], None]) -> Iterable[R
     )
     batched = min(_timed(lambda: replay.lookup(*at)) for _ in range(repeats))
     yield Row("look-ups in one batch", ours, runs, LOOK_UPS / batched, "/s", TARGETS["batched"])
-    some = [(replay.task_ids[t], int(c), int(s)) for t, c, s in zip(*(a[:20_000] for a in at), strict=True)]
+    first = np.column_stack([a[:20_000] for a in at]).tolist()
+    some: list[tuple[str, int, int]] = [(replay.task_ids[t], c, s) for t, c, s in first]
     single = min(_timed(lambda: [replay.score(*one) for one in some]) for _ in range(repeats))
     yield Row("one look-up", ours, runs, 1e6 * single / len(some), "µs", TARGETS["single"])
     say("verifying")

@@ -58,7 +58,7 @@ def against_default(table, workload: str, task_ids: Sequence[str] | None = None)
         sign = direction.sign(frame.loc[task_id, "direction"])
         v, t = sign * v[np.ix_(pool, seeds)], sign * t[np.ix_(pool, seeds)]
         v = np.where(np.isfinite(v), v, -np.inf)
-        mine = t[list(pool).index(default)]
+        mine = t[int(np.flatnonzero(np.equal(pool, default))[0])]
         even = np.arange(len(seeds)) % 2 == 0
         gaps = np.concatenate([_gap(v[:, a], t[:, ~a], mine[~a]) for a in (even, ~even)])
         gaps = gaps[np.isfinite(gaps)]

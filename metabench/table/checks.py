@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from metabench import schema
 from metabench.errors import UsageError
-from metabench.space import Space
+from metabench.space import Choice, Ordinal, Space
 from metabench.table import files, rows
 from metabench.table.place import Place
 from metabench.training.curves import SERIES
@@ -42,7 +42,7 @@ class Tasks:
         # in episodes a row may be asked about many times
         counted = ((tasks["metric"] == "accuracy") & (tasks["kind"] != "episodes")).to_numpy()
 
-        def padded(values: np.ndarray, last: object) -> np.ndarray:
+        def padded(values: np.ndarray, last: Any) -> np.ndarray:
             return np.append(values, last)
 
         return cls(
@@ -133,7 +133,9 @@ def check_configs(space: Space, table: pa.Table) -> list[str]:
     sound, active = np.ones(len(frame), bool), space.active(frame)
     for i, (name, p) in enumerate(space.items()):
         column = frame[name]
-        inside = column.isin(p.options) if hasattr(p, "options") else column.between(p.low, p.high).fillna(False)
+        inside = (
+            column.isin(p.options) if isinstance(p, Choice | Ordinal) else column.between(p.low, p.high).fillna(False)
+        )
         sound &= np.where(active[:, i], inside.to_numpy(dtype=bool), column.isna())
     found = []
     for config in table.take(np.flatnonzero(~sound)).to_pylist():  # mostly none: one by one they say what is wrong

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -124,8 +125,9 @@ def _noise(valid: np.ndarray, test: np.ndarray) -> dict:
     clipped_test = np.maximum(np.where(np.isnan(test), -np.inf, test), np.nanquantile(test, 0.05))
     between = clipped.mean(1).var(ddof=1)
     within = clipped.var(axis=1, ddof=1).mean() if clipped.shape[1] > 1 else np.nan
-    rho = stats.spearmanr(clipped[:, 0], clipped[:, 1]).statistic if clipped.shape[1] > 1 else np.nan
-    agreement = stats.spearmanr(clipped.mean(1), clipped_test.mean(1)).statistic
+    spearman: Any = stats.spearmanr
+    rho = spearman(clipped[:, 0], clipped[:, 1]).statistic if clipped.shape[1] > 1 else np.nan
+    agreement = spearman(clipped.mean(1), clipped_test.mean(1)).statistic
     noise = within / between if between > 0 else np.inf
     return {
         "noise": noise,

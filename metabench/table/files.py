@@ -87,8 +87,8 @@ def read_rows(path: Place, file: pq.ParquetFile, columns: list[str] | None = Non
 
     groups = range(file.num_row_groups) if groups is None else groups
     stored = set(file.schema_arrow.names)
-    asked = schema.RUNS.names if columns is None and "run_id" in stored else columns
-    wanted = [name for name in asked or () if name in schema.FINALS and name not in stored]
+    asked = (schema.RUNS.names if columns is None and "run_id" in stored else columns) or ()
+    wanted = [name for name in asked if name in schema.FINALS and name not in stored]
     if wanted and "run_id" in stored:
         needed = ["status", *(schema.FINALS[name] for name in wanted)]
         columns = list(dict.fromkeys([name for name in [*asked, *needed] if name not in wanted]))

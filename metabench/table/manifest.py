@@ -19,6 +19,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 from metabench import untrusted
 from metabench.errors import MetabenchError
@@ -66,7 +67,7 @@ def digest(folder: Place) -> str:
 def sha256(path: Place) -> str:
     """sha256 of a file, hexadecimal. Raises OSError, and MetabenchError where it is no regular file."""
     with untrusted.open_regular(path, most=None) if isinstance(path, Path) else path.open() as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
 
 
 def commit(
@@ -95,7 +96,7 @@ def commit(
         for parent in {path.parent for path in staged}:
             _sync(parent)
         check()
-        staged[-1].replace(folder / NEXT)
+        _move(staged[-1], folder / NEXT)
         _sync(folder)
     except MetabenchError:
         _discard(staged)
@@ -130,7 +131,7 @@ def publish(folder: Path, sums: Mapping[str, str]) -> None:
     hidden = _hidden(folder / SUMS, hashlib.sha256(lines).hexdigest())
     try:
         _write(hidden, lines)
-        hidden.replace(folder / SUMS)
+        _move(hidden, folder / SUMS)
         _sync(folder)
     except OSError as error:
         raise MetabenchError(f"{error.filename or folder} cannot be written: {_reason(error)}") from None
@@ -143,7 +144,7 @@ def abandon(folder: Path) -> None:
     for path, value in sums.items():
         hidden = _hidden(folder / path, value)
         if hidden.exists() and sha256(hidden) == value:
-            hidden.replace(folder / path)
+            _move(hidden, folder / path)
     publish(folder, sums)
     (folder / NEXT).unlink(missing_ok=True)
 
@@ -183,17 +184,22 @@ def _finish(folder: Place) -> None:
         for path in changed:
             hidden = _hidden(folder / path, after[path])
             if hidden.exists() and sha256(hidden) == after[path]:
-                hidden.replace(folder / path)
+                _move(hidden, folder / path)
             elif not (folder / path).exists() or sha256(folder / path) != after[path]:
                 raise MetabenchError(f"{folder / path} was lost in an interrupted write: {NEXT} promises another")
         for path in before.keys() - after.keys():
             (folder / path).unlink(missing_ok=True)
         for parent in {(folder / path).parent for path in [*changed, *before.keys() - after.keys()]}:
             _sync(parent)
-        (folder / NEXT).replace(folder / SUMS)
+        _move(folder / NEXT, folder / SUMS)
         _sync(folder)
     except OSError as error:
         raise MetabenchError(f"{error.filename or folder} cannot be written: {_reason(error)}") from None
+
+
+def _move(path: Place, target: Place) -> None:
+    """Rename within one folder's file system: both places are of the same kind."""
+    cast(Any, path).replace(target)
 
 
 def _hidden(path: Place, value: str) -> Place:

@@ -13,9 +13,10 @@ import pyarrow as pa
 from metabench.errors import UsageError
 from metabench.files import replacing_folder, sweep
 from metabench.table import files, manifest, rows
+from metabench.table.find import load_table
 from metabench.table.lock import LOCK
 from metabench.table.place import Place, place
-from metabench.table.read import Table, load_table
+from metabench.table.read import Table
 from metabench.table.write import TableWriter, check_numerics
 
 

@@ -1,10 +1,9 @@
-"""Reading a table: found by name, opened lazily, one task's columns out of a million runs in well under a second."""
+"""Reading a table: opened lazily, one task's columns out of a million runs in well under a second."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from functools import cached_property
@@ -17,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from metabench import checkout, downloads, schema
+from metabench import schema
 from metabench.errors import MetabenchError, UsageError
 from metabench.registry import suggest
 from metabench.space import Space
@@ -322,7 +321,7 @@ class Table:
     def _infos(self) -> dict:
         from metabench.metatrain import TaskInfo
 
-        features = {name: name.removeprefix("feature_") for name in self.tasks if name.startswith("feature_")}
+        features = {name: name.removeprefix("feature_") for name in map(str, self.tasks) if name.startswith("feature_")}
         keep = ("task_id", "family", "modality", "workload", "kind", "metric", "direction")
         return {
             row["task_id"]: TaskInfo(**{k: row[k] for k in keep}, features={v: row[k] for k, v in features.items()})
@@ -351,175 +350,6 @@ class Table:
             seconds=self.seconds(workload, train_ids),
             observed=None if observed.all() else observed,
         )
-
-
-class JoinedTable(Table):
-    """Several tables read as one; see :func:`join`."""
-
-    def __init__(self, tables: Sequence[Table]):
-        self.tables = tuple(tables)
-        self.path = None  # pyright: ignore[reportAttributeAccessIssue]  # it lies in no folder
-        owner: dict[str, Table] = {}
-        for table in self.tables:
-            for task_id in table.tasks["task_id"]:
-                if task_id in owner:
-                    raise UsageError(f"task {task_id} is in both {owner[task_id].path} and {table.path}")
-                owner[task_id] = table
-        for workload in self.workloads:
-            longest = self._longest(workload)
-            for table in (t for t in self.tables if workload in t.workloads):
-                n = len(table.configs(workload))
-                same = table.space(workload) == longest.space(workload)
-                if not same or not table.configs(workload).equals(longest.configs(workload)[:n]):
-                    raise UsageError(f"{table.path} and {longest.path} hold different configurations of {workload}")
-
-    @property
-    def name(self) -> str:
-        return "+".join(table.name for table in self.tables)
-
-    @property
-    def version(self) -> None:
-        return None
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 over the digests of the parts."""
-        return hashlib.sha256("\n".join(table.digest for table in self.tables).encode()).hexdigest()
-
-    def digest_of(self, workloads: Sequence[str]) -> str:
-        """sha256 over the parts' digests of some workloads."""
-        return hashlib.sha256("\n".join(table.digest_of(workloads) for table in self.tables).encode()).hexdigest()
-
-    @property
-    def workloads(self) -> list[str]:
-        return sorted({workload for table in self.tables for workload in table.workloads})
-
-    @cached_property
-    def tasks(self) -> pd.DataFrame:
-        return pd.concat([table.tasks for table in self.tables], ignore_index=True)
-
-    def _longest(self, workload: str) -> Table:
-        return max((t for t in self.tables if workload in t.workloads), key=lambda t: len(t.configs(workload)))
-
-    def _of(self, workload: str) -> tuple[Space, pd.DataFrame]:
-        if workload not in self.workloads:
-            raise suggest(workload, self.workloads, f"workload in table {self.name}")
-        return self._longest(workload)._of(workload)
-
-    def origins(self, workload: str) -> pd.Series:
-        if workload not in self.workloads:
-            raise suggest(workload, self.workloads, f"workload in table {self.name}")
-        return self._longest(workload).origins(workload)
-
-    def _opened(self, workload: str) -> list[tuple[Place, pq.ParquetFile]]:
-        return [pair for t in self.tables if workload in t.workloads for pair in t._opened(workload)]
-
-
-def join(tables: Sequence[Table]) -> Table:
-    """The tasks of several tables side by side; what one table lacks of the longest configuration list is absent.
-
-    Raises UsageError when a task stands in two of them or their configurations differ.
-    """
-    if not tables:
-        raise UsageError("join needs at least one table")
-    return tables[0] if len(tables) == 1 else JoinedTable(tables)
-
-
-def dataset_folders() -> list[Path]:
-    """Where tables are looked for by name: METABENCH_DATASETS (a path list), ./datasets, and in a checkout its datasets."""
-    listed = [Path(part) for part in os.environ.get("METABENCH_DATASETS", "").split(os.pathsep) if part]
-    return list(dict.fromkeys([*listed, Path("datasets"), *checkout.beside("datasets")]))
-
-
-#: tables in the wheel: a part of ``starter`` as version 0, so that the first example needs no network
-PACKAGED = Path(__file__).with_name("packaged")
-
-
-def _versions(folder: Place) -> dict[int, Place]:
-    found = (re.fullmatch(r"v(\d+)", p.name) for p in folder.iterdir()) if folder.is_dir() else ()
-    return {int(m[1]): folder / m[0] for m in found if m and (folder / m[0] / manifest.SUMS).exists()}
-
-
-def table_names() -> list[str]:
-    """Names of all tables that :func:`load_table` finds without a network."""
-    roots = [*dataset_folders(), PACKAGED, downloads.cached("datasets")]
-    folders = [p for root in roots if root.is_dir() for p in root.iterdir()]
-    return sorted({folder.name for folder in folders if _versions(folder)})
-
-
-def find_table(name_or_path: str | Place, version: int | None = None) -> Place:
-    """Where a table lies: by path, by URI (``s3://bucket/…``), or by name (the newest version unless one is asked for).
-
-    Text without a slash is a name, and never means a folder of the working directory.
-
-    Raises UsageError naming the nearest table, or the versions that exist.
-    """
-    if isinstance(name_or_path, str) and _NAME.fullmatch(name_or_path):
-        return _find_named(name_or_path, version)
-    direct = place(name_or_path)
-    if version is None and any((direct / name).exists() for name in (manifest.SUMS, manifest.NEXT)):
-        return direct
-    if found := _versions(direct):
-        return _version(direct, found, version)
-    raise UsageError(f"{direct} is no table: it has no {manifest.SUMS}")
-
-
-#: what looks like no path: a folder of the working directory is ./name
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
-
-
-def _find_named(name: str, version: int | None) -> Place:
-    for root in dataset_folders():
-        if found := _versions(root / name):
-            return _version(name, found, version)
-    if (kept := _installed(name, version)) is not None:
-        return kept
-    if Path(name).exists():
-        raise UsageError(f"unknown table {name!r}; the folder of that name is ./{name}")
-    raise suggest(name, {*table_names(), *downloads.names("datasets")}, "table")
-
-
-def _installed(name: str, version: int | None) -> Path | None:
-    """A table of the wheel or of the cache, fetched first where the registry alone has it; None for an unknown name.
-
-    Without a version: the newest that is in the wheel or the cache where the wheel has one, else the newest published.
-    """
-    packaged, cached = _versions(PACKAGED / name), downloads.complete("datasets", name)
-    known = sorted({*packaged, *(e.version for e in downloads.entries() if (e.kind, e.name) == ("datasets", name))})
-    if not known:
-        return None
-    if version is None:
-        version = max([*packaged, *cached]) if packaged else known[-1]
-    if version in packaged:
-        return packaged[version]
-    entry = downloads.find("datasets", name, version)
-    if entry is None:
-        raise UsageError(f"table {name} has no version {version}; it has {', '.join(map(str, known))}")
-    return cached.get(version) or downloads.fetch(entry)
-
-
-def _version(table: object, found: dict[int, Place], version: int | None) -> Place:
-    if version is not None and version not in found:
-        raise UsageError(f"table {table} has no version {version}; it has {', '.join(map(str, sorted(found)))}")
-    return found[max(found) if version is None else version]
-
-
-def load_table(name_or_path: str | Place, version: int | None = None) -> Table:
-    """The table of this name, in this folder or under this URI, opened lazily.
-
-    Args:
-        name_or_path: a name is looked for in METABENCH_DATASETS, ./datasets, a clone's datasets, the wheel and the cache.
-            A published table that is in none of them is fetched, and one line on stderr gives its size.
-        version: N of ``v<N>``; None: the newest.
-
-    Returns:
-        The table; nothing is read before it is asked for.
-
-    Raises:
-        UsageError: there is no such table or version.
-        MetabenchError: it cannot be fetched or read.
-    """
-    return Table(find_table(name_or_path, version))
 
 
 def _may_hold(group: pq.RowGroupMetaData, tasks: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import fnmatch
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +20,9 @@ import pyarrow.compute as pc
 from metabench import registry
 from metabench.errors import MetabenchError, UsageError
 from metabench.table import rows
+from metabench.table.find import load_table
 from metabench.table.place import Place
-from metabench.table.read import Table, load_table
+from metabench.table.read import Table
 from metabench.training.curves import SERIES
 
 #: curves agree when no loss (or R²) differs by more than this share, or this much …
@@ -76,7 +77,7 @@ class Rerun:
         gaps = np.array([again - stored for stored, again in pairs])
         if not gaps.any():
             return 0.0, 1.0
-        return float(gaps.mean()), float(stats.wilcoxon(gaps[gaps != 0]).pvalue)
+        return float(gaps.mean()), float(cast(Any, stats.wilcoxon(gaps[gaps != 0])).pvalue)
 
     @property
     def agrees(self) -> bool:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -211,7 +211,7 @@ def encode(table: pa.Table, level: int = QUICK) -> bytes:
         compression="zstd",
         compression_level=level,
         write_page_checksum=True,
-        use_dictionary=[leaf for name, leaf in leaves.items() if name not in (*split, *plain)],
+        use_dictionary=cast(Any, [leaf for name, leaf in leaves.items() if name not in (*split, *plain)]),
         column_encoding={leaves[name]: "BYTE_STREAM_SPLIT" for name in split} or None,
     )
     return file.getvalue()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from metabench import registry
 from metabench.table import manifest, rows
 from metabench.table.write import TableWriter, encode_runs
-from metabench.tasks.task import Task
+from metabench.tasks.task import Arrays, Task
 from metabench.training.curves import Curves
 
 #: as those of the engine, two more
@@ -75,7 +77,7 @@ def _task(i: int, workload: str) -> Task:
         licence="CC0-1.0",
         url="",
         features={"log_rows": float(np.log(n))},
-        load=lambda split: None,
+        load=cast("Callable[[int], Arrays]", lambda split: None),
         checkpoints=CHECKPOINTS,
     )
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from metabench import direction, extras, schema
 from metabench.errors import UsageError
 from metabench.registry import suggest
-from metabench.space import Choice, Parameter
+from metabench.space import Choice, Ordinal, Parameter
 from metabench.table import splits
 from metabench.tasks.meanings import MEANINGS
 
@@ -56,7 +56,7 @@ def frame(table: Table, workload: str, tasks: str | Sequence[str] | None, featur
     configs, rows = table.configs(workload), runs["config_id"].to_numpy()
     for name in configs:
         columns[name] = pa.Array.from_pandas(configs[name]).take(pa.array(rows))
-    for name in (n for n in known if features and n.startswith("feature_")):
+    for name in (n for n in map(str, known) if features and n.startswith("feature_")):
         columns[name] = pa.array(known[name].to_numpy()[at])
     return _as(_described(pa.table(columns), table, workload), format)
 
@@ -173,7 +173,7 @@ def _meaning(name: str, space) -> tuple[str, str]:
 
 
 def _parameter(p: Parameter) -> tuple[str, str]:
-    values = ", ".join(map(str, p.options)) if hasattr(p, "options") else f"{p.low:g} to {p.high:g}"
+    values = ", ".join(map(str, p.options)) if isinstance(p, Choice | Ordinal) else f"{p.low:g} to {p.high:g}"
     scale = ", on a logarithmic scale" if getattr(p, "log", False) else ""
     scale = ", evenly in log(1 − x)" if getattr(p, "reverse", False) else scale
     active = f"; null unless {p.when.parent} is {' or '.join(map(str, p.when.values))}" if p.when else ""

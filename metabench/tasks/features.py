@@ -119,7 +119,7 @@ def _columns(x: np.ndarray) -> dict[str, float]:
     share = spectrum / spectrum.sum()
     total = np.cumsum(share)
     positive = share[share > 0]
-    return {
+    found = {
         "share_binary": np.mean([len(np.unique(c)) == 2 for c in x.T]),
         "skew_mean": np.abs(skew).mean(),
         "skew_std": skew.std(),
@@ -133,6 +133,7 @@ def _columns(x: np.ndarray) -> dict[str, float]:
         "pca_95": (np.searchsorted(total, 0.95) + 1) / len(share),
         "effective_rank": np.exp(-(positive * np.log(positive)).sum()) / len(share),
     }
+    return {name: float(value) for name, value in found.items()}
 
 
 def _information(x: np.ndarray, y: np.ndarray, kind: str) -> dict[str, float]:

@@ -7,6 +7,8 @@ rows lie far apart (Bińkowski et al., 2018).
 
 from __future__ import annotations
 
+from typing import Any
+
 SCALES = (0.02, 0.1, 0.5)
 #: rows of a part that are compared, at most; evenly spread
 COMPARED = 512
@@ -23,7 +25,8 @@ def similarity(x, y):
     inputs = x.shape[-1]
     products = x @ y.swapaxes(-1, -2)
     distance = ((x * x).sum(-1)[..., None] + (y * y).sum(-1)[..., None, :] - 2.0 * products).clip(0.0) / (2.0 * inputs)
-    return sum(1.0 / (1.0 + distance / scale) for scale in SCALES) / len(SCALES)
+    total: Any = sum(1.0 / (1.0 + distance / scale) for scale in SCALES)
+    return total / len(SCALES)
 
 
 def within(x):

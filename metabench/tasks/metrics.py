@@ -26,12 +26,12 @@ FALLING = ("rmse", "bits", "nats", "mmd")
 FLOOR = 0.01
 
 
-def choose_metric(kind: str, y: np.ndarray) -> str:
+def choose_metric(kind: str, y: np.ndarray | None) -> str:
     """The metric of a kind of task; of classification ``balanced_accuracy`` where the largest class is over five times
     the smallest, else ``accuracy``. ``y`` are all targets of the data set."""
     if kind in METRICS:
         return METRICS[kind]
-    counts = np.unique(y, return_counts=True)[1]
+    counts = np.unique(np.asarray(y), return_counts=True)[1]
     return "balanced_accuracy" if counts.max() > IMBALANCE * counts.min() else "accuracy"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,7 @@ def prepare(dataset: Dataset, workload) -> tuple[dict[str, Any], Callable[[int],
     else:
         strata = "classification" if dataset.kind in _CLASSES else dataset.kind
         # a rare class has several splits, however many rows there are
-        few = dataset.own and metric == "balanced_accuracy" and rare.few(target)
+        few = dataset.own and metric == "balanced_accuracy" and target is not None and rare.few(target)
         count = splits.n_splits(0 if few else len(rows), dataset.temporal)
         assigned = [splits.assign(origin, s, stratify, strata, groups, dataset.temporal) for s in range(count)]
 
@@ -64,7 +64,7 @@ def prepare(dataset: Dataset, workload) -> tuple[dict[str, Any], Callable[[int],
     def natural(split: int) -> Arrays:
         y = targets(split)
         seen = see(split, y)
-        xy = (values[part] for part in parts(split) for values in (seen.x, seen.y))
+        xy: Any = [values[part] for part in parts(split) for values in (seen.x, seen.y)]
         classes = seen.classes or (len(labels) if seen.y is y else 0)
         more = {name: getattr(seen, name) for name in _MORE}
         return Arrays(kind, metric, classes, *xy, x_source=seen.x_source, y_source=seen.y_source, **more)
@@ -183,7 +183,7 @@ def whole(dataset: Dataset, workload, metric: str) -> tuple[Arrays, Parts]:
 
 def _labelled(dataset: Dataset, seen_as: View):
     """Rows with a target, the targets (class indices, numbers or None), the labels, the groups."""
-    examples, y = seen_as.examples(dataset), dataset.y
+    examples, y = seen_as.examples(dataset), cast(Any, dataset.y)
     if y is None:
         return examples, None, [], None
     keep = y.notna().to_numpy()

@@ -193,7 +193,7 @@ class Encoder:
                 {k: tuple(v) if isinstance(v, list) else v for k, v in found.items() if k != "kind"},
             )
             columns.append({"Numbers": Numbers, "Names": Names}[kind](**rest))
-        axes = Principal(*(arrays[n] for n in ("mean", "std", "axes")), facts["scale"]) if "axes" in arrays else None
+        axes = Principal(arrays["mean"], arrays["std"], arrays["axes"], facts["scale"]) if "axes" in arrays else None
         kept = arrays["kept"].astype(bool) if "kept" in arrays else None
         return cls(tuple(columns), kept, axes, tuple(facts["pixels"]) if facts["pixels"] else None)
 

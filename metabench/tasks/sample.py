@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from metabench.errors import UsageError
@@ -93,7 +95,8 @@ def _cartpole(rng, n: int) -> Arrays:
 
     x = SYSTEMS["cartpole"].starts(2 * n, np.random.default_rng(0))
     y = random_returns(SYSTEMS["cartpole"], x)
-    xy = (values[part] for part in (slice(n), slice(n, n + n // 2), slice(n + n // 2, 2 * n)) for values in (x, y))
+    parts = slice(n), slice(n, n + n // 2), slice(n + n // 2, 2 * n)
+    xy: Any = [values[part] for part in parts for values in (x, y)]
     return Arrays("control", "return", 0, *xy, system="cartpole")
 
 
@@ -116,10 +119,9 @@ def _transfer(rng, n: int) -> Arrays:
         return (z @ mix).astype(np.float32), (z[:, :4] @ rule).argmax(1).astype(np.int32)
 
     target, source = rng.normal(size=(4, 3)), rng.normal(size=(4, 4))
-    parts = [values for size in (n, n // 2, n // 2) for values in rows(size, target)]
-    return Arrays(
-        "transfer", "accuracy", 3, *parts, **dict(zip(("x_source", "y_source"), rows(4 * n, source))), source_classes=4
-    )
+    parts: Any = [values for size in (n, n // 2, n // 2) for values in rows(size, target)]
+    x, y = rows(4 * n, source)
+    return Arrays("transfer", "accuracy", 3, *parts, x_source=x, y_source=y, source_classes=4)
 
 
 _MAKERS = {

@@ -95,7 +95,7 @@ class View:
 class Flat(View):
     table = True
 
-    def see(self, rows, y, train, data):
+    def see(self, rows, y: Any, train, data):
         if isinstance(rows, np.ndarray):
             rows = shrunk(rows, FLAT_SIDE).mean(axis=3)
         return Seen(preprocess.inputs(rows, data.categorical, train, y if data.own else None), y)
@@ -104,7 +104,7 @@ class Flat(View):
 class Reconstruction(Flat):
     kind = "reconstruction"
 
-    def see(self, rows, y, train, data):
+    def see(self, rows, y: Any, train, data):
         x = super().see(rows, y, train, data).x
         return Seen(x, x)
 
@@ -112,12 +112,12 @@ class Reconstruction(Flat):
 class Episodes(Flat):
     by_class = True
 
-    def see(self, rows, y, train, data):
+    def see(self, rows, y: Any, train, data):
         return replace(super().see(rows, y, train, data), classes=data.ways, shots=data.shots)
 
 
 class Transfer(Flat):
-    def see(self, rows, y, train, data):
+    def see(self, rows, y: Any, train, data):
         seen, first = super().see(rows, y, train, data), data.first
         labels, codes = np.unique(first.y.astype(str), return_inverse=True)
         assigned = splits.assign(first.name, 0, codes, "classification")
@@ -131,7 +131,7 @@ class Transfer(Flat):
 
 
 class Image(View):
-    def see(self, rows, y, train, data):
+    def see(self, rows, y: Any, train, data):
         pixels = shrunk(rows, SIDE).astype(np.float64)
         seen = pixels[train]
         x = (pixels - seen.mean((0, 1, 2))) / np.maximum(seen.std((0, 1, 2)), 1e-6)
@@ -158,7 +158,7 @@ class Sequence(View):
         longest = max(series.shape[1] for series in data.X)
         return [averaged(series.T, -(-longest // SERIES)) for series in data.X]
 
-    def see(self, rows, y, train, data):
+    def see(self, rows, y: Any, train, data):
         if data.modality == "text":
             codes, size = vocabulary(rows, train, most=64)
             rows = [np.eye(size, dtype=np.float32)[[codes.get(c, 1) for c in text]] for text in rows]
@@ -220,7 +220,7 @@ class Words(View):
             return [list(text)[: 2 * WORDS] for text in data.X]
         return [re.findall(r"[a-z0-9']+|[^\sa-z0-9']", text.lower())[:WORDS] for text in data.X]
 
-    def see(self, rows, y, train, data):
+    def see(self, rows, y: Any, train, data):
         codes, size = vocabulary(rows, train, VOCABULARY)
         x = np.zeros((len(rows), max(map(len, rows))), dtype=np.int32)
         for i, row in enumerate(rows):
@@ -245,7 +245,7 @@ class Windows(View):
         starts = np.arange(0, series.shape[1] - LAG - HORIZON + 1, HORIZON)
         return series.T[starts[:, None] + np.arange(LAG + HORIZON)]
 
-    def see(self, rows, y, train, data):
+    def see(self, rows, y: Any, train, data):
         known = rows[train]
         z = (rows - known.mean((0, 1))) / np.maximum(known.std((0, 1)), 1e-6)
         z = np.clip(z, -preprocess.CLIP, preprocess.CLIP).astype(np.float32)
@@ -258,7 +258,7 @@ class Language(View):
         size = len(text) // (CONTEXT + 1)
         return text[: size * (CONTEXT + 1)].reshape(size, CONTEXT + 1)
 
-    def see(self, rows, y, train, data):
+    def see(self, rows, y: Any, train, data):
         codes, size = vocabulary(rows, train, 128, reserved=1)
         values, inverse = np.unique(rows, return_inverse=True)
         tokens = np.array([codes.get(v, 0) for v in values], dtype=np.int32)[inverse].reshape(rows.shape)
@@ -272,7 +272,7 @@ class Pairs(View):
     def examples(self, data):
         return [(source, target) for source, target in data.X if len(source) <= SOURCE and len(target) < TARGET]
 
-    def see(self, rows, y, train, data):
+    def see(self, rows, y: Any, train, data):
         sources, wide = vocabulary([source for source, _ in rows], train, 256)
         targets, size = vocabulary([target for _, target in rows], train, 256)
         x = np.zeros((len(rows), SOURCE), dtype=np.int32)
@@ -296,7 +296,7 @@ class Control(View):
 
         return SYSTEMS[data.X].starts(STARTS, np.random.default_rng(0))
 
-    def see(self, rows, y, train, data):
+    def see(self, rows, y: Any, train, data):
         from metabench.tasks.systems import SYSTEMS, random_returns
 
         return Seen(rows, random_returns(SYSTEMS[data.X], rows), system=data.X)

@@ -25,7 +25,8 @@ from metabench.search.base import History, Searcher, Surrogate
 from metabench.search.continuous import Suggests, Trials, to_text
 from metabench.search.curve_source import CurveTrain
 from metabench.search.fidelity import FidelityProblem, FidelitySearcher
-from metabench.testing.contract import search, train
+from metabench.testing.contract.fidelity import train
+from metabench.testing.contract.searcher import search
 from metabench.testing.planted import SPACE, PlantedFamily
 from metabench.testing.quick import QUICK, quick
 from metabench.training.machine import processor

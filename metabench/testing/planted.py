@@ -17,8 +17,9 @@ import pandas as pd
 from metabench.search.base import MetaTrain, Problem, TaskInfo
 from metabench.space import Choice, Float, Int, Ordinal, Space, when
 
+OPTIMIZERS = ("sgd", "momentum", "adam")
 SPACE = Space(
-    optimizer=Choice("sgd", "momentum", "adam", default="adam"),
+    optimizer=Choice(*OPTIMIZERS, default="adam"),
     learning_rate=Float(1e-4, 1.0, log=True, default=1e-2),
     momentum=Float(0.5, 0.99, reverse=True, default=0.9, when=when("optimizer", "momentum")),
     weight_decay=Float(1e-6, 1e-1, log=True, default=1e-4),
@@ -92,7 +93,7 @@ class PlantedFamily:
     def loss(self, task: int, configs: pd.DataFrame) -> np.ndarray:
         """The noiseless bowl, float64 [configs]: 0 at the optimum, larger elsewhere."""
         merit = self._maps[1] @ self.traits(task)
-        codes = configs["optimizer"].map({o: i for i, o in enumerate(SPACE["optimizer"].options)}).to_numpy(dtype=int)
+        codes = configs["optimizer"].map({o: i for i, o in enumerate(OPTIMIZERS)}).to_numpy(dtype=int)
         loss = (merit.max() - merit)[codes]
         unit = dict(zip(SPACE, SPACE.to_unit(configs).T, strict=True))
         for name, u in self._optimum(task).items():
@@ -102,7 +103,7 @@ class PlantedFamily:
     def optimum(self, task: int) -> dict[str, Any]:
         """The best configuration of the whole space (ordered hyperparameters: the nearest value)."""
         merit = self._maps[1] @ self.traits(task)
-        config: dict[str, Any] = {"optimizer": SPACE["optimizer"].options[int(merit.argmax())]}
+        config: dict[str, Any] = {"optimizer": OPTIMIZERS[int(merit.argmax())]}
         for name, u in self._optimum(task).items():
             p = SPACE[name]
             value = p.from_unit([u])[0]

@@ -138,7 +138,8 @@ def twin_error(effects: Effects, repetitions: int, seed: int = 0) -> dict[str, f
     for i in range(repetitions):
         searches = same.draw(rng)
         bootstrap = FamilyBootstrap.build(searches.families, RESAMPLES, i)
-        found = negative_transfer(*(cells[..., 0] for cells in searches.regret.values()), bootstrap, seed=i)
+        method, twin = (cells[..., 0] for cells in searches.regret.values())
+        found = negative_transfer(method, twin, bootstrap, seed=i)
         net.append(found.low > 0 or found.high < 0)
         excess.append(found.excess_low > 0 or found.excess_high < 0)
     return {"net": float(np.mean(net)), "excess": float(np.mean(excess))}

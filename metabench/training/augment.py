@@ -82,7 +82,7 @@ def augmented(images: torch.Tensor, strengths: Mapping[str, float], seed: int, s
         [sin * side * width / height, cos, move * (2.0 * down - 1.0)],
     ]
     theta = torch.as_tensor(np.array(rows).transpose(2, 0, 1), dtype=images.dtype, device=images.device)
-    grid = F.affine_grid(theta, images.shape, align_corners=False)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     x, y = ((2.0 * np.arange(n) + 1.0) / n - 1.0 for n in (width, height))
     in_x = np.abs(x - (2.0 * cut_x - 1.0)[:, None]) < strengths["cutout"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -64,6 +65,10 @@ class Stack:
             self.kept.append((below, z, mask))
         return x
 
+    @overload
+    def backward(self, d: torch.Tensor, down: Literal[True]) -> torch.Tensor: ...
+    @overload
+    def backward(self, d: torch.Tensor, down: bool = False) -> torch.Tensor | None: ...
     def backward(self, d: torch.Tensor, down: bool = False) -> torch.Tensor | None:
         """Fill the gradients from that of the outputs, which may be overwritten; with ``down`` returns the inputs'."""
         last = len(self.layers) - 1
@@ -87,8 +92,9 @@ class PlainStack(nn.Module):
 
     def __init__(self, sizes: Sequence[int], activation: str, dropout: float, seed: int, index: int, stream: int):
         super().__init__()
-        self.linear = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
-        for i, layer in enumerate(self.linear):
+        linear = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
+        self.linear = nn.ModuleList(linear)
+        for i, layer in enumerate(linear):
             shape = layer.in_features, layer.out_features
             layer.weight.data = torch.as_tensor(initial(seed, index + 2 * i, shape, shape[0] ** -0.5)).T.contiguous()
             layer.bias.data = torch.zeros(layer.out_features, dtype=torch.float64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from scipy.special import logsumexp
 
@@ -27,4 +29,4 @@ def loss_and_score(outputs: np.ndarray, targets: np.ndarray, metric: str) -> tup
     hit = (np.argmax(outputs, axis=1) == targets) & ~np.isnan(outputs).any(axis=1)
     if metric == "accuracy":
         return loss, hit.mean()
-    return loss, np.mean([hit[targets == k].mean() for k in np.unique(targets)])
+    return loss, cast(float, np.mean([hit[targets == k].mean() for k in np.unique(targets)]))

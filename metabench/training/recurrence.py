@@ -19,7 +19,7 @@ The gates are in the order of ``torch.nn``, whose cells without biases are the s
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
@@ -75,7 +75,7 @@ class Recurrence:
         """Take weights of the inputs and a constant, [L, G H, D + 1], and of the state, [L, G H, H]."""
         self.weights = torch.cat([hidden, inputs], 2)
 
-    def forward(self, feed: Callable[[int], None] | None = None) -> torch.Tensor:
+    def forward(self, feed: Callable[[int], object] | None = None) -> torch.Tensor:
         """The last state [L, H, B], a view. ``feed`` fills ``inputs`` [1, L, D, B] for a moment."""
         if not self.learns:
             self.reset()
@@ -198,11 +198,11 @@ class Lstm(Recurrence):
         super().reset()
         self.c[0].zero_()
 
-    def go_on(self, first):
+    def go_on(self, first: Any):
         super().go_on(first)
         self.c[0].copy_(first.c[-1])
 
-    def take(self, after, slope):
+    def take(self, after: Any, slope):
         super().take(after, slope)
         self.dc.copy_(after.dc)
 

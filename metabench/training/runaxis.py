@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,10 @@ import torch
 
 from metabench.training import hashing
 
+T = TypeVar("T", bound=Hashable)
 
-def segments(names: Sequence[Hashable]) -> list[tuple[Hashable, slice]]:
+
+def segments(names: Sequence[T]) -> list[tuple[T, slice]]:
     """Contiguous stretches of equal names."""
     edges = [0, *[i for i in range(1, len(names)) if names[i] != names[i - 1]], len(names)]
     return [(names[a], slice(a, b)) for a, b in itertools.pairwise(edges)] if len(names) else []

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -97,8 +98,8 @@ class Supervised(Alone):
         return True
 
     def _noisy(self, inputs: torch.Tensor, step: int) -> torch.Tensor:
-        keys = (hashing.key(self.seed, s, step) for s in (hashing.NOISE_A, hashing.NOISE_B))
-        z = hashing.normal(*keys, np.arange(inputs.numel(), dtype=np.uint32)).reshape(inputs.shape)
+        a, b = (hashing.key(self.seed, s, step) for s in (hashing.NOISE_A, hashing.NOISE_B))
+        z = hashing.normal(a, b, np.arange(inputs.numel(), dtype=np.uint32)).reshape(inputs.shape)
         return inputs + self.noise * torch.as_tensor(z, dtype=inputs.dtype, device=inputs.device)
 
     def _loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -129,7 +130,7 @@ class Supervised(Alone):
         return found
 
 
-def number(config: dict, name: str) -> float:
+def number(config: Mapping[str, Any], name: str) -> float:
     """A hyperparameter that is 0 where the space has none or it is not active."""
     value = config.get(name)
     return 0.0 if value is None or pd.isna(value) else float(value)
@@ -162,7 +163,9 @@ def _train(alone: Alone, checkpoints, curves: Curves, i: int) -> int:
             return reached
         if epoch + 1 == checkpoints[reached]:
             found = alone.evaluate()
-            if not np.isfinite(np.float32([*found["train"][:1], *found["valid"], *found["test"]])).all():
+            if not np.isfinite(
+                np.array([*found["train"][:1], *found["valid"], *found["test"]], dtype=np.float32)
+            ).all():
                 return reached
             for part, (loss, score) in found.items():
                 getattr(curves, f"{part}_loss")[i, reached] = loss

@@ -106,10 +106,10 @@ def find(
     bench = LiveBench(searchers, source, table.space(workload), table.configs(workload), infos, trials, objective)
     found = []
     for task_id in donors:
-        outcomes = bench.run([Group(name, "own", task_id, {seed: ""}) for name in methods])
+        outcomes = list(bench.run([Group(name, "own", task_id, {seed: ""}) for name in methods]))
         if failed := [reason for _, _, reason in outcomes if reason]:
             raise MetabenchError(failed[0])
-        rows = [row for _, some, _ in outcomes for row in some]
+        rows = [row for _, some, _ in outcomes for row in some or ()]
         best = _best(bench.space, rows, infos[task_id], keep, seed, objective)
         say(f"{task_id}: {', '.join(f'{e.method} {e.score:.4g}' for e in best)}")
         found += best

@@ -87,7 +87,7 @@ def evaluate_board(
     if rehearse:
         board = replace(board.rehearsed(), path=None)
         out = out or Path("build/evaluate") / f"{board.name}-{profile}-surrogate"
-    out = out or (Path("build/evaluate") / f"{board.name}-{profile}" if chosen else board.path)
+    out = out or (Path("build/evaluate") / f"{board.name}-{profile}" if chosen else board.folder)
     return evaluate_on(board, table, chosen, profile, workers, out, executor)
 
 
@@ -238,7 +238,7 @@ def ranking(
     judged = max((m for m in known if m <= 10), default=known[0])
     rows = []
     for method, group in table.groupby("method"):
-        at = group.set_index("mark")
+        at: Any = group.set_index("mark")
         row: dict[str, Any] = {"method": method}
         row |= {f"regret@{m}": round(float(at.loc[m, "valid_regret"]), 4) for m in known}
         low, high = at.loc[judged, ["valid_low", "valid_high"]]
@@ -266,7 +266,7 @@ def choose_settings(
         record = settings.choose_settings(
             method, board, table, trials=trials, store=cache_dir() / "settings", workers=workers, say=say
         )
-        yield record, settings.keep(record, out or board.path / "settings")
+        yield record, settings.keep(record, out or board.folder / "settings")
 
 
 def say(message: str) -> None:

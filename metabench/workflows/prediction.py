@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,7 +33,7 @@ class Predicted:
         columns = ["method", "observed", "spearman", "rmse", "crps", "coverage"]
         rows = self.scores.summary[columns].round(4).to_dict("records")
         times = (1000 * self.scores.summary["overhead_s"]).round(1).tolist()
-        return [row | {"overhead_ms": ms} for row, ms in zip(rows, times, strict=True)]
+        return [{**cast("dict[str, Any]", row), "overhead_ms": ms} for row, ms in zip(rows, times, strict=True)]
 
 
 def predict_board(
@@ -55,12 +55,12 @@ def predict_board(
     able, _ = methods()
     asked = list(chosen) or [m.name for m in resolve(able) if predicts(m.searcher)]
     found = kept(predict(asked, board, table, store=cache_dir() / "predictions", executor=executor, workers=workers))
-    stored = board.path / PREDICTIONS
+    stored = board.folder / PREDICTIONS
     if chosen and stored.exists():
         others = read_predictions(stored)
         mine = pa.array(pc.unique(found["method"]).to_pylist())
         found = pa.concat_tables([found, others.filter(pc.invert(pc.is_in(others["method"], mine)))])
-    path = (out or (Path("build/evaluate") / f"{board.name}-full" if chosen else board.path)) / PREDICTIONS
+    path = (out or (Path("build/evaluate") / f"{board.name}-full" if chosen else board.folder)) / PREDICTIONS
     write_predictions(found, path)
     return Predicted(score_predictions(found, table, board), path)
 
@@ -73,6 +73,7 @@ def write_predictions(predictions: pa.Table, path: Path) -> None:
         split = [f"{name}.list.element" for name in ("mean", "std")]
         names = ["method", "task_id", "cell"]
         with replacing(path) as part:
-            pq.write_table(predictions, part, compression="zstd", use_dictionary=names, use_byte_stream_split=split)
+            columns: dict[str, Any] = {"use_dictionary": names, "use_byte_stream_split": split}
+            pq.write_table(predictions, part, compression="zstd", **columns)
     except OSError as error:
         raise MetabenchError(f"{path} cannot be written: {error.strerror or error}") from None

@@ -86,14 +86,14 @@ def all_stale() -> list[str]:
 
 # ---------------------------------------------------------------- what is stored
 def _superseded(name: str, profile: str, out: Path | None) -> bool:
-    return out is None and profile == "full" and archive.is_superseded(load_board(name).path.resolve())
+    return out is None and profile == "full" and archive.is_superseded(load_board(name).folder.resolve())
 
 
 def _archived(name: str) -> tuple[pd.DataFrame, Path]:
     """Scores of an earlier version, and its folder."""
     if load_board(name).track == "predict":
         board, scores, *_ = _predicted(name, None)
-        return scores.summary, board.path
+        return scores.summary, board.folder
     if load_board(name).design is not None:
         from metabench.publishing.boards import verdicts
 

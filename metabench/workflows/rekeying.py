@@ -87,7 +87,7 @@ def rekey(
 
     board = load_board(name)
     predicts = board.track == "predict"
-    path = board.path / (PREDICTIONS if predicts else TRACES)
+    path = board.folder / (PREDICTIONS if predicts else TRACES)
     if not path.exists():
         raise MetabenchError(f"{path.parent} holds no {path.name}; run `metabench evaluate --board {name}` first")
     stored = pq.read_table(path)
@@ -254,9 +254,9 @@ class _Answers:
         self.space, self._known = space, dict[tuple[str, int, str], Outcome]()
         for row in stored.to_pylist():
             series = (row[name] for name in ("configs", "valid_score", "test_score", "status", "seconds"))
-            for text, *told in zip(*series, strict=True):
-                valid, test = (np.nan if v is None else v for v in told[:2])
-                outcome = Outcome(valid, test, *told[2:], row["engine"], row["device"])
+            for text, *scored, status, seconds in zip(*series, strict=True):
+                valid, test = (np.nan if v is None else v for v in scored)
+                outcome = Outcome(valid, test, status, seconds, row["engine"], row["device"])
                 self._known[row["task_id"], row["seed"], str(_plain(text))] = outcome
 
     def answer(self, trials: Sequence[Trial]) -> list[Outcome]:

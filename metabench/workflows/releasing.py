@@ -16,7 +16,8 @@ from metabench.downloads import listing, mirrors
 from metabench.errors import MetabenchError, UsageError
 from metabench.table import rows
 from metabench.table.files import read_tasks
-from metabench.table.read import PACKAGED, Table
+from metabench.table.find import PACKAGED
+from metabench.table.read import Table
 
 #: the table in the wheel: of this one, the workload and the seed; its version 0
 STARTER, WORKLOAD, SEED = "starter", "mlp", 0
@@ -152,7 +153,8 @@ def _on_hub(to: str) -> dict[str, str]:
             found |= {i["path"]: (i.get("lfs") or {}).get("oid") or i["oid"] for i in items if i.get("type") == "file"}
             url = answer.links.get("next", {}).get("url")
     except requests.HTTPError as error:
-        raise MetabenchError(f"{mirrors.hub()} answers {error.response.status_code} for {to}") from None
+        status = None if error.response is None else error.response.status_code
+        raise MetabenchError(f"{mirrors.hub()} answers {status} for {to}") from None
     except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MetabenchError(f"{mirrors.hub()} cannot be asked about {to} ({type(error).__name__})") from None
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -80,7 +80,7 @@ def suggestions(
             say(f"{method.name}: fitting")
             fitted = method.searcher.fit(source)
             out += _timed(method.name, lambda n, f=fitted: _method(f, given, n), trials, repeats, say)
-        for name in (m for m in names if m in ADVISERS):
+        for name in (m for m in names if isinstance(m, str) and m in ADVISERS):
             from metabench.pretrained import for_workload
 
             model = for_workload(board.workload)
@@ -165,7 +165,7 @@ def _sampler(model: Pretrained, given: _Given, n: int) -> Iterator[float]:
     from metabench.space import Choice, Int, Ordinal
 
     model = type(model)(model.record, model.model, model.tasks)
-    distributions = {}
+    distributions: dict[str, Any] = {}
     for name, p in given.space.for_task(given.info.kind).items():
         if isinstance(p, Choice | Ordinal):
             distributions[name] = optuna.distributions.CategoricalDistribution(p.options)
@@ -173,14 +173,14 @@ def _sampler(model: Pretrained, given: _Given, n: int) -> Iterator[float]:
             kind = (
                 optuna.distributions.IntDistribution if isinstance(p, Int) else optuna.distributions.FloatDistribution
             )
-            distributions[name] = kind(p.low, p.high, log=p.log)
+            distributions[name] = cast(Any, kind)(p.low, p.high, log=p.log)
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         study = optuna.create_study(direction="maximize", sampler=MetaSampler(model, given.info, space=distributions))
         configs = given.configs(given.positions[:n]).astype(object)
         for row, score in zip(configs.to_dict("records"), given.scores[given.positions[:n]], strict=True):
-            has = {k: v for k, v in row.items() if k in distributions and v is not None and v == v}
+            has = {str(k): v for k, v in row.items() if k in distributions and v is not None and v == v}
             study.add_trial(
                 optuna.create_trial(params=has, distributions={k: distributions[k] for k in has}, value=float(score))
             )

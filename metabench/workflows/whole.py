@@ -44,7 +44,7 @@ def run(out: Path, workers: int) -> None:
     table = join([starter, fresh])
     runs = table.runs("mlp", ["task_id"])
     say(f"2/4 joined with table starter: {runs.num_rows:,} runs on {len(runs['task_id'].unique())} tasks")
-    board = with_tasks(load_board("search", 1), table, fresh.tasks["family"])
+    board = with_tasks(load_board("search", 1), table, fresh.tasks["family"].tolist())
     say(f"3/4 fitting and searching {len(board.tasks(table, 'test'))} held-out tasks")
     able = [name for name in methods()[0] if set(resolve(name)[0].searcher.requires) <= set(QUICK)]
     done = evaluate_on(board, table, able, "lite", workers, out / "leaderboard")

@@ -48,46 +48,119 @@ class Workload:
 
     @classmethod
     def accepts(cls, listing) -> bool:
-        """Whether a data set (:class:`metabench.sources.base.Listing`) is a task of this workload."""
+        """Whether a data set is a task of this workload.
+
+        Args:
+            listing: what the catalogue says of it, a :class:`metabench.sources.base.Listing`.
+
+        Returns:
+            True where it is.
+        """
         return listing.kind in cls.kinds and listing.modality in cls.modalities
 
     def build(self, arrays, config: dict[str, Any], seed: int):
-        """The plain network of one configuration, its weights initialised from the seed's hashed stream."""
+        """The plain network of one configuration.
+
+        Args:
+            arrays: one split of a task.
+            config: a configuration of ``space``.
+            seed: decides the initial weights, by the seed's hashed stream.
+
+        Returns:
+            A ``torch.nn.Module``.
+        """
         raise NotImplementedError
 
     def cohort_class(self) -> type:
-        """The class of the same networks over a run axis, a :class:`metabench.training.cohort.Cohort`."""
+        """The same networks over a run axis.
+
+        Returns:
+            A subclass of :class:`metabench.training.cohort.Cohort`.
+        """
         raise NotImplementedError
 
     def learners(self, arrays, configs, seeds, data, epochs: int):
-        """R runs that learn together for so many epochs, :class:`metabench.training.learners.Learners`; the networks of
-        ``cohort_class`` under a supervised loss unless a workload says otherwise. ``data`` are its ``Data``."""
+        """Runs that learn together: the networks of ``cohort_class`` under a supervised loss unless a workload says otherwise.
+
+        Args:
+            arrays: one split of a task.
+            configs: configuration table of R runs.
+            seeds: their seeds, int [R].
+            data: the arrays as tensors on a device, the backend's ``Data``.
+            epochs: how long they learn.
+
+        Returns:
+            A :class:`metabench.training.learners.Learners`.
+        """
         from metabench.training.learners import Supervised
 
         return Supervised(self.cohort_class(), arrays, configs, seeds, data, epochs)
 
     def alone(self, arrays, config: dict[str, Any], seed: int, data, epochs: int):
-        """One run by an ordinary loop, :class:`metabench.training.sequential.Alone`: the twin of ``learners``."""
+        """One run by an ordinary loop, the twin of ``learners``.
+
+        Args:
+            arrays: one split of a task.
+            config: a configuration of ``space``.
+            seed: the run's seed.
+            data: the arrays as tensors on a device.
+            epochs: how long it learns.
+
+        Returns:
+            A :class:`metabench.training.sequential.Alone`.
+        """
         from metabench.training.sequential import Supervised
 
         return Supervised(self, arrays, config, seed, data, epochs)
 
     def references(self, arrays) -> dict[str, float]:
-        """Test scores, by name, of strong methods that are no networks of ours (scikit-learn's, a closed form), fitted on
-        the training rows: what a sound workload is to be near. ``metabench reference`` shows them."""
+        """What a sound workload should come near; ``metabench reference`` shows it.
+
+        Args:
+            arrays: one split of a task.
+
+        Returns:
+            Test scores, by name, of strong methods that are not our networks (scikit-learn's, a closed form), fitted on
+            the training rows.
+        """
         return {}
 
     def steps(self, arrays, config: dict[str, Any]) -> int:
-        """Updates an epoch."""
+        """Updates in an epoch.
+
+        Args:
+            arrays: one split of a task, or sizes alone (:meth:`work`).
+            config: a configuration of ``space``.
+
+        Returns:
+            How many there are.
+        """
         n = len(arrays.x_train)
         return n // min(int(config["batch_size"]), n)
 
     def params(self, arrays, config: dict[str, Any]) -> int:
-        """Trainable parameters."""
+        """Size of a network.
+
+        Args:
+            arrays: one split of a task, or sizes alone (:meth:`work`).
+            config: a configuration of ``space``.
+
+        Returns:
+            Number of trainable parameters.
+        """
         raise NotImplementedError
 
     def flops(self, arrays, config: dict[str, Any], epochs: int) -> int:
-        """Floating-point operations of the whole training: forward and backward, evaluation not counted."""
+        """Operations of the whole training: forward and backward; evaluation does not count.
+
+        Args:
+            arrays: one split of a task, or sizes alone (:meth:`work`).
+            config: a configuration of ``space``.
+            epochs: length of the training.
+
+        Returns:
+            Floating-point operations.
+        """
         raise NotImplementedError
 
     def work(self, arrays, config: dict[str, Any], checkpoints: Sequence[int]) -> dict[str, float]:
@@ -96,6 +169,14 @@ class Workload:
 
         ``arrays`` may hold sizes alone: ``shape``, ``n_features``, ``vocabulary``, ``n_outputs``, ``system`` and the
         lengths of ``x_train``, ``x_valid``, ``x_test``; ``shots``, ``source_classes``.
+
+        Args:
+            arrays: one split of a task, or sizes alone.
+            config: a configuration of ``space``.
+            checkpoints: epochs at which the run is evaluated.
+
+        Returns:
+            Kind of work → its amount.
         """
         epochs, batch = max(checkpoints), min(int(config["batch_size"]), len(arrays.x_train))
         steps, params = self.steps(arrays, config) * epochs, self.params(arrays, config)

@@ -110,7 +110,7 @@ def _saving(fit):
 
 
 def test_what_save_needs_is_said():
-    from metabench.metamodels.parts.common import SourceSpace
+    from metabench.metamodels.parts.source_space import SourceSpace
 
     def unnamed(self, source):
         self.source_ = SourceSpace.fit(source, source.normal_scores)

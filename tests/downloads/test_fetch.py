@@ -19,7 +19,7 @@ from metabench import checkout, downloads
 from metabench.downloads import fetching, listing, mirrors
 from metabench.errors import MetabenchError, UsageError
 from metabench.table import load_table, verify
-from metabench.table.read import PACKAGED
+from metabench.table.find import PACKAGED
 
 ROOT = Path(metabench.__file__).parents[1]
 

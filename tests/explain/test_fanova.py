@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from metabench.errors import UsageError
-from metabench.explain.fanova import INACTIVE, Forest, Grid
+from metabench.explain.fanova import Forest
+from metabench.explain.grid import INACTIVE, Grid
 from metabench.space import Choice, Float, Int, Ordinal, Space, when
 
 MIXED = Space(

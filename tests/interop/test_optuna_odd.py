@@ -147,7 +147,7 @@ def test_how_long_a_trial_may_run_can_be_said(model):
 def test_a_suggestion_computes_nothing_anew(model, monkeypatch):
     """After the first proposals no alignment, no coordinates, and one row of the covariance a trial."""
     from metabench.metamodels.empirical_gp import EmpiricalGP
-    from metabench.metamodels.parts.common import SourceSpace
+    from metabench.metamodels.parts.source_space import SourceSpace
 
     study = made(model, {"lr": (1e-5, 1e-1, "log"), "dropout": (0.0, 0.6)})
 

@@ -9,8 +9,9 @@ import pytest
 
 from metabench.errors import MetabenchError, UsageError
 from metabench.metamodels.empirical_gp import EmpiricalGP
-from metabench.metamodels.parts.common import SourceSpace, utilities
+from metabench.metamodels.parts.common import utilities
 from metabench.metamodels.parts.matern import Matern, distances, matern
+from metabench.metamodels.parts.source_space import SourceSpace
 from metabench.metamodels.portfolio import Portfolio
 from metabench.search.base import History, Problem
 from metabench.space import Choice, Float, Int, Space, when
@@ -126,7 +127,7 @@ def test_nothing_in_common_is_an_error():
 def test_the_kernel_finds_what_matters():
     """A function of one hyperparameter only: its length scale is the shortest by far."""
     configs = SPACE.sample(128, seed=3)
-    from metabench.metamodels.parts.common import blocks
+    from metabench.metamodels.parts.source_space import blocks
 
     x = blocks(SPACE, configs, list(SPACE))
     u = SPACE.to_unit(configs)[:, list(SPACE).index("width")]

@@ -84,7 +84,7 @@ def test_it_walks_to_the_best():
 
 def test_coordinates_span_the_planted_rules():
     """Within an optimizer any quadratic in the learning rate, shifted by the batch size, is linear in them."""
-    from metabench.metamodels.parts.common import blocks
+    from metabench.metamodels.parts.source_space import blocks
 
     phi = coordinates(SPACE, blocks(SPACE, CONFIGS, list(SPACE)))
     y = score(0.4, CONFIGS)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import LinearConstraint, minimize
 
-from metabench.metamodels.parts.common import blocks, utilities
+from metabench.metamodels.parts.common import utilities
+from metabench.metamodels.parts.source_space import blocks
 from metabench.metamodels.parts.surface import Frame, simplex
 from metabench.metamodels.quadratic import Quadratic, largest_evidence
 from metabench.search.base import History, Problem

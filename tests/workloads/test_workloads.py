@@ -9,7 +9,7 @@ import pytest
 from metabench import registry
 from metabench.generate.cost import sizes_of
 from metabench.tasks.sample import sample
-from metabench.testing.contract import check_workload
+from metabench.testing.contract.workload import check_workload
 from metabench.training import run_cohort
 from metabench.training.curves import SERIES
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import pandas as pd
 
-from metabench.search.base import History, Problem
+from metabench.search.base import Problem
 
 
 def distances(problem: Problem, configs: pd.DataFrame) -> np.ndarray:
@@ -21,13 +23,25 @@ def distances(problem: Problem, configs: pd.DataFrame) -> np.ndarray:
     return np.sqrt(np.maximum(square, 0.0))
 
 
-def nearest_untried(distance: np.ndarray, history: History) -> int:
+class Tried(Protocol):
+    """What knows the candidates that were tried: a History, or Curves."""
+
+    def untried(self, n: int) -> np.ndarray: ...
+
+
+class Scored(Protocol):
+    """What holds one raw score a trial, in order: a History, or Trials."""
+
+    scores: list[float]
+
+
+def nearest_untried(distance: np.ndarray, history: Tried) -> int:
     """The untried pool position with the least ``distance`` [candidates] (ties: the first)."""
     untried = history.untried(len(distance))
     return int(untried[np.argmin(distance[untried])])
 
 
-def utilities(problem: Problem, history: History) -> np.ndarray:
+def utilities(problem: Problem, history: Scored) -> np.ndarray:
     """Scores of the trials so far with larger better, float64 [trials].
 
     A diverged trial counts as the worst finite one; with nothing finite all are 0.

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from metabench.baselines.parts.common import distances, nearest_untried, utilities
+from metabench.baselines.parts.common import Tried, distances, nearest_untried, utilities
 from metabench.search.base import History, Problem, Searcher
 from metabench.space import Choice
 
@@ -54,7 +54,8 @@ class Peer(Searcher):
             for trial in self._news(history):
                 self.observe(*trial)
             point = self.suggest(history)
-        return int(point) if np.ndim(point) == 0 else nearest(self.problem, point, history)
+        point = np.asarray(point)
+        return int(point) if point.ndim == 0 else nearest(self.problem, point, history)
 
     def _news(self, history: History) -> list[tuple[int, float, bool]]:
         """Trials that the optimiser was not told: pool position, utility, whether it diverged."""
@@ -66,7 +67,7 @@ class Peer(Searcher):
         return list(trials)[first:]
 
 
-def nearest(problem: Problem, point: np.ndarray, history: History) -> int:
+def nearest(problem: Problem, point: np.ndarray, history: Tried) -> int:
     """The untried pool position nearest to a ``point`` [hyperparameters] of the unit cube (see ``distances``)."""
     return nearest_untried(distances(problem, problem.space.from_unit(point[None]))[0], history)
 

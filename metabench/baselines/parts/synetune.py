@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pandas as pd
@@ -59,7 +59,8 @@ class SyneTune(Searcher):
                 f"the pool's space is not that of the source: {'; '.join(changed)}; transferring over what they share"
             )
             warnings.warn(text, stacklevel=3)
-        self._generators, self._scheduler, self._told = Generators(self.seed), None, 0
+        self._generators, self._told = Generators(self.seed), 0
+        self._scheduler: Any = None
 
     def _changes(self) -> list[str]:
         """What has changed between the source's space and the pool's, in words."""
@@ -172,7 +173,7 @@ def carry(configs: pd.DataFrame, space: Space) -> np.ndarray:
         out[:, i] = 0.5 if p.default is None else p.to_unit([p.default])[0]
         if name not in configs:
             continue
-        values = configs[name].to_numpy(dtype=object, na_value=None)
+        values = configs[name].to_numpy(dtype=object, na_value=cast(Any, None))
         if isinstance(p, Choice):
             known = np.array([v in p.options for v in values])
             out[known, i] = p.to_unit(values[known])

@@ -144,13 +144,14 @@ def check_sources(submission: Submission, board: Board, table: Table) -> None:
         for task, listed in (tasks["split_hashes"].items() if "split_hashes" in tasks else ())
         for d in listed
     }
+    rows: Any = tasks.loc
     for key in ("trained_on", "tuned_on"):
         for entry in getattr(submission, key):
             task = digests.get(entry, entry)
             if task in tasks.index:
-                if members(family := tasks.loc[task, "family"]) & held_out:
+                if members(family := rows[task, "family"]) & held_out:
                     raise Refused(f"submission.toml: {key} has {entry}, of family {family!r}, which is held out")
-                if board.shift and (value := tasks.loc[task, board.shift.column]) in board.shift.test:
+                if board.shift and (value := rows[task, board.shift.column]) in board.shift.test:
                     raise Refused(
                         f"submission.toml: {key} has {entry}, of {board.shift.column} {value!r}, which is held out"
                     )

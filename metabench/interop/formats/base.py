@@ -28,6 +28,7 @@ from metabench.errors import MetabenchError, UsageError
 from metabench.space import Choice, Float, Int, Space
 from metabench.table import TableWriter, files, manifest, rows, splits, starts
 from metabench.table.checks import check_configs
+from metabench.table.place import Place
 from metabench.table.write import encode_runs
 from metabench.training.curves import SERIES, Curves
 
@@ -214,7 +215,7 @@ def typed(space: Space, configs: pd.DataFrame) -> pd.DataFrame:
 
 
 # ---------------------------------------------------------------- into a table
-def store(parts: Sequence[Rows], path: Path, origin: str) -> None:
+def store(parts: Sequence[Rows], path: Place, origin: str) -> None:
     """Write rows as a new table in the folder ``path`` (``<name>/v<N>``), all or nothing.
 
     ``origin`` says where they come from (format and file); it becomes the tasks' source, and the runs' engine. Series
@@ -333,7 +334,7 @@ def _runs(part: Rows, origin: str) -> pa.Table:
     whole = (part.lengths if part.lengths is not None else np.full(len(part.tasks), e))[part.task]
     kept = {name: np.where(np.abs(v) < 3e38, v, np.nan) for name, v in part.series.items()}  # what float32 holds
     _check_series(part, kept)
-    known = np.stack([np.isfinite(v) for v in kept.values()]).all(axis=0)
+    known = np.asarray(np.stack([np.isfinite(v) for v in kept.values()]).all(axis=0))
     length = np.minimum(np.where(known.all(axis=1), e, np.argmin(known, axis=1)), whole)
     diverged = (length < whole) | (part.diverged if part.diverged is not None else False)
     tables = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from metabench.errors import MetabenchError, UsageError
 from metabench.interop.formats.base import Format, read_json
@@ -44,7 +44,7 @@ class ConfigSpaceJson(Format):
 
 def to_configspace(space: Space, name: str | None = None) -> ConfigurationSpace:
     """A space as ConfigSpace's own object. Raises MetabenchError when the package is not installed."""
-    package = _package()
+    package: Any = _package()
     made = package.ConfigurationSpace(name=name)
     made.add([_hyperparameter(package.hyperparameters, n, p) for n, p in space.items()])
     for n, p in space.items():
@@ -73,7 +73,7 @@ def read_space(path: Path) -> Space:
         values = _values(condition)
         if values is None or condition.child.name in conditions:
             raise MetabenchError(f"{path}: hyperparameter {condition.child.name!r} hangs on more than one value list")
-        conditions[condition.child.name] = When(condition.parent.name, values)
+        conditions[condition.child.name] = When(cast(Any, condition).parent.name, values)
     parameters: dict[str, Parameter] = {}
     left = list(found.values())
     while left:  # parents before their children

@@ -32,8 +32,8 @@ class Icml2020(Format):
             frame = pd.read_csv(io.BytesIO(read_bytes(path)))
         except (ValueError, pd.errors.ParserError) as error:
             raise MetabenchError(f"{path} is no CSV: {str(error).splitlines()[0]}") from None
-        metrics = [c for c in frame if c.startswith("metric_")]
-        names = [c for c in frame if c.startswith("hp_")]
+        metrics = [c for c in map(str, frame) if c.startswith("metric_")]
+        names = [c for c in map(str, frame) if c.startswith("hp_")]
         for what, found in (("metric_*", metrics), ("hp_*", names), ("task", [c for c in frame if c == "task"])):
             if not found:
                 raise MetabenchError(f"{path} has no column {what}")
@@ -52,7 +52,7 @@ def _workload(name: str, frame: pd.DataFrame, metric: str, names: list[str]) -> 
         raise MetabenchError(f"blackbox {name} has no hyperparameters")
     tasks, first, task = np.unique(frame["task"].astype(str).to_numpy(object), return_index=True, return_inverse=True)
     direction = "max" if any(word in metric.lower() for word in _LARGER) else "min"
-    described = [c for c in frame if c.startswith("dataset_") and pd.api.types.is_numeric_dtype(frame[c])]
+    described = [c for c in map(str, frame) if c.startswith("dataset_") and pd.api.types.is_numeric_dtype(frame[c])]
     feature_names = [c.removeprefix("dataset_") for c in described]
     features = [
         dict(zip(feature_names, row, strict=True)) for row in frame[described].iloc[first].to_numpy(float).tolist()

@@ -120,7 +120,8 @@ def _workload(path: Path, runs: list[_Run]) -> Rows:
     frame = frame_of([run.config for run in runs], path)
     _, first, config = np.unique(frame.to_numpy(), axis=0, return_index=True, return_inverse=True)
     log = dict(_HYPERPARAMETERS.values())
-    space = {name: Float(p.low, p.high, log=log[name]) for name, p in infer_space(frame).items()}
+    inferred: dict[str, Any] = dict(infer_space(frame))
+    space = {name: Float(p.low, p.high, log=log[name]) for name, p in inferred.items()}
     measured = np.isfinite(loss[np.isfinite(error)]).all()
     return Rows(
         workload="pd1",

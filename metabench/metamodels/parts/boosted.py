@@ -11,15 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels.parts.common import (
-    MetaModel,
-    SourceSpace,
-    check_source,
-    history_scores,
-    task_features,
-    utilities,
-)
+from metabench.metamodels.parts.common import MetaModel, check_source, history_scores, task_features, utilities
 from metabench.metamodels.parts.matern import distances, matern
+from metabench.metamodels.parts.source_space import SourceSpace
 from metabench.search.base import History, MetaTrain
 
 #: lengths of the pseudo-histories that training draws from
@@ -76,6 +70,9 @@ class Boosted(MetaModel):
     def _summarise(self, targets: np.ndarray) -> None:
         self.mean_ = targets.mean(0)
         self.residual_ = float(np.sqrt(max(np.mean((targets - self.mean_) ** 2), 0.05)))
+
+    #: the trained trees in XGBoost's binary JSON, uint8; a subclass sets it in `fit`
+    booster_: np.ndarray
 
     def rows(self, source: MetaTrain, targets: np.ndarray, leave_out: bool, stream: int) -> Rows:
         """Training rows: for every task, histories of LENGTHS trials and random candidates after them.

@@ -106,7 +106,8 @@ class DeepProcess(Neural):
         """The process over the pool, adapted to ``values`` [tried]."""
         import torch
 
-        network, x = self._network, torch.as_tensor(self._x, dtype=torch.float64)
+        network: Any = self._network
+        x = torch.as_tensor(self._x, dtype=torch.float64)
         torch.nn.utils.vector_to_parameters(torch.as_tensor(self.weights_, dtype=torch.float64), network.parameters())
         if len(tried) and (parameters := list(self.adaptable(network))):
             # the parameters become views of one vector: Adam's steps cost the same whatever the layers are

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from metabench.metamodels.parts.common import Alignment, SourceSpace
 from metabench.metamodels.parts.matern import distances, matern
+from metabench.metamodels.parts.source_space import Alignment, SourceSpace
 from metabench.search.base import Problem
 
 

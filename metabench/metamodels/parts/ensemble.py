@@ -6,9 +6,10 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from metabench.errors import UsageError
-from metabench.metamodels.parts.common import MetaModel, SourceSpace, check_source, utilities
+from metabench.metamodels.parts.common import MetaModel, check_source, utilities
 from metabench.metamodels.parts.gp import PoolGP
 from metabench.metamodels.parts.matern import distances, matern
+from metabench.metamodels.parts.source_space import SourceSpace
 from metabench.search.base import History, MetaTrain, Prediction, expected_improvement
 
 

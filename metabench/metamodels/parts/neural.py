@@ -11,15 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from metabench.errors import UsageError
-from metabench.metamodels.parts.common import (
-    MetaModel,
-    SourceSpace,
-    blocks,
-    check_source,
-    shared_hyperparameters,
-    utilities,
-)
+from metabench.metamodels.parts.common import MetaModel, check_source, utilities
 from metabench.metamodels.parts.episodes import Tasks, on_normal_scale
+from metabench.metamodels.parts.source_space import SourceSpace, blocks, shared_hyperparameters
 from metabench.search.base import History, MetaTrain, Prediction, Problem, expected_improvement
 
 if TYPE_CHECKING:
@@ -173,16 +167,16 @@ class Neural(MetaModel):
             torch.manual_seed(self.random_state)
             network = self.network(tasks.x.shape[1]).to(device)
         rng = np.random.default_rng([self.random_state, 0x4E4E])
-        look = None
-        if held is not None:
-            look = lambda: np.mean(  # noqa: E731
-                [
-                    (judge or loss)(network, held, np.random.default_rng([i, 0x4E4F])).item()
-                    for i in range(_HELD // self.tasks)
-                ]
-            )
+
+        def look() -> float:
+            assert held is not None
+            streams = (np.random.default_rng([i, 0x4E4F]) for i in range(_HELD // self.tasks))
+            return float(np.mean([(judge or loss)(network, held, rng).item() for rng in streams]))
+
         steps = self.epochs * -(-len(tasks.targets) // self.tasks)
-        train(network, lambda: loss(network, tasks, rng), steps, self.rate, self.name, look)
+        train(
+            network, lambda: loss(network, tasks, rng), steps, self.rate, self.name, look if held is not None else None
+        )
         self.weights_ = torch.nn.utils.parameters_to_vector(network.parameters()).detach().cpu().numpy()
 
     def tensor(self, values: np.ndarray) -> torch.Tensor:

@@ -108,11 +108,11 @@ class Course:
         if held:
             standard = Standardiser(model.centre_, model.spread_)
             targets = model.source_.complete(source.normal_scores[ran])
-            said = [kernel.weights(standard(task_features(model.names_, source.tasks[t]))) for t in ran]
+            said = [kernel.weights(standard(task_features(model.names_, source.tasks[t]))) for t in ran.tolist()]
             mean, variance = np.stack([w @ model.targets_ for w, _ in said]), np.array([v for _, v in said])
             own = np.zeros_like(targets)
         else:
-            families = np.unique([source.tasks[t].family for t in ran], return_inverse=True)[1]
+            families = np.unique([source.tasks[t].family for t in ran.tolist()], return_inverse=True)[1]
             targets = model.targets_
             left, variance = kernel.left_out(targets, families)
             mean, own = targets - left, empirical

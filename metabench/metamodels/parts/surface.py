@@ -40,7 +40,7 @@ class Frame:
         return i[keep], j[keep]
 
     def points(self, blocks: list[np.ndarray]) -> np.ndarray:
-        """Blocks of :func:`~metabench.metamodels.parts.common.blocks` → coordinates float64 [n, columns]."""
+        """Blocks of :func:`~metabench.metamodels.parts.source_space.blocks` → coordinates float64 [n, columns]."""
         out = []
         for p, b in zip(self.space.values(), blocks, strict=True):
             out.append(b[:, :-1] if isinstance(p, Choice) else (2.0 * b[:, :-1] - 1.0) * b[:, -1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -74,7 +75,7 @@ def _short(value: float, digits: int = DIGITS) -> float | None:
     return round(float(value), digits) if math.isfinite(value) else None
 
 
-def _shorts(values: list[float]) -> list[float | None]:
+def _shorts(values: Sequence[float]) -> list[float | None]:
     return [_short(v) for v in values]
 
 

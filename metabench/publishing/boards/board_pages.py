@@ -90,7 +90,7 @@ def panels(
     for kind, curves in series.items():
         heading, text = HEADINGS[kind]
         level = floor if kind == "test" else None
-        drawn = {"log": None, "linear": None}
+        drawn: dict[str, Any] = {"log": None, "linear": None}
         for scale in ("linear",) if kind == "test" and plots.below_zero(curves, level) else scales:
             drawn[scale] = plots.regret_panel(
                 curves,

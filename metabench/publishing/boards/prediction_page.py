@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from metabench.plain import row_dicts
 from metabench.publishing.boards.cards import Card, card
 from metabench.publishing.boards.view import HIGHLIGHTED, check_names
 from metabench.publishing.boards.words import bibtex, question
@@ -72,7 +73,7 @@ class PredictionView:
     def rows(self) -> list[Row]:
         """Methods, best first, and among them the standard normal."""
         found: dict[str, dict[int, Mapping[str, Any]]] = {}
-        for record in self.scores.summary.to_dict("records"):
+        for record in row_dicts(self.scores.summary):
             found.setdefault(record["method"], {})[int(record["observed"])] = record
         order = sorted(found, key=lambda m: (found[m][self.last][RANKED_BY], m))
         leaders = [m for m in order if m != PRIOR][:HIGHLIGHTED]
@@ -101,12 +102,12 @@ class PredictionView:
         frame = self.scores.tasks
         out = []
         for task_id, part in frame[(frame["observed"] == self.last) & (frame["method"] != PRIOR)].groupby("task_id"):
-            best = part.sort_values([RANKED_BY, "method"]).iloc[0]
+            best: Any = part.sort_values([RANKED_BY, "method"]).iloc[0]
             out.append(
                 {
                     "id": task_id,
                     "family": best["family"],
-                    "kind": self.table.task_info(task_id).kind,
+                    "kind": self.table.task_info(str(task_id)).kind,
                     "best": best["method"],
                     RANKED_BY: float(best[RANKED_BY]),
                     "spearman": float(best["spearman"]),

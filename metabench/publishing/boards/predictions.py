@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
 from metabench import schema
+from metabench.plain import row_dicts
 from metabench.publishing.boards import prediction_page
 from metabench.publishing.pages.formats import published, records, to_csv, to_json, to_parquet
 from metabench.publishing.pages.render import render
@@ -70,7 +71,7 @@ def readme(board: Board, scores: PredictionScores, table: Table, command: str) -
 
 
 def _rows(scores: PredictionScores) -> dict[int, list[dict[str, Any]]]:
-    return {n: part.to_dict("records") for n, part in scores.summary.groupby("observed")}
+    return {cast(int, n): row_dicts(part) for n, part in scores.summary.groupby("observed")}
 
 
 def finding(scores: PredictionScores) -> str:

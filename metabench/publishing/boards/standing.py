@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from metabench.scores.score import REFERENCE
+from metabench.scores.frames import REFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,8 @@ def tested(methods: list[str], controls: pd.DataFrame, pairs: pd.DataFrame) -> S
         The groups; a method without a test against random search is in the second.
     """
     groups = dict.fromkeys(methods, 2)
-    for row in controls[controls["control"] == REFERENCE].itertuples():
+    beside: Any = controls[controls["control"] == REFERENCE].itertuples()
+    for row in beside:
         if row.method in groups and row.p_holm < LEVEL:
             groups[row.method] = 1 if row.difference < 0 else 3
     clear = pairs[pairs["p_holm"] < LEVEL]

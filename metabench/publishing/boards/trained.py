@@ -169,7 +169,8 @@ class Trained:
     @cached_property
     def best(self) -> Mapping[str, Any]:
         """The best configuration: its active hyperparameters."""
-        return {k: v for k, v in self.configs.iloc[int(self.order[0])].items() if not pd.isna(v)}
+        row: dict[str, Any] = dict(self.configs.iloc[int(self.order[0])])
+        return {k: v for k, v in row.items() if not pd.isna(v)}
 
     @cached_property
     def best_runs(self) -> list[int]:

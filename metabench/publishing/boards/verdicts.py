@@ -18,7 +18,7 @@ from metabench.publishing.charts.plots import TRIALS, Series
 from metabench.publishing.pages.formats import published, records, to_csv, to_json, to_parquet
 from metabench.publishing.pages.render import ASSETS, render, static
 from metabench.publishing.pages.tree import check_tree, write_tree
-from metabench.scores.score import REFERENCE
+from metabench.scores.frames import REFERENCE
 from metabench.scores.verdict import BEST
 
 if TYPE_CHECKING:

@@ -7,15 +7,16 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
 from metabench.errors import UsageError
+from metabench.plain import row_dicts
 from metabench.publishing.boards.cards import Card, card
 from metabench.publishing.boards.standing import Standing, tested
 from metabench.publishing.charts.plots import EPOCHS, TRIALS, Axis, Series
-from metabench.scores.score import REFERENCE, ordered
+from metabench.scores.frames import REFERENCE, ordered
 from metabench.search.continuous import POOL
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ class View:
     @cached_property
     def _summary(self) -> dict[tuple[str, str], dict[int, Mapping[str, Any]]]:
         out: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}
-        for row in self.scores.summary.to_dict("records"):
+        for row in row_dicts(self.scores.summary):
             out.setdefault((row["start"], row["method"]), {})[int(row["mark"])] = row
         return out
 
@@ -300,7 +301,7 @@ class View:
         keep = (frame["start"] == start) & (frame["mark"] == self.mark)
         for column, value in equal.items():
             keep &= frame[column] == value
-        return frame[keep].to_dict("records")
+        return row_dicts(frame[keep])
 
     def pairs(self, start: str) -> list[dict[str, Any]]:
         """Every pair of methods with its tests; ``difference`` and ``improvement`` speak of ``method_a``."""
@@ -332,11 +333,15 @@ class View:
     # ---------------------------------------------------------------- curves
     @cached_property
     def _curves(self) -> dict[tuple[str, str], pd.DataFrame]:
-        return {key: part.sort_values(self._column) for key, part in self.scores.curves.groupby(["start", "method"])}
+        groups = cast("Iterable[tuple[tuple[str, str], pd.DataFrame]]", self.scores.curves.groupby(["start", "method"]))
+        return {key: part.sort_values(self._column) for key, part in groups}
 
     @cached_property
     def _seconds(self) -> dict[tuple[str, str], pd.DataFrame]:
-        return dict(list(self.scores.seconds.groupby(["start", "method"])))
+        groups = cast(
+            "Iterable[tuple[tuple[str, str], pd.DataFrame]]", self.scores.seconds.groupby(["start", "method"])
+        )
+        return dict(groups)
 
     def curves(self, start: str, kind: str, banded: Collection[str] | None = None) -> list[Series]:
         """Regret over trials or epochs of every method from one start; ``kind`` is ``valid`` or ``test``.
@@ -433,7 +438,7 @@ class View:
     def task_facts(self) -> dict[str, Mapping[str, Any]]:
         """Task → its row of tasks.parquet."""
         found = self.table.tasks
-        return {r["task_id"]: r for r in found[found["task_id"].isin(self.task_ids)].to_dict("records")}
+        return {r["task_id"]: r for r in row_dicts(found[found["task_id"].isin(self.task_ids)])}
 
 
 def coloured(order: Sequence[str]) -> dict[str, str]:

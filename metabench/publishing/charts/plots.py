@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
@@ -237,7 +238,7 @@ def critical_difference(
         out.append(element("g", marks, class_=f"series {css}", data_method=method))
     for lane, (first, last) in zip(lanes, bars, strict=True):
         level = axis + 16 + 9 * lane
-        ends = {"x1": x(ranks[first][1]) - 4, "x2": x(ranks[last][1]) + 4}
+        ends: dict[str, Any] = {"x1": x(ranks[first][1]) - 4, "x2": x(ranks[last][1]) + 4}
         out.append(element("line", **ends, y1=level, y2=level, class_="clique"))
     return drawing(out, (width, height), uid=uid, title=title, description=description, class_="chart cd")
 

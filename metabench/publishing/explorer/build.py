@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
+from typing import Any, cast
 
 from metabench.errors import UsageError
 from metabench.plain import plain
@@ -77,7 +78,7 @@ def contents(
             f"data/configs-{page_name(workload, 'workload')}.js",
             data.script("metabench.configs", workload, data.configs(table, workload)),
         )
-    for i, (task_id, workload) in enumerate(facts["workload"].items(), 1):
+    for i, (task_id, workload) in enumerate(cast("Iterable[tuple[str, str]]", facts["workload"].items()), 1):
         say(f"{i} of {len(facts)}: {task_id}")
         held = data.task(table, workload, task_id)
         yield f"data/{page_name(task_id, 'task')}.js", data.script("metabench.task", task_id, held)
@@ -89,7 +90,7 @@ def contents(
         "tasks": [
             {"id": t, "workload": row["workload"], "file": f"data/{page_name(t, 'task')}.js"}
             | {c: plain(row[c]) for c in shown}
-            for t, row in facts.iterrows()
+            for t, row in cast("Iterable[tuple[str, Any]]", facts.iterrows())
         ],
     }
     yield "data/index.js", data.script("metabench.index", index)

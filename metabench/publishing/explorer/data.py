@@ -79,7 +79,8 @@ def linear(values: np.ndarray, direction: str = "max") -> dict[str, Any]:
     floor = np.median(signed) - TAIL * max(signed.max() - np.median(signed), 1e-9)
     low, high = max(signed.min(), floor), signed.max()
     ends = (low, high) if direction == "max" else (-high, -low)
-    return _stepped(values, *map(float, ends), bool(signed.min() < floor))
+    first, last = map(float, ends)
+    return _stepped(values, first, last, bool(signed.min() < floor))
 
 
 def logarithmic(values: np.ndarray) -> dict[str, Any]:

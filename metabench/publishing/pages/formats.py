@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from metabench import schema
+from metabench.plain import row_dicts
 
 
 def compact(value: float) -> float | None:
@@ -32,8 +33,7 @@ def published(frame: pd.DataFrame) -> pd.DataFrame:
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as plain values; None for what is no number."""
     return [
-        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
-        for row in frame.to_dict("records")
+        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()} for row in row_dicts(frame)
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -194,13 +194,14 @@ def overall(cells: pd.DataFrame) -> pd.DataFrame:
 def _estimate(hierarchy: Hierarchy, values: np.ndarray) -> tuple[float, float, float]:
     if not np.isfinite(values).all():
         return np.nan, np.nan, np.nan
-    return float(hierarchy.estimate(values)), *map(float, hierarchy.interval(values))
+    low, high = map(float, hierarchy.interval(values))
+    return float(hierarchy.estimate(values)), low, high
 
 
 def by_workload(cells: pd.DataFrame) -> pd.DataFrame:
     """Mean regret of every workload, method, learned and mark."""
     keys = ["workload", "method", "learned", "mark"]
-    return cells.groupby(keys, sort=False, as_index=False)["regret"].mean()
+    return cast(pd.DataFrame, cells.groupby(keys, sort=False, as_index=False)["regret"].mean())
 
 
 # ---------------------------------------------------------------- words

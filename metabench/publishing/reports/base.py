@@ -20,7 +20,7 @@ import pandas as pd
 
 from metabench import untrusted
 from metabench.errors import MetabenchError, UsageError
-from metabench.plain import plain
+from metabench.plain import plain, row_dicts
 from metabench.publishing.pages import wording
 from metabench.publishing.pages.formats import compact, published, records
 
@@ -169,7 +169,7 @@ class Grid:
 
     @property
     def rows(self) -> list[list[tuple[str, str, str]]]:
-        return [[c.cell(row) for c in self.columns] for row in self.frame.to_dict("records")]
+        return [[c.cell(row) for c in self.columns] for row in row_dicts(self.frame)]
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from metabench.publishing.reports.parts.searches import (
     unfitted,
 )
 from metabench.scores.aggregate import Hierarchy
-from metabench.scores.score import REFERENCE
+from metabench.scores.frames import REFERENCE
 
 #: regrets to be reached; the headline is the middle one
 THRESHOLDS = (0.2, 0.1, 0.05)

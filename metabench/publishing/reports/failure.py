@@ -22,7 +22,7 @@ from metabench.publishing.charts.drawings import CLASSES, Axis, Cloud, Line
 from metabench.publishing.pages.wording import num, percent, signed
 from metabench.publishing.reports.base import Column, Figure, Findings, Grid, Page, Report, ReportContext, Section
 from metabench.publishing.reports.parts.intervals import mean_over_families, rank_correlation
-from metabench.publishing.reports.parts.searches import Ground, fitted, one_workload, unfitted
+from metabench.publishing.reports.parts.searches import Ground, fitted, one_workload, twin_of, unfitted
 from metabench.publishing.reports.similarity import distances, standardised
 from metabench.scores.compare import negative_transfer
 from metabench.table.describe import describe
@@ -71,7 +71,7 @@ class Failure(Report):
         fold = folds(ground.families)
         seeds = range(board.seeds)
         regret = {}
-        for name in dict.fromkeys([*METHODS, *(unfitted(m).twin for m in METHODS)]):
+        for name in dict.fromkeys([*METHODS, *map(twin_of, METHODS)]):
             given.say(f"failure: {name}, {FOLDS} folds")
             regret[name] = crossed(name, ground, whole, fold, seeds)
         facts = factors(table, whole, described, fold)
@@ -334,7 +334,7 @@ def shifted(
     kinds = sorted(set(kind))
     rows = []
     for name in SHIFTED if len(kinds) == 2 else ():
-        twin = regret[unfitted(name).twin]
+        twin = regret[twin_of(name)]
         for target in kinds:
             mine = kind == target
             own, other, sizes = [], [], []

@@ -81,7 +81,7 @@ class Fidelity(Report):
         )
         space, configs = table.space(workload), table.configs(workload)
         codes = pd.DataFrame(space.encode(configs), columns=space.encoded_names)
-        always = [c for c in codes if "=" not in c and not c.endswith("?") and f"{c}?" not in codes]
+        always = [c for c in map(str, codes) if "=" not in c and not c.endswith("?") and f"{c}?" not in codes]
         shifts = [
             {"variant": v, "task_id": t}
             | (centre(mine.scores, codes[always]) - centre(full[t].scores, codes[always])).to_dict()

@@ -62,7 +62,7 @@ class Importance(Report):
 
     def page(self, found: Findings) -> Page:
         frame, about = found.frames["shares"], found.frames["workloads"]
-        tops = {w: _single(part).head(3) for w, part in frame.groupby("workload", sort=False)}
+        tops = {str(w): _single(part).head(3) for w, part in frame.groupby("workload", sort=False)}
         answer = f"""Hyperparameters that explain most of the variance of ranks alone: {leaders(tops)}.
             {doubt(about)}"""
         method = f"""The method is functional ANOVA (Hutter, Hoos & Leyton-Brown, ICML 2014). A random forest is fitted to the

@@ -7,7 +7,7 @@ configurations. What can be known beforehand are task features (Vanschoren, "Met
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -92,9 +92,10 @@ class Similarity(Report):
         any_, best = value["similarity", "any task"], value["similarity", "most similar task"]
         near, learned = value["similarity", "nearest by features"], value["similarity", "nearest by a learned distance"]
         order = frames["summary"].query("what == 'rank correlation' and knowing == 'nearest by features'").iloc[0]
+        ordering = cast("Mapping[str, float]", order)
         answer = f"""The scores of two tasks of {f["workload"]} have a Spearman correlation of {two(f["mean"])} on average. It
             ranges from {two(f["low"])} (5 % of pairs) to {two(f["high"])} (95 %); two seeds of one task have
-            {two(f["seed_rho"])}. {verdict(order)} Choosing the source task by features gives a correlation of {two(near)}; at
+            {two(f["seed_rho"])}. {verdict(ordering)} Choosing the source task by features gives a correlation of {two(near)}; at
             random, {two(any_)}; the best possible is {two(best)}. Features close {percent((near - any_) / (best - any_))} of
             that gap, a distance learned from other tasks {percent((learned - any_) / (best - any_))}."""
         agree = f"""Each cell: do the same configurations do well on both tasks? Blue agrees, orange contradicts. Tasks are in
@@ -144,7 +145,7 @@ def two(value: float) -> str:
 def _matrix(f: Mapping[str, Any], matrix: pd.DataFrame) -> Figure:
     drawn = drawings.matrix(
         [t.removeprefix(f"{f['workload']}-") for t in matrix["task_id"]],
-        matrix.drop(columns="task_id").to_numpy(dtype=float),
+        cast("Sequence[Sequence[float]]", matrix.drop(columns="task_id").to_numpy(dtype=float)),
         uid="similarity",
         title=f"Spearman correlation between the tasks of {f['workload']}",
         description=f"Mean over pairs {two(f['mean'])}; tasks in the order of a clustering.",

@@ -19,7 +19,7 @@ from metabench.publishing.charts.drawings import CLASSES, Axis
 from metabench.publishing.charts.plots import Series
 from metabench.publishing.pages.wording import num
 from metabench.publishing.reports.base import Column, Figure, Findings, Grid, Page, Report, ReportContext, Section
-from metabench.publishing.reports.parts.searches import Ground, fitted, one_workload, unfitted
+from metabench.publishing.reports.parts.searches import Ground, fitted, one_workload, twin_of
 from metabench.scores.aggregate import Hierarchy
 
 #: method → random orders of the source families; each is one more draw of every subset
@@ -51,11 +51,8 @@ class Sources(Report):
         ground = Ground.of(table, workload, ids, board.budget)
         whole = replace(board.source(table, calibrated=False), valid=None)
         cells = {name: regrets(name, ground, whole, draws, given.say) for name, draws in METHODS.items()}
-        twins = {name: unfitted(name).twin for name in METHODS}
-        none = {
-            twin: _search(twin, whole, ground, range(max(METHODS.values())))
-            for twin in sorted({*twins.values()} - {None})
-        }
+        twins = {name: twin_of(name) for name in METHODS}
+        none = {twin: _search(twin, whole, ground, range(max(METHODS.values()))) for twin in sorted({*twins.values()})}
         sizes = [*sizes_below(len(whole.tasks)), len(whole.tasks)]
         curves = summarise(cells, sizes, {m: none[t] for m, t in twins.items() if t}, ground.families)
         facts = {
@@ -256,7 +253,7 @@ def summarise(
     return pd.DataFrame(rows)
 
 
-def needed(curves: pd.DataFrame, twins: dict[str, str | None]) -> pd.DataFrame:
+def needed(curves: pd.DataFrame, twins: Mapping[str, str | None]) -> pd.DataFrame:
     """The numbers of tasks from which on a method is better than its twin (NaN: never for certain) and as good as with all."""
     rows = []
     for (name, mark), part in curves.groupby(["method", "mark"], sort=False):
@@ -267,7 +264,7 @@ def needed(curves: pd.DataFrame, twins: dict[str, str | None]) -> pd.DataFrame:
         rows.append(
             {
                 "method": name,
-                "twin": twins[name] or "–",
+                "twin": twins[str(name)] or "–",
                 "mark": mark,
                 "better": _from(better, tasks),
                 "enough": _from(close, tasks),

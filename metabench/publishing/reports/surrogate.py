@@ -7,7 +7,7 @@ What it says is compared with the stored rows, and so are the methods: they sear
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -82,7 +82,7 @@ class Surrogate(Report):
     def page(self, found: Findings) -> Page:
         f, frames = found.facts, found.frames
         of = {r["what"]: r for r in frames["summary"].to_dict("records")}
-        at = frames["agreement"].set_index("mark").loc[MARKS[-1]]
+        at: Any = frames["agreement"].set_index("mark").loc[MARKS[-1]]
         ceiling = f"two halves of the rows themselves, one for each seed, agree with {num(at['between_seeds'])}"
         answer = f"""On unseen configurations, the surrogate's predictions have a rank correlation of {cited(of["spearman"])} with
             the stored scores. Their valid regret is off by {cited(of["regret"])} on average. The configuration that
@@ -314,4 +314,4 @@ def agreement(
 
 
 def _tau(a: np.ndarray, b: np.ndarray) -> float:
-    return float(stats.kendalltau(a, b).statistic)
+    return float(cast(Any, stats.kendalltau(a, b)).statistic)

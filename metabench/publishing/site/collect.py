@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,8 @@ from metabench.publishing.boards.standing import Standing, judged, tested
 from metabench.publishing.boards.trained import Trained
 from metabench.publishing.boards.view import HIGHLIGHTED, coloured, page_name
 from metabench.publishing.boards.words import question
+from metabench.scores.frames import REFERENCE, ordered
 from metabench.scores.prediction import PRIOR
-from metabench.scores.score import REFERENCE, ordered
 from metabench.table.card.facts import NOTES, Facts
 from metabench.table.describe import Description
 from metabench.table.place import read_small
@@ -238,7 +238,7 @@ class TaskPlace:
     description: Description
 
     def row(self, task_id: str) -> Mapping[str, Any]:
-        return self.table.tasks.set_index("task_id").loc[task_id].to_dict()
+        return cast("dict[str, Any]", self.table.tasks.set_index("task_id").loc[task_id].to_dict())
 
 
 class Collection:
@@ -349,7 +349,9 @@ class Collection:
 
 
 def _version(folder: Path) -> int:
-    return int(re.fullmatch(r"v(\d+)", folder.name)[1])
+    found = re.fullmatch(r"v(\d+)", folder.name)
+    assert found is not None  # folders of tables are found by this name
+    return int(found[1])
 
 
 def _standing(b: PublishedBoard) -> tuple:

@@ -10,7 +10,7 @@ from metabench.publishing.boards.view import DEFAULT, RECOMMENDED
 from metabench.publishing.charts import plots
 from metabench.publishing.charts.plots import EPOCHS, TRIALS, Series
 from metabench.publishing.pages import wording
-from metabench.scores.score import REFERENCE
+from metabench.scores.frames import REFERENCE
 
 if TYPE_CHECKING:
     from metabench.publishing.site.collect import Collection, PublishedBoard
@@ -131,10 +131,9 @@ def _prediction(b: PublishedBoard | None) -> dict[str, Any] | None:
 
 
 def _stopping(b: PublishedBoard | None) -> dict[str, Any] | None:
-    lines = [None] * 3 if b is None else [b.line(m) for m in ("asha", REFERENCE, RECOMMENDED)]
-    if b is None or None in lines:
+    asha, random, known = (None if b is None else b.line(m) for m in ("asha", REFERENCE, RECOMMENDED))
+    if b is None or asha is None or random is None or known is None:
         return None
-    asha, random, known = lines
     text = (
         f"With the epochs of {b.mark} trainings, early stopping (asha) has a regret of {wording.num(asha.value)} and random "
         f"search {wording.num(random.value)}. {RECOMMENDED}, which trains every proposal to the end, has "

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from markupsafe import Markup
@@ -222,7 +222,7 @@ def _edges(b: PublishedBoard, name: str, n: int = 3) -> dict[str, list[tuple[str
     if name not in b.by_task:
         return {"wins": [], "losses": []}
     gap = (b.by_task[name] - b.by_task.median(axis=1)).dropna().round(9)
-    ranked = sorted(gap.items(), key=lambda item: (item[1], item[0]))
+    ranked = sorted(cast("Iterable[tuple[str, float]]", gap.items()), key=lambda item: (item[1], item[0]))
     return {
         "wins": [(t, g) for t, g in ranked[:n] if g < 0],
         "losses": [(t, g) for t, g in reversed(ranked[-n:]) if g > 0],
@@ -260,7 +260,7 @@ def workloads(c: Collection) -> str:
 def task_line(c: Collection, task_id: str) -> dict[str, Any]:
     """A task as tables show it."""
     place, t = c.places[task_id], c.trained[task_id]
-    row, found = place.row(task_id), place.description.tasks.set_index("task_id").loc[task_id]
+    row, found = place.row(task_id), cast(Any, place.description.tasks.set_index("task_id").loc[task_id])
     best, median = t.native(float(t.mean.max())), t.native(float(np.median(t.mean)))
     return {
         "id": task_id,
@@ -283,7 +283,7 @@ def workload(c: Collection, name: str) -> str:
     space = registry.load("workloads", name).space if known else c.places[ids[0]].table.space(name)
     place = c.places[ids[0]] if ids else None
     # tasks of one table share their configurations
-    together = Across([t for i in ids if (t := c.trained[i]).table is place.table]) if ids else None
+    together = Across([t for i in ids if (t := c.trained[i]).table is place.table]) if place is not None else None
     explained = together.explained if together else {}
     return _page(
         "workload.html.j2",
@@ -318,7 +318,7 @@ def task(c: Collection, task_id: str) -> str:
     boards = []
     for b in c.published:
         if task_id in b.by_task.index:
-            values = b.by_task.loc[task_id].dropna()
+            values: Any = b.by_task.loc[task_id].dropna()
             best = min(values.index, key=lambda m: (values[m], m))
             page = b.below(f"tasks/{page_name(task_id, 'task')}.html") if b.has_pages else None
             boards.append(

@@ -111,7 +111,7 @@ class Facts:
 
     @property
     def features(self) -> list[str]:
-        return [name for name in self.tasks if name.startswith("feature_")]
+        return [name for name in map(str, self.tasks) if name.startswith("feature_")]
 
     @property
     def told_origins(self) -> bool:
@@ -158,7 +158,8 @@ class Facts:
 
     def part(self, name: str) -> list[str]:
         """Tasks of one part of the split, in the table's order."""
-        return [t for t in self.tasks["task_id"] if self.split[t][1] == name]
+        split = self.split or {}
+        return [t for t in self.tasks["task_id"] if split[t][1] == name]
 
     def parts(self) -> list[dict]:
         """Families, tasks and runs of each part of the split."""

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from metabench import schema
-from metabench.space import Parameter
+from metabench.space import Choice, Ordinal, Parameter
 from metabench.table import splits
 from metabench.table.card.facts import Facts, columns, size_category
 from metabench.table.describe import AGREEMENT_BAR, NEAR, NOISE_BAR, at_bounds
@@ -58,7 +58,7 @@ def _origins(facts: Facts, workload: str) -> str:
     if list(counts.index) == ["sobol"]:
         return "scrambled Sobol"
     names = {"sobol": "scrambled Sobol", "default": "the default"}
-    return ", ".join(f"{names.get(name, name)} {n:,}" for name, n in counts.items())
+    return ", ".join(f"{names.get(str(name), name)} {n:,}" for name, n in counts.items())
 
 
 def _admission(facts: Facts) -> dict[str, list[dict[str, Any]]]:
@@ -169,7 +169,7 @@ def scale(p: Parameter) -> str:
 
 def values(p: Parameter) -> str:
     """What a hyperparameter may be."""
-    return ", ".join(map(str, p.options)) if hasattr(p, "options") else f"{p.low:g} … {p.high:g}"
+    return ", ".join(map(str, p.options)) if isinstance(p, Choice | Ordinal) else f"{p.low:g} … {p.high:g}"
 
 
 # ---------------------------------------------------------------- front matter and code

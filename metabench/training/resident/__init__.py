@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from metabench.errors import MetabenchError
+from metabench.plain import row_dicts
 from metabench.schema import NUMERICS_VERSION
 from metabench.tasks.task import Arrays
 from metabench.training.curves import Curves
@@ -160,7 +161,7 @@ def run(
     epochs = max(checkpoints)
     at = np.asarray(checkpoints, dtype=np.int32)
     curves = Curves.empty(len(configs), checkpoints, f"resident-{NUMERICS_VERSION}", processor())
-    rows = configs.to_dict("records")
+    rows = row_dicts(configs)
     n = len(arrays.x_train)
     for i, (row, seed) in enumerate(zip(rows, seeds, strict=True)):
         started = time.perf_counter()

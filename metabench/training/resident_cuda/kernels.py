@@ -353,7 +353,7 @@ def train(
             tl.store(top + (first + r)[:, None] * OUTPUTS + o[None, :], d)
             d_out += tl.sum(d, 0)
             loss += part
-        good = ((loss - loss) == 0.0).to(tl.int32)
+        good = ((loss - loss) == 0.0).to(tl.int32)  # pyright: ignore[reportAttributeAccessIssue]  # of Triton, no bool
         if good != 0:
             tl.store(gradients + WIDTH * OUTPUTS + o, d_out)
             tl.debug_barrier()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -129,7 +129,7 @@ class Pass:
         """Fill the gradients of the convolutions from that of the features [R, F, B], which is overwritten."""
         d = d.view(self.layers[-1].left.shape)
         for layer in reversed(self.layers):
-            d = layer.back(d)
+            d = cast(torch.Tensor, layer.back(d))  # nothing is left to do after the first layer, which gives None
 
 
 def inside(padded: torch.Tensor, rim: int) -> torch.Tensor:
@@ -159,7 +159,8 @@ class Layer:
         self.d_weight, self.d_bias = w[f"conv{index}"].grad.view(runs, block.outputs, -1), w[f"bias{index}"].grad
         self.norm = Norm(w[f"gamma{index}"], w[f"beta{index}"]) if cohort.normed else None
         # what only training needs is made when it is first needed
-        self.d_z = self.d_padded = None
+        self.d_z: torch.Tensor | None = None
+        self.d_padded: torch.Tensor | None = None
 
     def leave(self, left: torch.Tensor) -> None:
         """Say where the outputs [R, channels, height, width, B] belong."""
@@ -217,6 +218,7 @@ class Layer:
 
     def pooled_back(self, d: torch.Tensor) -> None:
         """The gradient of the outputs → that of the sums, ``d_z``."""
+        assert self.d_z is not None
         if not self.block.pooled:
             _aten.threshold_backward.grad_input(d, self.z, 0, grad_input=self.d_z)
             return

@@ -35,6 +35,7 @@ class Network(nn.Module):
             block = made[i] if i < len(made) else None
             std = spread(block, config["init_scale"]) if block else features(made) ** -0.5
             layer.weight.data = torch.as_tensor(initial(seed, i, tuple(layer.weight.shape), std))
+            assert layer.bias is not None
             nn.init.zeros_(layer.bias)
         self.strengths = (
             {name: float(config[name]) for name in STRENGTHS} if config["augmentation"] == "random" else None

@@ -34,14 +34,14 @@ class Block:
 
 def blocks(shape: tuple[int, int, int], config: dict[str, Any]) -> list[Block]:
     """The blocks of a configuration on images [colours, height, width]."""
-    made, (inputs, *seen) = [], shape
+    made, (inputs, high, wide) = [], shape
     for layer in range(int(config["blocks"])):
-        outputs, halved = int(config["channels"]) * 2**layer, min(seen) > 1
+        outputs, halved = int(config["channels"]) * 2**layer, min(high, wide) > 1
         stride = 2 if halved and config["pooling"] == "stride" else 1
-        convolved = tuple(-(-side // stride) for side in seen)
-        left = tuple(side // 2 for side in seen) if halved and stride == 1 else convolved
-        made.append(Block(inputs, outputs, int(config["kernel"]), stride, tuple(seen), convolved, left))
-        inputs, seen = outputs, left
+        convolved = -(-high // stride), -(-wide // stride)
+        left = (high // 2, wide // 2) if halved and stride == 1 else convolved
+        made.append(Block(inputs, outputs, int(config["kernel"]), stride, (high, wide), convolved, left))
+        inputs, (high, wide) = outputs, left
     return made
 
 

@@ -101,7 +101,8 @@ class Adversaries(Learners):
         return x
 
     def _made(self, draws, draw, rows: int) -> torch.Tensor:
-        z = normal(*(keys.at(draw) for keys in draws), self.number + self.row[:, :, :rows], self.dtype)
+        a, b = (keys.at(draw) for keys in draws)
+        z = normal(a, b, self.number + self.row[:, :, :rows], self.dtype)
         return self._run("makes", z * self.real)
 
     def _verdict(self, x: torch.Tensor) -> torch.Tensor:

@@ -57,7 +57,8 @@ class Alone(sequential.Alone):
 
     def _normal(self, streams: tuple[int, int], draw: int, rows: int) -> torch.Tensor:
         index = np.arange(rows * int(self.config["latent"]), dtype=np.uint32)
-        z = hashing.normal(*(hashing.key(self.seed, stream, draw) for stream in streams), index)
+        a, b = (hashing.key(self.seed, stream, draw) for stream in streams)
+        z = hashing.normal(a, b, index)
         return torch.as_tensor(z.reshape(rows, -1), dtype=self.data.dtype, device=self.data.device)
 
     def _made(self, draw: int) -> torch.Tensor:

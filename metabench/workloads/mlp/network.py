@@ -28,8 +28,9 @@ class Network(nn.Module):
         super().__init__()
         width, depth = int(config["width"]), int(config["depth"])
         sizes = [arrays.n_features, *[width] * depth, arrays.n_outputs]
-        self.linear = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
-        for i, layer in enumerate(self.linear):
+        linear = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
+        self.linear = nn.ModuleList(linear)
+        for i, layer in enumerate(linear):
             scale = float(config["init_scale"]) if i < depth else 1.0
             w = initial_weight(seed, i, layer.in_features, layer.out_features, scale)
             layer.weight.data = torch.as_tensor(w.T.copy(), dtype=torch.float64)

@@ -99,10 +99,10 @@ class Policies(Learners):
         return [torch.cat(x, 1) for x in (seen, actions, rewards, after, over, ended)]
 
     def _act(self, out: torch.Tensor, frame) -> torch.Tensor:
-        keys = [draw.at(frame) for draw in self.draws]
+        key_a, key_b = (draw.at(frame) for draw in self.draws)
         if not self.system.actions:
-            return out + self.w["log_std"].exp() * normal(*keys, self.index, out.dtype)
-        u = uniform(keys[0], self.index, out.dtype)
+            return out + self.w["log_std"].exp() * normal(key_a, key_b, self.index, out.dtype)
+        u = uniform(key_a, self.index, out.dtype)
         passed = torch.softmax(out, -1).cumsum(-1) <= u[..., None]
         return passed.sum(-1).clamp_max(self.system.actions - 1)
 

@@ -78,8 +78,8 @@ class Alone(sequential.Alone):
     def _act(self, policy, frame: int) -> torch.Tensor:
         index = np.arange(self.copies)
         if not self.system.actions:
-            keys = [hashing.key(self.seed, s, frame) for s in (hashing.ACTION_A, hashing.ACTION_B)]
-            return policy.mean + policy.stddev * torch.as_tensor(hashing.normal(*keys, index)).to(policy.mean)
+            key_a, key_b = [hashing.key(self.seed, s, frame) for s in (hashing.ACTION_A, hashing.ACTION_B)]
+            return policy.mean + policy.stddev * torch.as_tensor(hashing.normal(key_a, key_b, index)).to(policy.mean)
         u = hashing.uniform(hashing.key(self.seed, hashing.ACTION_A, frame), index)
         passed = policy.probs.cumsum(-1) <= torch.as_tensor(u).to(policy.probs)[:, None]
         return passed.sum(-1).clamp_max(self.system.actions - 1)

@@ -122,8 +122,8 @@ class Transferring(Learners):
             for name, s in self.acts:
                 d[s].mul_(h[s] > 0) if name == "relu" else d[s].mul_(1.0 - h[s] * h[s])
             self._gradient(f"w{i}", f"b{i}", d, hidden[i])
-            if self.phase and self.shut[i] is not None:
-                self.w.grad[:, self._columns(i)].masked_fill_(self.shut[i], 0.0)
+            if self.phase and (shut := self.shut[i]) is not None:
+                self.w.grad[:, self._columns(i)].masked_fill_(shut, 0.0)
             if i > lowest:
                 d = torch.bmm(self.w[f"w{i}"].transpose(1, 2), d)
         if self.phase:  # what optimizers left of layers that are frozen in all runs

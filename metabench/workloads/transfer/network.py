@@ -29,9 +29,10 @@ class Network(nn.Module):
         super().__init__()
         kind, width = {"relu": nn.ReLU, "tanh": nn.Tanh}[config["activation"]], int(config["width"])
         sizes = [arrays.n_features] + [width] * DEPTH
-        self.body = nn.ModuleList(nn.Sequential(nn.Linear(a, b), kind()) for a, b in itertools.pairwise(sizes))
+        linears = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
+        self.body = nn.ModuleList(nn.Sequential(linear, kind()) for linear in linears)
         self.source, self.target = nn.Linear(width, arrays.source_classes), nn.Linear(width, arrays.n_outputs)
-        for i, linear in enumerate([*(layer[0] for layer in self.body), self.source, self.target]):
+        for i, linear in enumerate([*linears, self.source, self.target]):
             std = (float(config["init_scale"]) if i < DEPTH else 1.0) / linear.in_features**0.5
             linear.weight.data = torch.as_tensor(initial(seed, 2 * i, tuple(linear.weight.shape), std))
             nn.init.zeros_(linear.bias)

@@ -237,7 +237,7 @@ class TransformerCohort(Differentiated):
         for i, layer in enumerate(stack):
             layer.forward(x, y, masks[2 * i + 1 : 2 * i + 3])
         f[:, :-1] = x
-        if self.pre:
+        if self.final is not None:
             self.final.forward(f[:, :-1], room[-1])
         return torch.bmm(self.w["head"], f)
 
@@ -248,7 +248,7 @@ class TransformerCohort(Differentiated):
         head = self.w["head"]
         slopes(head.grad, d_out, f)
         dx = torch.bmm(head[:, :, :-1].transpose(1, 2), d_out, out=self.dx)
-        if self.pre:
+        if self.final is not None:
             self.final.backward(dx, normal, y)
         for i in range(self.depth - 1, -1, -1):
             stack[i].backward(dx, self.masks[2 * i + 1 : 2 * i + 3], self.spares)

@@ -74,7 +74,7 @@ class Network(nn.Module):
         self.first = HashedDropout(self, 0)
         self.layers = nn.ModuleList()
         for i in range(layers):
-            layer = nn.TransformerEncoderLayer(
+            layer: Any = nn.TransformerEncoderLayer(
                 width, int(config["heads"]), WIDER * width, 0.0, batch_first=True, norm_first=pre
             )
             layer.dropout1, layer.dropout2 = HashedDropout(self, 2 * i + 1), HashedDropout(self, 2 * i + 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, cast
 
 from metabench.space import Choice, Float, Ordinal, Space
 from metabench.workloads.autoencoder import Autoencoder
@@ -37,7 +37,10 @@ class Vae(Workload):
     metric = "nats"
     rows = Autoencoder.rows
     epochs = 36
-    accepts = Autoencoder.accepts
+
+    @classmethod
+    def accepts(cls, listing) -> bool:
+        return Autoencoder.accepts(listing)
 
     def build(self, arrays, config: dict[str, Any], seed: int):
         from metabench.workloads.vae.network import Network
@@ -86,6 +89,6 @@ class Vae(Workload):
         factors = FactorAnalysis(min(size, arrays.n_features), random_state=0).fit(train)
         few = factors.components_.T @ factors.components_ + np.diag(np.maximum(factors.noise_variance_, FLOOR))
         return {
-            name: float(-multivariate_normal(train.mean(0), cov).logpdf(test).mean() / arrays.n_features)
+            name: float(-multivariate_normal(train.mean(0), cast(Any, cov)).logpdf(test).mean() / arrays.n_features)
             for name, cov in (("Gaussian, full covariance", full), (f"factor analysis, {size} factors", few))
         }

@@ -64,7 +64,8 @@ class VaeCohort(Cohort):
         code = self.encoder.forward(x, None)
         mean, log = code[:, 0::2], code[:, 1::2]
         index = self.number + self.row[:, :, low : low + x.shape[2]]
-        noise = normal(*(keys.at(at) for keys in draws), index, self.dtype).mul_(self.real)
+        a, b = (keys.at(at) for keys in draws)
+        noise = normal(a, b, index, self.dtype).mul_(self.real)
         spread = log.mul(0.5).exp_()
         noise.mul_(spread)
         error = self.decoder.forward(noise + mean, None).sub_(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -34,8 +34,8 @@ class Network(nn.Module):
         """Of rows [B, D] the two terms of the bound: -log p(x|z) and the divergence, [B] each."""
         streams = (hashing.LATENT_A, hashing.LATENT_B) if self.training else (hashing.JUDGED_A, hashing.JUDGED_B)
         mean, log = self.encoder(x, self.step).unflatten(1, (-1, 2)).unbind(2)
-        keys = [hashing.key(self.seed, stream, self.step) for stream in streams]
-        noise = hashing.normal(*keys, np.arange(mean.numel(), dtype=np.uint32)).reshape(mean.shape)
+        a, b = (hashing.key(self.seed, stream, self.step) for stream in streams)
+        noise = hashing.normal(a, b, np.arange(mean.numel(), dtype=np.uint32)).reshape(mean.shape)
         z = mean + (0.5 * log).exp() * torch.as_tensor(noise, dtype=x.dtype, device=x.device)
         variance = FLOOR + self.log_variance.exp()
         error = self.decoder(z, self.step) - x
@@ -60,6 +60,6 @@ class Alone(sequential.Supervised):
         found = {}
         for self.net.step, part in enumerate(PARTS):
             x, _ = self.data[part]
-            loss = sum(self.net(x)).double().mean().item() / x.shape[1]
+            loss = cast(torch.Tensor, sum(self.net(x))).double().mean().item() / x.shape[1]
             found[part] = loss, loss
         return found

@@ -22,8 +22,8 @@ from metabench.publishing.reports.base import ReportContext
 from metabench.publishing.reports.parts.intervals import mean_over_families, rank_correlation
 from metabench.publishing.reports.parts.searches import Ground, Published, fitted
 from metabench.scores import score
+from metabench.scores.paths import Cells
 from metabench.scores.regret import Reference
-from metabench.scores.score import Cells
 
 RNG = np.random.default_rng(0)
 

@@ -113,9 +113,8 @@ def contents(found: dict[str, Findings], home: str | None = None) -> dict[str, b
     pages = {name: reports[name].page(findings) for name, findings in found.items()}
     listed = [(name, report.label) for name, report in reports.items()]
     frame = {"root": home or "", "home": home, "listed": listed, "paragraphs": paragraphs}
-    files: dict[str, str | bytes] = {name: static(name) for name in ASSETS if home is None} | {
-        "report.css": resources.files(PACKAGE).joinpath("static/report.css").read_text(encoding="utf-8"),
-    }
+    files: dict[str, str | bytes] = {name: static(name) for name in ASSETS if home is None}
+    files["report.css"] = resources.files(PACKAGE).joinpath("static/report.css").read_text(encoding="utf-8")
     rows = [(reports[name], page, told(found[name])) for name, page in pages.items()]
     files["index.html"] = render("reports.html.j2", package=PACKAGE, reports=rows, **frame)
     for name, findings in found.items():
@@ -165,7 +164,7 @@ def stale(out: Path, names: Sequence[str] = ()) -> list[str]:
             continue
         report, made = registry.create("reports", name), findings.made
         board = made.get("board")
-        if board == report.published:
+        if board is not None and board == report.published:
             board = str(find_board(board, report.published_version))
         # a page about a table is about the version that was published
         table = None if report.needs == "table" and made["table"] == report.published else made["table"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,11 +17,12 @@ from metabench.boards.plan import published_traces
 from metabench.errors import MetabenchError, UsageError
 from metabench.evaluation import resolve
 from metabench.evaluation.store import completed
-from metabench.evaluation.worker import checked, one_thread
+from metabench.evaluation.worker import one_thread
 from metabench.metatrain import MetaTrain
+from metabench.scores.paths import Cells, gather
 from metabench.scores.regret import Reference
-from metabench.scores.score import Cells, gather
-from metabench.search.base import History, Problem, Searcher
+from metabench.search import loop
+from metabench.search.base import Problem, Searcher
 from metabench.search.replay import Replay, problems
 
 if TYPE_CHECKING:
@@ -37,10 +39,22 @@ def unfitted(name: str) -> Searcher:
     return method.searcher
 
 
+def twin_of(name: str) -> str:
+    """The method that does the same without transfer. Raises UsageError for a method that has none."""
+    twin = unfitted(name).twin
+    if twin is None:
+        raise UsageError(f"method {name!r} has no twin without transfer")
+    return twin
+
+
 def fitted(name: str, source: MetaTrain) -> Searcher:
     """A method by name that has learned from source tasks, with one thread as on the boards."""
     with one_thread():
         return copy.deepcopy(unfitted(name)).fit(source)
+
+
+def _score(objective: Replay, task_id: str, seed: int, candidate: int) -> float:
+    return objective.score(task_id, candidate, seed)
 
 
 def search(
@@ -56,15 +70,8 @@ def search(
     with one_thread():
         for t, task_id in enumerate(task_ids):
             for s, seed in enumerate(seeds):
-                tried: list[int] = []
-                scores: list[float] = []
-                mine = searcher.start(held[task_id], seed)
-                for _ in range(trials):
-                    tried.append(
-                        checked(mine.ask(History(list(tried), list(scores))), tried, len(held[task_id].candidates))
-                    )
-                    scores.append(objective.score(task_id, tried[-1], seed))
-                out[t, s] = tried
+                score = partial(_score, objective, task_id, seed)
+                out[t, s] = loop.search(searcher, held[task_id], seed, score, trials=trials).tried
     return out
 
 

@@ -1,175 +1,17 @@
-"""Search spaces: typed, mixed and conditional; whole tables of configurations are sampled and encoded at once.
-
-A *configuration table* is a ``pandas.DataFrame`` with one typed column per hyperparameter in its native unit; a
-value is missing where the hyperparameter is inactive. A *configuration* is one row of it as a ``dict``.
-"""
+"""A space of hyperparameters: its configurations as tables, as points of the unit cube and as columns for models."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from metabench.errors import UsageError
-
-
-@dataclass(frozen=True)
-class When:
-    """A condition: active where ``parent`` (a hyperparameter, or the task's ``kind``) takes one of ``values``.
-
-    Conditions on the task (``on_task``) do not change the shared configuration table; they say that a workload ignores
-    the value on other tasks, and :meth:`Space.for_task` drops the hyperparameter there.
-    """
-
-    parent: str
-    values: tuple[Any, ...]
-    on_task: bool = False
-
-
-def when(parent: str, *values: Any) -> When:
-    """Active where the hyperparameter ``parent`` takes one of ``values``."""
-    return When(parent, values)
-
-
-is_classification = When("kind", ("classification",), on_task=True)
-
-
-@dataclass(frozen=True)
-class Float:
-    """A real number in ``[low, high]``; ``log`` spaces it evenly in log x, ``reverse`` in log(1 - x) (for momenta)."""
-
-    low: float
-    high: float
-    log: bool = False
-    reverse: bool = False
-    default: float | None = None
-    when: When | None = None
-    dtype: ClassVar[Any] = "float64"
-
-    def __post_init__(self):
-        if not all(isinstance(b, Real) and math.isfinite(b) for b in (self.low, self.high)):
-            raise UsageError(f"{type(self).__name__}: bounds {self.low!r} and {self.high!r} are not finite numbers")
-        if not self.low < self.high:
-            raise UsageError(f"{type(self).__name__}: low {self.low} is not under high {self.high}")
-        if (self.log and self.low <= 0) or (self.reverse and self.high >= 1):
-            raise UsageError(f"{type(self).__name__}: a log scale needs low > 0, a reverse scale needs high < 1")
-
-    def _warp(self, x):
-        if self.log:
-            return np.log(x)
-        return -np.log1p(-x) if self.reverse else x
-
-    def to_unit(self, values) -> np.ndarray:
-        """Native values → [0, 1]."""
-        x = np.asarray(values, dtype=np.float64)
-        low, high = self._warp(np.float64(self.low)), self._warp(np.float64(self.high))
-        return np.clip((self._warp(x) - low) / (high - low), 0.0, 1.0)
-
-    def from_unit(self, u) -> np.ndarray:
-        """[0, 1] → native values."""
-        low, high = self._warp(np.float64(self.low)), self._warp(np.float64(self.high))
-        w = low + np.asarray(u, dtype=np.float64) * (high - low)
-        x = np.exp(w) if self.log else (-np.expm1(-w) if self.reverse else w)
-        return np.clip(x, self.low, self.high)
-
-    def check(self, value: Any) -> Any:
-        if isinstance(value, bool | str) or not np.isreal(value) or not math.isfinite(value):
-            raise ValueError(f"{value!r} is not a number")
-        # a bound that went through another unit or text may come back off by its last digit
-        if not self.low - 1e-9 * abs(self.low) <= value <= self.high + 1e-9 * abs(self.high):
-            raise ValueError(f"{value!r} lies outside [{self.low}, {self.high}]")
-        return float(min(max(value, self.low), self.high))
-
-
-@dataclass(frozen=True)
-class Int(Float):
-    """An integer in ``[low, high]``; every integer gets an equal share of the (log) scale, ends included."""
-
-    dtype: ClassVar[Any] = "Int64"
-
-    def _edges(self) -> tuple[float, float]:
-        """The ends of the warped scale: half a step outside the bounds, so that these get their full share too."""
-        return self._warp(np.float64(self.low - 0.5)), self._warp(np.float64(self.high + 0.5))
-
-    def to_unit(self, values) -> np.ndarray:
-        low, high = self._edges()
-        return np.clip((self._warp(np.asarray(values, dtype=np.float64)) - low) / (high - low), 0.0, 1.0)
-
-    def from_unit(self, u) -> np.ndarray:
-        low, high = self._edges()
-        w = low + np.asarray(u, dtype=np.float64) * (high - low)
-        return np.clip(np.rint(np.exp(w) if self.log else w), self.low, self.high).astype(np.int64)
-
-    def check(self, value: Any) -> Any:
-        value = super().check(value)
-        if value != round(value):
-            raise ValueError(f"{value!r} is not an integer")
-        return int(value)
-
-
-class _Listed:
-    """What Choice and Ordinal share: a tuple of options."""
-
-    options: tuple
-
-    def to_unit(self, values) -> np.ndarray:
-        index = {option: i for i, option in enumerate(self.options)}
-        try:
-            codes = np.array([index[v] for v in values], dtype=np.float64)
-        except KeyError as error:
-            raise UsageError(f"{error.args[0]!r} is none of {', '.join(map(str, self.options))}") from None
-        return (codes + 0.5) / len(self.options)
-
-    def from_unit(self, u) -> np.ndarray:
-        codes = np.minimum((np.asarray(u, dtype=np.float64) * len(self.options)).astype(int), len(self.options) - 1)
-        return np.array(self.options, dtype=object)[codes]
-
-    def check(self, value: Any) -> Any:
-        if value not in self.options:
-            raise ValueError(f"{value!r} is none of {', '.join(map(str, self.options))}")
-        return self.options[self.options.index(value)]
-
-
-@dataclass(frozen=True, init=False)
-class Choice(_Listed):
-    """One of several unordered options (strings)."""
-
-    options: tuple[str, ...]
-    default: str | None
-    when: When | None
-    dtype: ClassVar[Any] = "object"
-
-    def __init__(self, *options: str, default: str | None = None, when: When | None = None):
-        if len(options) < 2:
-            raise UsageError("Choice needs at least two options")
-        object.__setattr__(self, "options", tuple(options))
-        object.__setattr__(self, "default", default)
-        object.__setattr__(self, "when", when)
-
-
-@dataclass(frozen=True, init=False)
-class Ordinal(_Listed):
-    """One of several increasing numbers, such as batch sizes; encoded as one ordered column."""
-
-    options: tuple[int, ...]
-    default: int | None
-    when: When | None
-    dtype: ClassVar[Any] = "Int64"
-
-    def __init__(self, *options: int, default: int | None = None, when: When | None = None):
-        if len(options) < 2 or list(options) != sorted(set(options)):
-            raise UsageError("Ordinal needs at least two increasing options")
-        object.__setattr__(self, "options", tuple(options))
-        object.__setattr__(self, "default", default)
-        object.__setattr__(self, "when", when)
-
-
-Parameter = Float | Int | Choice | Ordinal
+from metabench.space.parameters import Choice, Float, Int, Ordinal, Parameter, When, is_missing
 
 
 @dataclass(frozen=True, init=False)
@@ -206,12 +48,29 @@ class Space(Mapping[str, Parameter]):
         return Space({**self.parameters, **other.parameters})
 
     def for_task(self, kind: str) -> Space:
-        """The space without hyperparameters that are inactive on tasks of this ``kind``."""
+        """The space on one kind of task.
+
+        Args:
+            kind: such as ``classification``.
+
+        Returns:
+            The space without hyperparameters that are inactive there.
+        """
         return Space({n: p for n, p in self.items() if p.when is None or not p.when.on_task or kind in p.when.values})
 
     # ---------------------------------------------------------------- tables
     def from_unit(self, u: np.ndarray) -> pd.DataFrame:
-        """Points of the unit cube, [n, len(self)], → configuration table (inactive values missing)."""
+        """Points of the unit cube as configurations.
+
+        Args:
+            u: float [n, len(self)], a column per hyperparameter.
+
+        Returns:
+            A configuration table; inactive values are missing.
+
+        Raises:
+            UsageError: ``u`` has another shape.
+        """
         u = np.asarray(u, dtype=np.float64)
         if u.ndim != 2 or u.shape[1] != len(self):
             raise UsageError(f"expected points of shape [n, {len(self)}], got {list(u.shape)}")
@@ -227,7 +86,14 @@ class Space(Mapping[str, Parameter]):
         return configs
 
     def active(self, configs: pd.DataFrame) -> np.ndarray:
-        """[n, len(self)] bool: is the hyperparameter active in this row (its parents allow it)?"""
+        """Which hyperparameters count in which row.
+
+        Args:
+            configs: configuration table of n rows.
+
+        Returns:
+            bool [n, len(self)]: do the hyperparameter's parents allow it?
+        """
         out = np.ones((len(configs), len(self)), dtype=bool)
         names = list(self)
         for i, p in enumerate(self.values()):
@@ -237,9 +103,16 @@ class Space(Mapping[str, Parameter]):
         return out
 
     def to_unit(self, configs: pd.DataFrame) -> np.ndarray:
-        """Configuration table → float64 [n, len(self)] in the unit cube, a column per hyperparameter, NaN if inactive.
+        """Configurations as points of the unit cube.
 
-        Raises UsageError when a column is absent or an option is unknown.
+        Args:
+            configs: configuration table of n rows.
+
+        Returns:
+            float64 [n, len(self)], a column per hyperparameter, NaN where it is inactive.
+
+        Raises:
+            UsageError: A column is absent or an option is unknown.
         """
         out = np.full((len(configs), len(self)), np.nan)
         for i, (name, p) in enumerate(self.items()):
@@ -267,10 +140,16 @@ class Space(Mapping[str, Parameter]):
         return names
 
     def encode(self, configs: pd.DataFrame) -> np.ndarray:
-        """Configuration table → [n, len(encoded_names)] float32 for models.
+        """Configurations as columns for models.
 
         Numbers lie in [0, 1] (0.5 where inactive), choices are one-hot (zeros where inactive), and every conditional
         hyperparameter is followed by an "active" column.
+
+        Args:
+            configs: configuration table of n rows.
+
+        Returns:
+            float32 [n, len(encoded_names)].
         """
         unit = self.to_unit(configs)
         blocks = []
@@ -286,12 +165,24 @@ class Space(Mapping[str, Parameter]):
         return np.concatenate(blocks, axis=1)
 
     def sample(self, n: int, seed: int, method: str = "sobol") -> pd.DataFrame:
-        """``n`` configurations: ``sobol`` (scrambled; prefixes of one seed nest) or ``random``."""
+        """Configurations spread over the space.
+
+        Args:
+            n: how many.
+            seed: decides which.
+            method: ``sobol`` (scrambled; prefixes of one seed nest) or ``random``.
+
+        Returns:
+            A configuration table of n rows.
+
+        Raises:
+            UsageError: The method is unknown.
+        """
         if method == "sobol":
             from scipy.stats import qmc
 
             m = max(0, math.ceil(math.log2(max(n, 1))))
-            u = qmc.Sobol(len(self), scramble=True, seed=np.random.default_rng(seed)).random_base2(m)[:n]
+            u = qmc.Sobol(len(self), scramble=True, rng=np.random.default_rng(seed)).random_base2(m)[:n]
         elif method == "random":
             u = np.random.default_rng(seed).random((n, len(self)))
         else:
@@ -300,11 +191,15 @@ class Space(Mapping[str, Parameter]):
 
     # ---------------------------------------------------------------- single configurations
     def default(self) -> dict[str, Any]:
-        """The workload's sensible default; the middle of the range where none is declared."""
+        """The workload's sensible default.
+
+        Returns:
+            A valid configuration; the middle of the range where no default is declared.
+        """
         u = np.full((1, len(self)), 0.5)
-        row = self.from_unit(u).iloc[0].to_dict()
+        row = cast("dict[str, Any]", self.from_unit(u).iloc[0].to_dict())
         row.update({n: p.default for n, p in self.items() if p.default is not None})
-        return self.validate({n: v for n, v in row.items() if not _is_missing(v)} | self._filled(row))
+        return self.validate({n: v for n, v in row.items() if not is_missing(v)} | self._filled(row))
 
     def _filled(self, row: dict[str, Any]) -> dict[str, Any]:
         """Values for children whose parent's default activates them."""
@@ -317,9 +212,16 @@ class Space(Mapping[str, Parameter]):
         }
 
     def validate(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A configuration checked and completed (inactive values become None).
+        """A configuration checked and completed.
 
-        Raises UsageError naming the first hyperparameter that is unknown, absent, of the wrong type or out of range.
+        Args:
+            config: hyperparameter → value; inactive ones may be absent.
+
+        Returns:
+            A value for every hyperparameter; None where it is inactive.
+
+        Raises:
+            UsageError: It names the first hyperparameter that is unknown, absent, of the wrong type or out of range.
         """
         for name in config:
             if name not in self.parameters:
@@ -331,7 +233,7 @@ class Space(Mapping[str, Parameter]):
             if not on:
                 out[name] = None
                 continue
-            if _is_missing(value):
+            if is_missing(value):
                 raise UsageError(f"hyperparameter {name} is missing")
             try:
                 out[name] = p.check(value)
@@ -340,13 +242,24 @@ class Space(Mapping[str, Parameter]):
         return out
 
     def table(self, configs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-        """A configuration table from a list of configurations, each validated."""
+        """Configurations as a table.
+
+        Args:
+            configs: the configurations; each is validated.
+
+        Returns:
+            A row for each, a typed column for each hyperparameter.
+        """
         rows = [self.validate(c) for c in configs]
         return pd.DataFrame({n: pd.Series([row[n] for row in rows], dtype=p.dtype) for n, p in self.items()})
 
     # ---------------------------------------------------------------- exchange
     def to_json(self) -> dict[str, Any]:
-        """A plain description, read back by :meth:`from_json`."""
+        """A plain description.
+
+        Returns:
+            What :meth:`from_json` reads back.
+        """
         out = {}
         for name, p in self.items():
             d: dict[str, Any] = {"type": type(p).__name__.lower()}
@@ -363,7 +276,17 @@ class Space(Mapping[str, Parameter]):
 
     @classmethod
     def from_json(cls, description: Mapping[str, Any]) -> Space:
-        """The space described by :meth:`to_json`. Raises UsageError on a malformed description."""
+        """A space from its description.
+
+        Args:
+            description: what :meth:`to_json` returned.
+
+        Returns:
+            The space.
+
+        Raises:
+            UsageError: The description is malformed.
+        """
         types = {"float": Float, "int": Int, "choice": Choice, "ordinal": Ordinal}
         parameters = {}
         if not isinstance(description, Mapping):
@@ -384,7 +307,3 @@ class Space(Mapping[str, Parameter]):
             except (KeyError, TypeError, ValueError, OverflowError, AttributeError, UsageError) as error:
                 raise UsageError(f"space description: hyperparameter {name!r} is malformed ({error})") from None
         return cls(parameters)
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
