@@ -132,7 +132,15 @@ def test_missing_and_foreign_files_are_named(path):
     assert verify(path.parent) == [f"{path.parent} is no table: it has no SHA256SUMS"]
 
 
-EXTRA = ["payload.exe", "index.html", "runs/notes.txt", "configs/mlp.json", ".hidden", "difficulty-mlp2.svg", "runs/a\x1b[2Jb"]
+EXTRA = [
+    "payload.exe",
+    "index.html",
+    "runs/notes.txt",
+    "configs/mlp.json",
+    ".hidden",
+    "difficulty-mlp2.svg",
+    "runs/a\x1b[2Jb",
+]
 
 
 @pytest.mark.parametrize("name", EXTRA)

@@ -79,7 +79,9 @@ def test_what_workloads_have_in_common_carries_over(quick):
     assert total.loc[("task_gp", "both", 5), "regret"] < total.loc[("gp", "nothing", 5), "regret"]
     assert np.isfinite(total.loc[("task_gp", "both", 5), "behind"])
     page = across.Across().page(Findings.of("across", {}, facts, frames))
-    assert "After 5 trials the best method that learned from other kinds of network alone" in " ".join(page.answer.split())
+    assert "After 5 trials the best method that learned from other kinds of network alone" in " ".join(
+        page.answer.split()
+    )
     assert len(page.sections) == 2 and len(page.sections[1].figures) == 2
 
 
