@@ -29,6 +29,8 @@ RANGES = {
     "rmse": (0.0, np.inf),
     "bits": (0.0, np.inf),
 }
+#: quartile ranges beyond the quartiles that a task's score may lie (Tukey, 1977: "far out")
+FAR = 3.0
 #: fewer source tasks than this tell nothing of a metric
 FEWEST = 8
 
@@ -53,8 +55,11 @@ class Scale:
     @classmethod
     def fit(cls, metric: str, features: Sequence[Mapping[str, float]], levels: np.ndarray, families) -> Scale:
         """Fit to source tasks of one metric, whose scores at LEVELS are ``levels`` [tasks, LEVELS]; errors are those of
-        leaving one family out."""
+        leaving one family out. A metric may have no worst value: scores further than FAR quartile ranges from the quartiles
+        of all tasks count as that far, or one task would decide."""
         x, base = _inputs(features, metric)
+        lower, upper = np.quantile(levels, [0.25, 0.75], axis=0)
+        levels = np.clip(levels, lower - FAR * (upper - lower), upper + FAR * (upper - lower))
         families = np.asarray(families)
         errors = np.concatenate(
             [

@@ -196,3 +196,15 @@ def test_a_metric_that_is_no_share_is_predicted_around_its_mean():
     levels = np.random.default_rng(0).normal(3.0, 0.5, (30, len(LEVELS)))
     fitted = Scale.fit("bits", [{} for _ in levels], levels, range(30))
     assert np.allclose(fitted.scores({})[0], levels.mean(0))
+
+
+def test_one_task_of_hopeless_scores_does_not_decide_what_others_promise():
+    rng = np.random.default_rng(0)
+    levels = np.sort(rng.uniform(0.2, 0.9, (30, len(LEVELS))), axis=1)
+    features = [{"landmark_tree": float(row[-1])} for row in levels]
+    fitted = Scale.fit("r2", features, levels, range(30))
+    broken = levels.copy()
+    broken[7, :3] = -1e6  # most networks of a task that exploded
+    again = Scale.fit("r2", features, broken, range(30))
+    np.testing.assert_allclose(again.scores(features[0])[0], fitted.scores(features[0])[0], atol=0.15)
+    assert (again.scores(features[0])[1] > -2.0).all()
