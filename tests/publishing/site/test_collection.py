@@ -154,7 +154,7 @@ def test_a_folder_without_boards_and_results_of_an_earlier_build_are_one_line(bu
     with pytest.raises(MetabenchError, match="holds no board"):
         site.build(tmp_path)
     shutil.copytree(built / "short", tmp_path / "short")
-    for text, message in (('{"summary": []}', "is of an earlier build"), ("{", "cannot be read")):
+    for text, message in (('{"summary": []}', "is of an earlier build"), ("{", "is no JSON document")):
         (tmp_path / "short/v1/scores.json").write_text(text)
         with pytest.raises(MetabenchError, match=message):
             Collection(tmp_path)
