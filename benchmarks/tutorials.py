@@ -83,8 +83,8 @@ def table() -> str:
         "| workload | tasks | runs | rank correlation | regret at 1 | at 5 | at 10 | random at 1 | at 5 | at 10 |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for name in pretrained.names():
-        record = pretrained.load_metamodel(name).record
+    for workload in sorted({name.rpartition("-v")[0] for name in pretrained.names()}):
+        record = pretrained.for_workload(workload).record
         figures = [record.measured.get(k) for k in _FIGURES]
         if record.workload != "mlp":
             cells = (record.workload, record.tasks, f"{record.runs:,}", *(f"{v:.2f}" for v in figures))

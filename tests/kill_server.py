@@ -24,7 +24,7 @@ import metabench.interop.formats.lcbench
 import metabench.publishing.boards.build
 import metabench.scores
 import metabench.workflows
-from metabench import tasks
+from metabench import processes, tasks
 from metabench.cli import main
 from metabench.evaluation import run as evaluation
 from metabench.generate import execute, plan, worker
@@ -32,8 +32,7 @@ from metabench.generate.cost import CostModel
 
 # a worker that is forked has no handler of its parent, as one that is started anew
 os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-fork = multiprocessing.get_context("fork")
-execute.multiprocessing.get_context = lambda kind=None: fork
+processes._SPAWN = multiprocessing.get_context("fork")
 execute.FLUSH_SECONDS = evaluation.FLUSH = 0.0
 execute.cost_model = lambda *a: CostModel()
 plan.CHUNK_RUNS = 4

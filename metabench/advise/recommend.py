@@ -175,7 +175,7 @@ def task_of(found: Read, workload: str) -> Task:
 
 
 def task_from_csv(path: str | Path, target: str, workload: str = "mlp") -> Task:
-    """The task on a file of rows. What was done to the data is not reported (see :func:`recommend`).
+    """The task on a file of rows. The treatment of the data is not reported (see :func:`recommend`).
 
     Args:
         path: a CSV, TSV or Parquet file; the task is called like it.

@@ -79,6 +79,7 @@ def read(url: str, start: int = 0) -> tuple[int, Iterator[bytes]]:
 
 def _over_http(url: str, start: int) -> tuple[int, Iterator[bytes]]:
     import requests
+    from urllib3.exceptions import HTTPError
 
     sent = {**headers(url), "Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
     try:
@@ -98,9 +99,10 @@ def _over_http(url: str, start: int) -> tuple[int, Iterator[bytes]]:
 
     def pieces() -> Iterator[bytes]:
         try:
-            with answer:
-                yield from answer.iter_content(_CHUNK)
-        except requests.RequestException as error:
+            with answer:  # iter_content waits for a whole piece, and what came before a cut would be lost
+                while piece := answer.raw.read1(_CHUNK):
+                    yield piece
+        except (requests.RequestException, HTTPError, OSError) as error:
             raise Broken(f"the download of {url} was cut off ({type(error).__name__})") from None
 
     return (start if answer.status_code == 206 else 0), pieces()

@@ -157,11 +157,15 @@ def _scales(source: MetaTrain) -> dict[str, dict]:
         if len(set(families)) < FEWEST:
             continue
         sign = direction.sign(source.tasks[rows[0]].direction)
-        utility = source.utility[rows]
-        worst = np.nanmin(utility, axis=1, keepdims=True)
-        levels = sign * np.quantile(np.where(np.isnan(utility), worst, utility), LEVELS, axis=1).T
+        levels = sign * np.stack([_levels(source.utility[i], source.seen[i]) for i in rows])
         out[metric] = Scale.fit(metric, [source.tasks[i].features for i in rows], levels, families).to_json()
     return out
+
+
+def _levels(utility: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Utilities at LEVELS of the configurations that were run; one that diverged counts as the worst."""
+    ran = utility[seen]
+    return np.quantile(np.where(np.isnan(ran), np.nanmin(ran), ran), LEVELS)
 
 
 def _cross_validated(source: MetaTrain, record: Record) -> Record:
@@ -172,8 +176,8 @@ def _cross_validated(source: MetaTrain, record: Record) -> Record:
     observed normal scores within an interval that is not scaled; ``score_coverage_90``: the same of the validation scores of the
     first CHECKED of the opening. ``regret_K``: mean regret (0: the task's best configuration, 1: its median one) of the best
     of the first K of the opening; ``random_K``: the regret that K configurations drawn evenly are expected to leave. Regrets
-    are those of the tasks on which every configuration was run. Raises nothing: with one family there is nothing to be left
-    out, and no figure.
+    are those of the tasks on which the first of the opening were all run. Raises nothing: with one family there is nothing
+    to be left out, and no figure.
     """
     families = sorted({t.family for t in source.tasks})
     folds = len(families) if len(families) <= ONE_BY_ONE else FOLDS
@@ -197,7 +201,7 @@ def _cross_validated(source: MetaTrain, record: Record) -> Record:
             said = fitted.model.start(Problem(source.space, info, source.configs, 1), 0).predict(History(), ran)
             surprise.append(np.abs(z - said.mean) / said.std)
             spearman.append(np.corrcoef(z.argsort().argsort(), said.mean.argsort().argsort())[0, 1])
-            if len(ran) == len(source.configs):
+            if source.seen[t, opening[: max(reached, default=0)]].all():
                 whole.append(t)
                 for k, found in reached.items():
                     found.append(float(loss[t, opening[:k]].min()))

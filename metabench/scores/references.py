@@ -83,7 +83,7 @@ def parse(content: bytes, where: str = FILE) -> dict[str, TaskReference]:
                 f"{line}: seeds are even and at least 2, config is at least 0, star finite, admitted 0 or 1"
             )
         if row[0] in out:
-            raise MetabenchError(f"{line}: task {row[0]} stands there twice")
+            raise MetabenchError(f"{line}: task {row[0]} is listed twice")
         admitted = row[8] == "1"
         out[row[0]] = TaskReference(row[0], seeds, config, star, shortfall, bias, reliability, span, admitted)
     return out

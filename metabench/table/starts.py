@@ -66,7 +66,7 @@ def problems(path: Place, starts: Starts, ran: Mapping[str, np.ndarray]) -> list
             continue
         for name, ids in searches.items():
             if len(set(ids)) < len(ids):
-                found.append(f"{path}: task {task_id}, search {name}: a configuration stands there twice")
+                found.append(f"{path}: task {task_id}, search {name}: a configuration is listed twice")
             elif not np.isin(ids, ran[task_id]).all():
                 absent = next(i for i in ids if i not in ran[task_id])
                 found.append(f"{path}: task {task_id}, search {name}: configuration {absent} was never run there")

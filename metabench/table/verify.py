@@ -130,7 +130,7 @@ def _extra(path: Place, sums: dict[str, str]) -> list[str]:
 def _tasks(path: Place, problems: list[str]) -> pd.DataFrame:
     table = files.read_tasks(path).to_pandas()
     for task_id in table["task_id"][table["task_id"].duplicated()]:
-        problems.append(f"{path}: task {task_id} stands there twice")
+        problems.append(f"{path}: task {task_id} is listed twice")
     for row in table.to_dict("records"):
         if row["task_id"] != f"{row['workload']}-{row['dataset']}":
             problems.append(f"{path}: task {row['task_id']} is not <workload>-<dataset>")

@@ -137,7 +137,7 @@ def _parsed(parse: Callable[[str], Any], content: bytes | str, where: object, er
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     out = dict(pairs)
     if len(out) < len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("a key is listed twice")
     return out
 
 

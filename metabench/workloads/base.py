@@ -51,7 +51,7 @@ class Workload:
         """Whether a data set is a task of this workload.
 
         Args:
-            listing: what the catalogue says of it, a :class:`metabench.sources.base.Listing`.
+            listing: its entry in the catalogue, a :class:`metabench.sources.base.Listing`.
 
         Returns:
             True where it is.
@@ -114,7 +114,7 @@ class Workload:
         return Supervised(self, arrays, config, seed, data, epochs)
 
     def references(self, arrays) -> dict[str, float]:
-        """What a sound workload should come near; ``metabench reference`` shows it.
+        """Scores that a sound workload comes near; ``metabench reference`` shows them.
 
         Args:
             arrays: one split of a task.

@@ -172,9 +172,9 @@ def test_pages_say_what_is_counted(board, table):
     }
     readme, page = files["README.md"], files["site/index.html"]
     assert "After the epochs of 3 full trainings" in readme and "Own time a full training" in readme
-    assert "for the epochs of 3 full trainings. It trains any of 60 stored configurations as far as it likes" in readme
+    assert "for the epochs of 3 full trainings. It may choose among 60 stored configurations" in readme
     assert re.search(r"\| Method \|( Valid regret after 1+0* (ms|s|µs) \|)+", readme)
-    assert "epochs, in full trainings (log scale)" in page and "seconds of training and thought (log scale)" in page
+    assert "epochs, in full trainings (log scale)" in page and "seconds of training and computing (log scale)" in page
     assert "regret over epochs" in page and "Regret over seconds" in page and "trials (log scale)" not in page
     assert files["regret.svg"].count("(log scale)") == 3  # valid and test regret over epochs, valid regret over seconds
     assert files["site/data/seconds.csv"].startswith("method,start,seconds,valid_regret,valid_low,valid_high,")

@@ -27,6 +27,7 @@ COMMANDS = [
     "explain",
     "explore",
     "export",
+    "fetch",
     "generate",
     "import",
     "leaderboard",
@@ -34,6 +35,7 @@ COMMANDS = [
     "merge",
     "plan",
     "pretrain",
+    "publish",
     "recommend",
     "reference",
     "repair",
@@ -75,7 +77,7 @@ def fails(status, *args, says, cli=main):
 def test_the_commands_are_these():
     assert sorted(main.commands) == COMMANDS
     assert sorted(main.commands["explain"].commands) == ["effect", "importance", "optimum", "why"]
-    assert sorted(main.commands["leaderboard"].commands) == ["build", "ceiling", "check", "rekey"]
+    assert sorted(main.commands["leaderboard"].commands) == ["build", "ceiling", "check", "new", "rekey"]
     assert sorted(main.commands["results"].commands) == ["rank", "write"]
 
 
@@ -205,7 +207,7 @@ def test_doctor_knows_versions_backends_and_settings(monkeypatch):
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))
     assert found["backend batched"] == "usable"
     assert found["METABENCH_DATA"] == "/somewhere"
-    assert {"torch", "botorch (optional)", "gpu", "c++ compiler", "cache folder"} <= set(found)
+    assert {"torch (optional)", "botorch (optional)", "gpu", "c++ compiler", "cache folder"} <= set(found)
 
 
 def test_json_is_json_whatever_it_is_given():

@@ -31,7 +31,7 @@ SERVER = """
 import ctypes, json, multiprocessing, os, random, resource, sys, time, traceback
 import scipy.stats.qmc
 import importlib.readers
-from metabench import registry, tasks
+from metabench import processes, registry, tasks
 from metabench.errors import MetabenchError
 from metabench.generate import execute, plan, worker
 from metabench.training import run_cohort
@@ -52,8 +52,7 @@ configs_of_all = load.space.sample(configs, 0)
 for task in map(tasks.get, names):  # nothing is left to import or to read
     for seed in range(seeds):
         run_cohort(load, task.arrays(seed), configs_of_all[:1], [seed], (1,), backend="resident")
-fork = multiprocessing.get_context("fork")  # after the tasks are prepared, for which scikit-learn asks for a context too
-execute.multiprocessing.get_context = lambda kind: fork
+processes._SPAWN = multiprocessing.get_context("fork")
 
 def renounce():  # root without capabilities may do what any user may
     header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()

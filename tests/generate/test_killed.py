@@ -29,7 +29,7 @@ def content(path):
 HARNESS = """
 import json, multiprocessing, os, random, signal, sys, time
 import scipy.stats.qmc
-from metabench import tasks
+from metabench import processes, tasks
 from metabench.generate import execute, plan, worker
 from metabench.training import resident
 
@@ -45,8 +45,7 @@ def follow(parent):
 worker._follow = follow
 for name in names:
     tasks.get(name)
-fork = multiprocessing.get_context("fork")  # after the tasks are prepared, for which scikit-learn asks for a context too
-execute.multiprocessing.get_context = lambda kind: fork
+processes._SPAWN = multiprocessing.get_context("fork")
 
 def attempt():
     pid = os.fork()

@@ -198,6 +198,12 @@ def test_a_metric_that_is_no_share_is_predicted_around_its_mean():
     assert np.allclose(fitted.scores({})[0], levels.mean(0))
 
 
+def test_a_configuration_that_was_not_run_is_no_bad_one():
+    utility = np.array([0.1, np.nan, 0.9, np.nan, 0.5])
+    seen = np.array([True, True, True, False, True])
+    np.testing.assert_allclose(learn._levels(utility, seen), np.quantile([0.1, 0.1, 0.9, 0.5], LEVELS))
+
+
 def test_one_task_of_hopeless_scores_does_not_decide_what_others_promise():
     rng = np.random.default_rng(0)
     levels = np.sort(rng.uniform(0.2, 0.9, (30, len(LEVELS))), axis=1)

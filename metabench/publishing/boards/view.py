@@ -341,7 +341,7 @@ class View:
         groups = cast(
             "Iterable[tuple[tuple[str, str], pd.DataFrame]]", self.scores.seconds.groupby(["start", "method"])
         )
-        return dict(groups)
+        return dict(iter(groups))  # of its own it would be asked for keys
 
     def curves(self, start: str, kind: str, banded: Collection[str] | None = None) -> list[Series]:
         """Regret over trials or epochs of every method from one start; ``kind`` is ``valid`` or ``test``.

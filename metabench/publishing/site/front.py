@@ -30,7 +30,7 @@ ADVICE = (
     (
         "You tune your own script with Optuna",
         "`empirical_gp`",
-        'mb.interop.optuna.MetaSampler.from_pretrained("mlp-v1")',
+        'mb.interop.optuna.MetaSampler.from_pretrained("mlp-v2")',
     ),
     ("You can afford fifty trials or more", "`tpe`, which does not need other tasks", "optuna.samplers.TPESampler()"),
     ("Your search space is unlike those here", "`tpe`, or `default` and changes of it", "optuna.samplers.TPESampler()"),

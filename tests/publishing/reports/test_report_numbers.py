@@ -312,8 +312,8 @@ def test_only_what_stands_after_holms_correction_is_called_certain():
     row = {"workload": "mlp", "optimizers": "sgd", "slope": 0.4, "low": 0.1, "high": 0.66, "p_holm": 0.04}
     frame = pd.DataFrame([row, row | {"optimizers": "adam", "p_holm": 0.2}])
     told = learning_rate.told(frame, "batch size")
-    assert told.endswith("by an exponent of 0.40 [0.10, 0.66] on mlp with sgd (leaves out the linear rule).")
-    assert "no trend" in learning_rate.told(frame.iloc[1:], "batch size")
+    assert told.endswith("Exponents: 0.40 [0.10, 0.66] on mlp with sgd (leaves out the linear rule).")
+    assert "adam" not in told and "no trend" in learning_rate.told(frame.iloc[1:], "batch size")
     table = FakeTable.planted(tasks=4, configs=32)
     assert learning_rate.groups(table, "planted") == {"all": (), "sgd": ("sgd", "momentum"), "adam": ("adam",)}
 
