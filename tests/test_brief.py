@@ -89,7 +89,7 @@ def test_an_installed_package_looks_at_no_folder_beside_it(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert str(site) not in done.stdout and done.stdout.strip().endswith("[]")
+    assert str(site / "datasets") not in done.stdout and done.stdout.strip().endswith("['starter']")  # the part that ships
     listed = subprocess.run(
         [sys.executable, "-m", "metabench.cli", "list", "tables"],
         cwd=tmp_path,
@@ -97,7 +97,7 @@ def test_an_installed_package_looks_at_no_folder_beside_it(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert listed.returncode == 0 and "no tables in datasets; set METABENCH_DATASETS" in listed.stderr
+    assert listed.returncode == 0 and str(site / "metabench") in listed.stdout and "other" not in listed.stdout
 
 
 def test_a_checkout_knows_its_own_folders():

@@ -4,6 +4,7 @@
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
 for (const part of all(".script-only")) part.hidden = false;
+document.documentElement.classList.add("scripted");
 
 // ---- sorting: header cells become buttons; empty values stay last whichever way the column is sorted
 const sortKey = (row, column, numeric) => {
@@ -61,44 +62,6 @@ if (filter) {
   apply();
 }
 
-// ---- ranking after another number of trials: its scores move into the first column, places are counted anew
-const rankAt = (mark) => {
-  const table = document.querySelector("table.ranking");
-  const cellOf = (row) => row.querySelector(`[data-mark="${mark}"]`);
-  const valueOf = (row) => Number(cellOf(row).dataset.value);
-  const groups = grouped(table.tBodies[0].rows);
-  for (const rows of groups.values()) {
-    const ends = (row) => cellOf(row).dataset.ends.split(" ").map(Number);
-    const most = Math.max(...rows.map((row) => ends(row)[1])) || 1;
-    const at = (value) => 4 + (112 * Math.min(Math.max(value, 0), most)) / most;
-    rows.sort((a, b) => valueOf(a) - valueOf(b)).forEach((row, place) => {
-      const main = row.querySelector(".main");
-      const [low, high] = ends(row);
-      main.dataset.value = cellOf(row).dataset.value;
-      main.querySelector("b").textContent = cellOf(row).textContent.trim();
-      main.querySelector(".under").textContent = low === high ? "" : `[${written(low)}, ${written(high)}]`;
-      main.querySelector(".whisker").setAttribute("x1", at(low));
-      main.querySelector(".whisker").setAttribute("x2", at(high));
-      main.querySelector(".dot").setAttribute("cx", at(valueOf(row)));
-      row.cells[0].textContent = place + 1;
-    });
-  }
-  for (const part of all(".at", table)) part.textContent = mark;
-  for (const cell of all("[data-mark], [data-at]", table)) {
-    cell.classList.toggle("chosen", (cell.dataset.mark ?? cell.dataset.at) === mark);
-  }
-  const place = table.tHead.rows[0].cells[0];
-  place.removeAttribute("aria-sort");
-  sortBy(table, place);
-};
-const written = (value) => value.toFixed(3).replace("-", "−").replace("−0.000", "0.000");
-const grouped = (rows) => {
-  const found = new Map();
-  for (const row of rows) found.set(row.dataset.start, [...(found.get(row.dataset.start) ?? []), row]);
-  return found;
-};
-for (const input of all("input[name=mark]")) input.addEventListener("change", () => rankAt(input.value));
-
 // ---- pointing: hovering or focusing a method anywhere lights it in every chart and table
 let pointed = null;
 const point = (method) => {
@@ -144,14 +107,15 @@ const nearest = (chart, event) => {
 };
 const readPoints = (line) => line.getAttribute("d").slice(1).split("L").map((pair) => pair.split(" ").map(Number));
 
-for (const chart of all(".chart.regret")) {
+const follow = (chart) => {
   chart.addEventListener("pointermove", (event) => {
     const method = nearest(chart, event);
     point(method);
     if (readout && method !== null) readout.textContent = describe(method);
   });
   chart.addEventListener("pointerleave", () => point(null));
-}
+};
+all(".chart.regret").forEach(follow);
 
 const describe = (method) => {
   const start = checked("start");
@@ -159,6 +123,5 @@ const describe = (method) => {
     (candidate) => candidate.dataset.method === method && (!start || candidate.dataset.start === start),
   );
   if (!row) return method;
-  const regret = row.querySelector(".main");
-  return `${method}: place ${row.cells[0].textContent.trim()}, ${regret.textContent.replace(/\s+/g, " ").trim()}`;
+  return `${method}: ${row.querySelector(".main").textContent.replace(/\s+/g, " ").trim()}`;
 };
