@@ -47,7 +47,7 @@ def findings(text: str) -> Iterator[str]:
     """What is wrong with one piece of plain text, a line for each fault."""
     for sentence in sentences(text):
         words = [w for w in sentence.split() if re.search(r"\w", w)]
-        if len(words) > LONGEST:
+        if len(words) > LONGEST and sentence.count(",") < 0.8 * len(words):  # a list of names is no sentence
             yield f"{len(words)} words: {sentence}"
         for found in NUMBER.finditer(sentence):
             yield f"write 0{found.group().lstrip('-−')}: {sentence}"
@@ -248,11 +248,15 @@ def texts(kind: str) -> Iterator[tuple[str, str]]:
         return
     at = ROOT / kind
     for path in [at] if at.is_file() else sorted(p for p in at.rglob("*") if p.suffix in (".md", ".html")):
+        if str(path.relative_to(ROOT)) in ELSEWHERE:
+            continue
         content = path.read_text(encoding="utf-8")
         for text in markdown(content) if path.suffix == ".md" else page(content):
             yield str(path.relative_to(ROOT)), text
 
 
+#: made where HPO-B's data is, and made again only there
+ELSEWHERE = {"leaderboards/hpob/v1/README.md"}
 #: what `make lint` asks for
 ALL = ("README.md", "docs", "CONTRIBUTING.md", "ARCHITECTURE.md", "SECURITY.md", "help", "errors", "api", "leaderboards/site",
        "leaderboards/reports", "leaderboards")  # fmt: skip

@@ -8,9 +8,13 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metabench.errors import MetabenchError
+
+if TYPE_CHECKING:  # loaded when they are asked for
+    from metabench.interop import optuna, ray_tune
+    from metabench.interop.guide import top_params
 
 #: modules that are loaded when they are asked for → the package that they need
 _NEEDS = {"optuna": "optuna", "ray_tune": "ray"}
