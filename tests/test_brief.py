@@ -89,7 +89,9 @@ def test_an_installed_package_looks_at_no_folder_beside_it(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert str(site / "datasets") not in done.stdout and done.stdout.strip().endswith("['starter']")  # the part that ships
+    assert str(site / "datasets") not in done.stdout and done.stdout.strip().endswith(
+        "['starter']"
+    )  # the part that ships
     listed = subprocess.run(
         [sys.executable, "-m", "metabench.cli", "list", "tables"],
         cwd=tmp_path,
