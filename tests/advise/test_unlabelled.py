@@ -269,7 +269,7 @@ def test_a_task_is_tuned_by_its_name_and_its_network_kept(tmp_path, monkeypatch)
     task = replace(tasks.get("policy-cartpole"), checkpoints=(1,))
     found = mb.tune(task, trials=1, out=tmp_path / "p")
     network = mb.load_model(tmp_path / "p")
-    assert found.model.name == "policy-v1" and network.scores == found.kept
+    assert found.model.name == "policy-v2" and network.scores == found.kept
     with pytest.raises(UsageError, match="kept without its preprocessing"):
         network.predict([1])
     said = (tmp_path / "p/report.html").read_text()
