@@ -36,7 +36,7 @@ def test_what_ships_is_what_its_record_says(name):
     assert max(model.record.opening) < len(model.configs) and len(set(model.record.opening)) == len(
         model.record.opening
     )
-    assert sum((SHIPPED / name / file).stat().st_size for file in FILES) < 4e6
+    assert sum((SHIPPED / name / file).stat().st_size for file in FILES) < 1e7
     top = model.top_configs(k=3)
     assert len(top) == 3 and top["percentile"].between(0, 1).all()
 
@@ -52,7 +52,7 @@ def test_it_learned_from_what_the_table_holds_of_its_workload(name):
 
 def test_a_metamodel_ships_for_every_workload_that_a_table_holds():
     assert {name.rpartition("-v")[0] for name in pretrained.names()} == set(mb.load_table("core", 1).workloads)
-    assert sum(path.stat().st_size for name in pretrained.names() for path in (SHIPPED / name).iterdir()) < 4e6
+    assert sum(path.stat().st_size for name in pretrained.names() for path in (SHIPPED / name).iterdir()) < 1.5e7
 
 
 def test_it_learned_from_the_committed_table_or_an_older_one(model):
@@ -88,7 +88,7 @@ def test_a_foreign_record_is_one_line(text, tmp_path):
 
 
 def test_unknown_names_and_workloads_say_what_there_is(tmp_path):
-    with pytest.raises(UsageError, match="did you mean 'mlp-v1'"):
+    with pytest.raises(UsageError, match="did you mean 'mlp-v2'"):
         mb.load_metamodel("mlp-v7")
     with pytest.raises(UsageError, match="no fitted meta-model ships for workload 'gnn'"):
         pretrained.for_workload("gnn")
