@@ -23,9 +23,10 @@ def pytest_configure(config):
 @pytest.fixture(autouse=True)
 def _signals_are_left_alone():
     """What a test leaves ignored, every process that later tests start ignores too: they could not be stopped."""
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    numbers = signal.SIGINT, signal.SIGTERM
+    before = [signal.getsignal(number) for number in numbers]
     yield
-    after = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
-        signal.signal(number, handler)
-    assert after == before, "the test changed how signals are handled"
+    left = [n for n, was in zip(numbers, before, strict=True) if was != signal.getsignal(n) == signal.SIG_IGN]
+    for number in left:
+        signal.signal(number, before[numbers.index(number)])
+    assert not left, f"the test left {left} ignored"

@@ -16,9 +16,10 @@ import pytest
 from pyarrow import fs
 
 from metabench import cluster
+from metabench.boards import kinds
 from metabench.boards.board import load_board
 from metabench.errors import MetabenchError
-from metabench.evaluation import evaluate, run
+from metabench.evaluation import evaluate
 from metabench.evaluation.predict import predict
 from metabench.evaluation.ray_cluster import compute_live
 from metabench.evaluation.worker import Group
@@ -217,7 +218,7 @@ def test_a_node_is_killed_and_traces_are_those_of_a_local_evaluation(three, monk
     board = load_board("few-shot", 1)
     table = load_table(board.dataset, board.dataset_version)
     expected = evaluate(METHODS, board, table, profile="lite")
-    compute, killed = run.compute_on_ray, []
+    compute, killed = kinds.on_ray, []
 
     def killing(*args):
         for outcome in compute(*args):
@@ -225,7 +226,7 @@ def test_a_node_is_killed_and_traces_are_those_of_a_local_evaluation(three, monk
                 killed.append(three.remove_node(three.worker_nodes.copy().pop(), allow_graceful=False))
             yield outcome
 
-    monkeypatch.setattr(run, "compute_on_ray", killing)
+    monkeypatch.setattr(kinds, "on_ray", killing)
     found = evaluate(METHODS, board, table, profile="lite", executor="ray")
     assert killed and len(three.worker_nodes) == 2
     assert without_times(found).equals(without_times(expected))
