@@ -289,9 +289,11 @@ def test_arrays_that_claim_more_than_there_is(ours, tmp_path):
 
 def test_a_table_is_not_written_over(tmp_path):
     path = put(tmp_path / "lc.json", lcbench())
-    brought(tmp_path, "lcbench", path)
+    digest = brought(tmp_path, "lcbench", path).digest
+    assert brought(tmp_path, "lcbench", path).digest == digest  # again, as after a kill: nothing is left to do
+    other = put(tmp_path / "other.json", lcbench((9.0, 10.0, 20.0, 31.0, 31.0)))
     with pytest.raises(MetabenchError, match="holds a table already"):
-        brought(tmp_path, "lcbench", path)
+        brought(tmp_path, "lcbench", other)
 
 
 def test_what_cannot_be_exported_says_so(ours, tmp_path):
