@@ -224,7 +224,7 @@ def test_from_import_to_page(tmp_path, monkeypatch, data):
     assert "regret@30" in out
     run("leaderboard", "build", *words)
     page = (tmp_path / "leaderboards/hpob/v1/README.md").read_text()
-    assert "discrete: 5 held-out tasks" in page and "between the worst and the best" in page
+    assert "discrete. There are 5 held-out tasks" in page and "(best − incumbent)/(best − worst)" in page
     assert "current" in run("leaderboard", "check", *words)
     out = run("results", "write", "hpob", "ours", "--data", str(data))
     assert set(out.split()) == {"ours/random.json", "ours/default.json"}
