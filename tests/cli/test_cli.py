@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from metabench.cli import main
 from metabench.cli.group import Commands
+from metabench.cli.termination import Terminated
 from metabench.errors import IncompleteError, MetabenchError, UsageError
 from metabench.plain import plain
 
@@ -264,6 +265,7 @@ def test_wrong_usage_is_one_line_and_status_2(args, says, tmp_path, monkeypatch)
         (MetabenchError("failed\nsomewhere"), 1, "failed somewhere"),
         (IncompleteError("3 runs are missing"), 3, "3 runs are missing"),
         (KeyboardInterrupt(), 130, "interrupted; the same command resumes"),
+        (Terminated(), 143, "interrupted; the same command resumes"),
         (OSError(errno.ENOSPC, "No space left on device", "/data/x"), 1, "/data/x: No space left on device"),
         (OSError(errno.EROFS, "Read-only file system", "/data/x"), 1, "/data/x: Read-only file system"),
         (PermissionError(errno.EACCES, "Permission denied", "/data/x"), 1, "/data/x: Permission denied"),

@@ -84,3 +84,12 @@ def test_a_plug_in_that_raises_what_it_likes_is_a_line(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
     assert done.returncode in (1, 2) and "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1 and done.stderr.strip().isprintable()
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_what_comes_before_the_command_began_has_the_same_status(error, status, monkeypatch):
+    def stopped(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(main, "make_context", stopped)
+    assert CliRunner().invoke(main, ["list", "tables"]).exit_code == status
