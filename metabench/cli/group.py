@@ -78,7 +78,8 @@ def _told(error: BaseException) -> tuple[str, int]:
     elif isinstance(error, click.ClickException):
         text, status = error.format_message(), error.exit_code
     elif isinstance(error, click.Abort | KeyboardInterrupt):
-        text, status = INTERRUPTED, Interrupted(error).exit_status
+        cause = error.__cause__ or error  # click's Abort has it as its cause
+        text, status = INTERRUPTED, Interrupted(cause).exit_status
     elif isinstance(error, OSError) and error.strerror:
         text, status = f"{error.filename}: {error.strerror}" if error.filename else error.strerror, 1
     elif isinstance(error, MemoryError):
