@@ -102,6 +102,22 @@ class Space(Mapping[str, Parameter]):
                 out[:, i] = configs[p.when.parent].isin(p.when.values).to_numpy() & out[:, parent]
         return out
 
+    def same(self, a: pd.DataFrame, b: pd.DataFrame) -> bool:
+        """Whether two tables hold the same configurations in the same order.
+
+        Logarithms differ in their last bit between processors, and so do configurations that each of them draws.
+
+        Args:
+            a: configuration table.
+            b: configuration table.
+
+        Returns:
+            True where all positions in the unit cube agree to 1e-9.
+        """
+        if len(a) != len(b):
+            return False
+        return bool(np.allclose(self.to_unit(a), self.to_unit(b), rtol=0, atol=1e-9, equal_nan=True))
+
     def to_unit(self, configs: pd.DataFrame) -> np.ndarray:
         """Configurations as points of the unit cube.
 

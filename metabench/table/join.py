@@ -31,9 +31,8 @@ class JoinedTable(Table):
         for workload in self.workloads:
             longest = self._longest(workload)
             for table in (t for t in self.tables if workload in t.workloads):
-                n = len(table.configs(workload))
-                same = table.space(workload) == longest.space(workload)
-                if not same or not table.configs(workload).equals(longest.configs(workload)[:n]):
+                mine, space = table.configs(workload), longest.space(workload)
+                if table.space(workload) != space or not space.same(mine, longest.configs(workload)[: len(mine)]):
                     raise UsageError(f"{table.path} and {longest.path} hold different configurations of {workload}")
 
     @property

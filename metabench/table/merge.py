@@ -114,11 +114,8 @@ def _put_configs(writer: TableWriter, workload: str, tables: Sequence[Table]) ->
     for table in tables[1:]:
         mine, made = table.configs(workload).reset_index(drop=True), table.origins(workload).tolist()
         shared = min(len(kept), len(mine))
-        # logarithms differ in their last bit between processors: compare positions in the unit cube
         same = table.space(workload) == space and made[:shared] == origins[:shared]
-        if not same or not np.allclose(
-            space.to_unit(mine[:shared]), space.to_unit(kept[:shared]), rtol=0, atol=1e-9, equal_nan=True
-        ):
+        if not same or not space.same(mine[:shared], kept[:shared]):
             raise UsageError(f"{table.path} and {tables[0].path} hold different configurations of {workload}")
         kept, origins = pd.concat([kept, mine[shared:]], ignore_index=True), origins + made[shared:]
     writer.add_configs(workload, space, kept, origins)

@@ -139,6 +139,20 @@ def test_tables_of_the_same_configurations_join(table, tmp_path):
         join([table, load_table(write_table(tmp_path / "again", datasets=("iris",)))])
 
 
+def test_tables_drawn_on_other_processors_join(table, tmp_path, monkeypatch):
+    """Their configurations differ in the last digit."""
+    other = load_table(write_table(tmp_path / "other", datasets=("moons",)))
+    theirs = other.configs("mlp").copy()
+    names = theirs.select_dtypes("float").columns
+    theirs[names] = np.nextafter(theirs[names].to_numpy(), np.inf)
+    monkeypatch.setattr(other, "configs", lambda workload: theirs)
+    assert not theirs.equals(table.configs("mlp"))
+    assert set(join([table, other]).tasks["task_id"]) == {"mlp-moons", *table.tasks["task_id"]}
+    theirs.loc[0, "learning_rate"] *= 1.001
+    with pytest.raises(UsageError, match="hold different configurations of mlp"):
+        join([table, other])
+
+
 def test_tables_of_other_configurations_do_not_join(table, tmp_path):
     from metabench.space import Space
 
