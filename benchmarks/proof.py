@@ -1,8 +1,8 @@
 """What the newest meta-model of `mlp` is worth on reserved data sets at full size, beside the one before it.
 
     python benchmarks/proof.py run       # trains what is missing; may be stopped at any time, and goes on
-    python benchmarks/proof.py report    # docs/proof.csv, and its tables in docs/proof.md
-    python benchmarks/proof.py show      # the tables again, of docs/proof.csv
+    python benchmarks/proof.py report    # docs/proof.csv, and its table
+    python benchmarks/proof.py show      # the table again, of docs/proof.csv
 
 The data sets are those under [proof] in datasets/reserved.txt, with up to 16,384 training rows. For each, and for each of two
 seeds: the default once; `tune` with either meta-model, whose first trial is what `recommend` names first; and as many trials of
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 
@@ -23,8 +22,7 @@ import pandas as pd
 import practitioner
 
 ROOT = Path(__file__).parents[1]
-RESULTS, PAGE = ROOT / "docs/proof.csv", ROOT / "docs/proof.md"
-BEGIN, END = "<!-- proof: written by `python benchmarks/proof.py report` -->", "<!-- end -->"
+RESULTS = ROOT / "docs/proof.csv"
 MODELS = {"tune, mlp-v2": "mlp-v2", "tune, mlp-v1": "mlp-v1"}
 SEARCHES = ("random", "tpe", "gp")
 TRIALS, SEEDS, LARGE = 10, 2, 2_000
@@ -63,18 +61,7 @@ def train(task_id: str, place: Path) -> None:
                     for i, (v, t, s) in enumerate(scores)
                 ]
     facts = {"metric": task.metric, "direction": task.direction, "rows": task.n_rows, "family": task.family}
-    part = place.with_suffix(".part")
-    part.write_text(json.dumps({"facts": facts | {"cpu_seconds": time.process_time() - began}, "rows": rows}))
-    os.replace(part, place)
-
-
-def run(folder: Path, only: list[str]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for task_id in only or reserved():
-        place = folder / f"{task_id}.json"
-        if not place.exists():
-            train(task_id, place)
-            print(f"{task_id}: {json.loads(place.read_text())['facts']['cpu_seconds']:.0f} s of CPU", flush=True)
+    practitioner.write(place, facts | {"cpu_seconds": time.process_time() - began}, rows)
 
 
 def cells(folder: Path) -> pd.DataFrame:
@@ -103,15 +90,18 @@ def cells(folder: Path) -> pd.DataFrame:
 def compared(found: pd.DataFrame) -> pd.DataFrame:
     """Arm × number of trials × size → data sets, on how many it is ahead of and behind the default (mean over seeds), and the
     mean difference in test score with a 95 % interval from 10,000 resamples of families."""
-    means = found.pivot_table(
-        index=["task_id", "family", "rows"], columns=["arm", "trials"], values="test", dropna=False
-    )
-    means = means.fillna(means.min().min())  # what diverged is as bad as the worst of all
+    worst = found.groupby("task_id")["test"].transform(
+        "min"
+    )  # a search that only diverged is as bad as the worst there
+    found = found.assign(test=found["test"].fillna(worst))
+    means = found.pivot_table(index=["task_id", "family", "rows"], columns=["arm", "trials"], values="test")
     rng, out = np.random.default_rng(0), []
     rows = means.index.get_level_values("rows").to_numpy()
     for arm, trials in [c for c in means.columns if c[0] != "default"]:
         gain = (means[arm, trials] - means["default", 1]).to_numpy()
         for size, mask in (("all", rows > 0), ("small", rows <= LARGE), ("large", rows > LARGE)):
+            if not mask.any():
+                continue
             mine = gain[mask]
             families = pd.factorize(means.index.get_level_values("family")[mask])[0]
             by_family = np.array([mine[families == f].mean() for f in range(families.max() + 1)])
@@ -123,7 +113,7 @@ def compared(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary() -> str:
-    """The tables out of RESULTS."""
+    """The table out of RESULTS."""
     found = pd.read_csv(RESULTS)
     table = compared(found)
     lines = [
@@ -143,9 +133,6 @@ def summary() -> str:
 
 def report(folder: Path) -> None:
     cells(folder).round(6).to_csv(RESULTS, index=False)
-    text = PAGE.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN, 1)
-    PAGE.write_text(head + BEGIN + "\n" + summary() + rest[rest.index(END) :], encoding="utf-8")
     print(summary(), end="")
 
 
@@ -156,7 +143,7 @@ if __name__ == "__main__":
     parser.add_argument("--folder", type=Path, default=ROOT / "build/proof")
     given = parser.parse_args()
     if given.what == "run":
-        run(given.folder, given.tasks)
+        practitioner.run(given.folder, given.tasks or reserved(), train)
     elif given.what == "report":
         report(given.folder)
     else:
